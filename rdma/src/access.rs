@@ -1,0 +1,156 @@
+//! One-sided access: what a monitor can ask of remote memory, and what a failure means.
+
+use std::time::Duration;
+
+/// Remote memory as it was granted: a key opens these bytes and no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RemoteRange {
+    /// Remote virtual address of the first byte.
+    pub address: u64,
+    /// Bytes.
+    pub length: u64,
+    /// The remote key.
+    pub key: u32,
+}
+
+impl RemoteRange {
+    /// The part of this range that starts `offset` bytes in; `None` if it does not lie inside.
+    #[must_use]
+    pub fn slice(self, offset: u64, length: u64) -> Option<RemoteRange> {
+        let end = offset.checked_add(length)?;
+        (end <= self.length).then_some(())?;
+        Some(RemoteRange { address: self.address.checked_add(offset)?, length, key: self.key })
+    }
+}
+
+/// One remote operation of a batch. Lengths of buffer and range must be equal.
+#[derive(Debug)]
+pub enum Operation<'a> {
+    /// Copy remote bytes here.
+    Read {
+        /// Where from.
+        from: RemoteRange,
+        /// Filled only if the whole batch succeeds.
+        into: &'a mut [u8],
+    },
+    /// Copy local bytes there.
+    Write {
+        /// Where to.
+        to: RemoteRange,
+        /// What.
+        from: &'a [u8],
+    },
+    /// If the word at `at` is `expected`, make it `new`; `found` tells what it was. Atomic against other
+    /// compare-and-swaps through the same NIC, and against the target's CPUs where the NIC says so.
+    CompareAndSwap {
+        /// Eight bytes, aligned to eight.
+        at: RemoteRange,
+        /// The value it must have.
+        expected: u64,
+        /// The value it gets.
+        new: u64,
+        /// The value it had; valid only if the whole batch succeeds.
+        found: &'a mut u64,
+    },
+}
+
+/// What a connection can carry at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Operations in one batch.
+    pub operations: usize,
+    /// Bytes of all operations of one batch together.
+    pub bytes: usize,
+}
+
+/// A connection to a target's memory. Operations of a batch are executed in order. After any error but
+/// [`AccessError::Invalid`] the connection is poisoned: it answers [`AccessError::Poisoned`] for good, as a queue
+/// pair in the error state does. Other connections are not affected.
+pub trait Connection: Send {
+    /// Executes the batch, in order, and waits for its end, at most as long as the connection's deadline.
+    ///
+    /// # Errors
+    /// See [`AccessError`]. On an error buffers of reads are unspecified, and any prefix of the writes may have
+    /// happened.
+    fn submit(&mut self, batch: &mut [Operation<'_>]) -> Result<(), AccessError>;
+
+    /// Whether an earlier failure ended this connection.
+    fn is_poisoned(&self) -> bool;
+
+    /// What one batch may hold.
+    fn limits(&self) -> Limits;
+
+    /// Reads `into.len()` bytes.
+    ///
+    /// # Errors
+    /// As [`Connection::submit`].
+    fn read(&mut self, from: RemoteRange, into: &mut [u8]) -> Result<(), AccessError> {
+        self.submit(&mut [Operation::Read { from, into }])
+    }
+
+    /// Writes `from.len()` bytes.
+    ///
+    /// # Errors
+    /// As [`Connection::submit`].
+    fn write(&mut self, to: RemoteRange, from: &[u8]) -> Result<(), AccessError> {
+        self.submit(&mut [Operation::Write { to, from }])
+    }
+
+    /// Compare-and-swap; returns the value found. It was swapped if that equals `expected`.
+    ///
+    /// # Errors
+    /// As [`Connection::submit`].
+    fn compare_and_swap(&mut self, at: RemoteRange, expected: u64, new: u64) -> Result<u64, AccessError> {
+        let mut found = 0;
+        self.submit(&mut [Operation::CompareAndSwap { at, expected, new, found: &mut found }])?;
+        Ok(found)
+    }
+}
+
+/// Why remote memory could not be accessed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// No answer: path, host or the owner of the memory is gone, and nothing tells which. Writes may or may not
+    /// have happened. A new connection may help.
+    #[error("no answer within {after:?}: path, host or owner of the memory is gone; connect anew")]
+    Unreachable {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The host's NIC answered and refused: key or range is wrong, lacks the right, or was revoked. The refused
+    /// operation changed nothing. A retry with the same key cannot help; read the directory again.
+    #[error("the target's NIC refused key or range: read the directory again, or ask for access")]
+    Denied,
+    /// The region was made anew since its key was learnt. Nothing changed. Read the directory again.
+    #[error("the region has generation {found} now, not {expected}: read the directory again")]
+    Gone {
+        /// The generation that was known.
+        expected: u64,
+        /// The generation there is.
+        found: u64,
+    },
+    /// An earlier failure ended this connection. Nothing was sent. A new connection helps.
+    #[error("this connection ended with an earlier failure: connect anew")]
+    Poisoned,
+    /// The request itself is wrong. Nothing was sent; the connection is as good as before.
+    #[error("bad request, nothing was sent: {0}")]
+    Invalid(&'static str),
+    /// The local NIC failed. Writes may or may not have happened. A new connection may help.
+    #[error("the local NIC failed: {0}")]
+    Device(#[source] std::io::Error),
+}
+
+impl AccessError {
+    /// Whether remote memory may have been changed by the failed batch.
+    #[must_use]
+    pub fn may_have_changed(&self) -> bool {
+        // A denied operation may stand behind writes of the same batch that were carried out.
+        !matches!(self, AccessError::Gone { .. } | AccessError::Poisoned | AccessError::Invalid(_))
+    }
+
+    /// Whether the same access can succeed over a new connection.
+    #[must_use]
+    pub fn reconnecting_helps(&self) -> bool {
+        matches!(self, AccessError::Unreachable { .. } | AccessError::Poisoned | AccessError::Device(_))
+    }
+}

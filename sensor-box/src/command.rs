@@ -1,0 +1,83 @@
+//! Commands, their states and the reasons for refusing them.
+
+macro_rules! numbered {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum $name { $($(#[$variant_meta])* $variant = $number,)* }
+        impl $name {
+            /// Every variant, with the name screens show.
+            pub const ALL: &'static [($name, &'static str)] = &[$(($name::$variant, $text),)*];
+            /// The variant with this number, if this version knows it.
+            #[must_use]
+            pub fn from_number(number: u32) -> Option<$name> {
+                match number { $($number => Some($name::$variant),)* _ => None }
+            }
+            /// The name screens show.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+        }
+        impl core::fmt::Display for $name {
+            fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                formatter.write_str(self.name())
+            }
+        }
+    };
+}
+
+numbered! {
+    /// What a monitor can ask of a target. Nothing else is obeyed.
+    Opcode {
+        /// Do nothing; the acknowledgement shows that commands are obeyed.
+        Nothing = 1 "nothing",
+        /// SIGKILL one process.
+        KillProcess = 2 "kill-process",
+        /// SIGKILL every process of a user, until none is left.
+        KillUser = 3 "kill-user",
+        /// SIGKILL a process and all its descendants, until none is left.
+        KillTree = 4 "kill-tree",
+    }
+}
+
+numbered! {
+    /// How far a command is.
+    CommandState {
+        /// No command was ever given.
+        Idle = 0 "idle",
+        /// Accepted; sweeps go on.
+        Running = 1 "running",
+        /// Ended: nothing that matches is alive (or, for a dry run, all was counted).
+        Done = 2 "done",
+        /// Not obeyed; the reason says why. Nothing was signalled.
+        Refused = 3 "refused",
+        /// Given up: matching processes are alive that cannot be killed, or the bound on victims was reached.
+        GaveUp = 4 "gave-up",
+    }
+}
+
+numbered! {
+    /// Why a command was refused.
+    Refusal {
+        /// It was not.
+        None = 0 "none",
+        /// The sequence is not one more than the last accepted.
+        StaleSequence = 1 "stale sequence",
+        /// No such opcode.
+        UnknownOpcode = 2 "unknown opcode",
+        /// Process 1, or the first process of the box's scope.
+        InitProcess = 3 "the init process",
+        /// A kernel thread.
+        KernelThread = 4 "a kernel thread",
+        /// Part of Backdoors on the target.
+        Protected = 5 "the agent itself",
+        /// A user on the target's spare list.
+        SparedUser = 6 "a spared user",
+        /// No such process.
+        NoSuchProcess = 7 "no such process",
+        /// A process with this id is alive, but it started at another time.
+        OtherProcess = 8 "another process has that id now",
+    }
+}
