@@ -1,5 +1,8 @@
 //! Commands, their states and the reasons for refusing them.
 
+use crate::layout::{CommandFlags, CommandSlot};
+use zerocopy::IntoBytes;
+
 macro_rules! numbered {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
         $(#[$meta])*
@@ -79,5 +82,54 @@ numbered! {
         NoSuchProcess = 7 "no such process",
         /// A process with this id is alive, but it started at another time.
         OtherProcess = 8 "another process has that id now",
+    }
+}
+
+/// A command as a monitor means it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// What to do.
+    pub opcode: Opcode,
+    /// Process id or user id, by opcode.
+    pub subject: u32,
+    /// Start time of the process meant, nanoseconds; 0: whichever has that id.
+    pub start: u64,
+    /// Most processes to signal; 0: no bound.
+    pub most_victims: u64,
+    /// Match and count only.
+    pub dry_run: bool,
+}
+
+/// A command as bytes of a slot: two writes, in this order, in one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodedCommand {
+    /// For offset 0 of the slot.
+    pub body: [u8; EncodedCommand::SEQUENCE_OFFSET as usize],
+    /// For offset [`EncodedCommand::SEQUENCE_OFFSET`].
+    pub sequence: [u8; 8],
+}
+
+impl EncodedCommand {
+    /// Where in the slot the sequence word is.
+    pub const SEQUENCE_OFFSET: u64 = core::mem::offset_of!(CommandSlot, sequence) as u64;
+}
+
+impl Command {
+    /// The bytes that give this command the number `sequence`.
+    #[must_use]
+    pub fn encode(&self, sequence: u64) -> EncodedCommand {
+        let slot = CommandSlot {
+            opcode: self.opcode as u32,
+            flags: if self.dry_run { CommandFlags::DRY_RUN } else { 0 },
+            subject: u64::from(self.subject),
+            start: self.start,
+            most_victims: self.most_victims,
+            reserved: [0; 3],
+            sequence,
+        };
+        let mut encoded = EncodedCommand { body: [0; 56], sequence: sequence.to_le_bytes() };
+        let length = encoded.body.len();
+        encoded.body.copy_from_slice(&slot.as_bytes()[..length]);
+        encoded
     }
 }

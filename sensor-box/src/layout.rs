@@ -101,7 +101,7 @@ pub struct BoxHeader {
     /// Period of the kernel half's timer, or of the user half's sampling, in nanoseconds.
     pub tick_period: u64,
     /// Zero.
-    pub reserved: [u64; 6],
+    pub reserved: [u64; 7],
 }
 
 /// One sensor: `(id, class, limit, value)` (thesis, section 3.4.1).

@@ -7,7 +7,15 @@
 
 pub mod catalogue;
 pub mod command;
+pub mod decode;
+pub mod fetch;
+pub mod header;
 pub mod layout;
+mod words;
+pub mod writer;
 
 pub use catalogue::{CATALOGUE, Class, Instance, SensorDescription, SensorKind, Unit};
-pub use command::{CommandState, Opcode, Refusal};
+pub use command::{Command, CommandState, EncodedCommand, Opcode, Refusal};
+pub use decode::{AcknowledgementView, DecodeError, Process, ProcessView, SensorReading, SensorView};
+pub use fetch::{FetchError, SensorFetcher, fetch_acknowledgement, fetch_processes};
+pub use words::{LocalWords, SharedWords};

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
+/* Made from sensor-box/src/layout.rs; `UPDATE_HEADER=1 cargo test -p backdoors-sensor-box` makes it anew. */
+#ifndef BACKDOORS_SENSOR_BOX_H
+#define BACKDOORS_SENSOR_BOX_H
+
+#define BD_VERSION 1
+#define BD_BOX_MAGIC 0x524f534e45534442ULL
+#define BD_PROCESS_MAGIC 0x5345434f52504442ULL
+#define BD_NO_LIMIT 0xffffffffffffffffULL
+#define BD_COMMAND_SLOTS 16
+#define BD_CAPABILITY_KERNEL_HALF 0x1ULL
+#define BD_CAPABILITY_PROCFS 0x2ULL
+#define BD_CAPABILITY_KERNEL_KILLS_ALL 0x4ULL
+#define BD_CAPABILITY_KERNEL_KILLS_RUNNING 0x8ULL
+#define BD_CAPABILITY_HELPER_KILLS 0x10ULL
+#define BD_CAPABILITY_SCOPED 0x20ULL
+#define BD_PROCESS_KERNEL 0x1
+#define BD_PROCESS_PROTECTED 0x2
+#define BD_COMMAND_DRY_RUN 0x1
+#define BD_OPCODE_NOTHING 1
+#define BD_OPCODE_KILL_PROCESS 2
+#define BD_OPCODE_KILL_USER 3
+#define BD_OPCODE_KILL_TREE 4
+#define BD_STATE_IDLE 0
+#define BD_STATE_RUNNING 1
+#define BD_STATE_DONE 2
+#define BD_STATE_REFUSED 3
+#define BD_STATE_GAVE_UP 4
+#define BD_REFUSAL_NONE 0
+#define BD_REFUSAL_STALE_SEQUENCE 1
+#define BD_REFUSAL_UNKNOWN_OPCODE 2
+#define BD_REFUSAL_INIT_PROCESS 3
+#define BD_REFUSAL_KERNEL_THREAD 4
+#define BD_REFUSAL_PROTECTED 5
+#define BD_REFUSAL_SPARED_USER 6
+#define BD_REFUSAL_NO_SUCH_PROCESS 7
+#define BD_REFUSAL_OTHER_PROCESS 8
+#define BD_SENSOR_CPU_SWITCHES 1
+#define BD_SENSOR_CPU_SWITCHES_CLASS 1
+#define BD_SENSOR_CPU_SWITCHES_UNIT 1
+#define BD_SENSOR_CPU_TICKS 2
+#define BD_SENSOR_CPU_TICKS_CLASS 1
+#define BD_SENSOR_CPU_TICKS_UNIT 1
+#define BD_SENSOR_CPU_INTERRUPTS 3
+#define BD_SENSOR_CPU_INTERRUPTS_CLASS 1
+#define BD_SENSOR_CPU_INTERRUPTS_UNIT 1
+#define BD_SENSOR_CPU_SOFTIRQS 4
+#define BD_SENSOR_CPU_SOFTIRQS_CLASS 1
+#define BD_SENSOR_CPU_SOFTIRQS_UNIT 1
+#define BD_SENSOR_KERNEL_TIMER 5
+#define BD_SENSOR_KERNEL_TIMER_CLASS 1
+#define BD_SENSOR_KERNEL_TIMER_UNIT 1
+#define BD_SENSOR_AGENT_HEARTBEAT 6
+#define BD_SENSOR_AGENT_HEARTBEAT_CLASS 1
+#define BD_SENSOR_AGENT_HEARTBEAT_UNIT 1
+#define BD_SENSOR_PROCESSES 7
+#define BD_SENSOR_PROCESSES_CLASS 2
+#define BD_SENSOR_PROCESSES_UNIT 1
+#define BD_SENSOR_PROCESSES_LOST 8
+#define BD_SENSOR_PROCESSES_LOST_CLASS 2
+#define BD_SENSOR_PROCESSES_LOST_UNIT 1
+#define BD_SENSOR_USER_PROCESSES 9
+#define BD_SENSOR_USER_PROCESSES_CLASS 2
+#define BD_SENSOR_USER_PROCESSES_UNIT 1
+#define BD_SENSOR_USER_FORK_RATE 10
+#define BD_SENSOR_USER_FORK_RATE_CLASS 2
+#define BD_SENSOR_USER_FORK_RATE_UNIT 2
+#define BD_SENSOR_USERS_LOST 11
+#define BD_SENSOR_USERS_LOST_CLASS 2
+#define BD_SENSOR_USERS_LOST_UNIT 1
+#define BD_SENSOR_OOM_KILLS 12
+#define BD_SENSOR_OOM_KILLS_CLASS 4
+#define BD_SENSOR_OOM_KILLS_UNIT 1
+#define BD_SENSOR_FORKS 13
+#define BD_SENSOR_FORKS_CLASS 1
+#define BD_SENSOR_FORKS_UNIT 1
+
+struct bd_box_header {
+	__u64 magic;
+	__u32 version;
+	__u32 header_bytes;
+	__u64 generation;
+	__u64 capabilities;
+	__u64 sequence;
+	__u32 sensor_count;
+	__u32 sensor_capacity;
+	__u32 sensor_bytes;
+	__u32 cpus;
+	__u64 clock;
+	__u64 tick_period;
+	__u64 reserved[7];
+};
+_Static_assert(sizeof(struct bd_box_header) == 128, "size");
+_Static_assert(__builtin_offsetof(struct bd_box_header, magic) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, version) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, header_bytes) == 12, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, generation) == 16, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, capabilities) == 24, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, sequence) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, sensor_count) == 40, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, sensor_capacity) == 44, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, sensor_bytes) == 48, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, cpus) == 52, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, clock) == 56, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, tick_period) == 64, "offset");
+_Static_assert(__builtin_offsetof(struct bd_box_header, reserved) == 72, "offset");
+
+struct bd_sensor {
+	__u64 id;
+	__u8 class;
+	__u8 unit;
+	__u16 flags;
+	__u32 reserved;
+	__u64 limit;
+	__u64 value;
+};
+_Static_assert(sizeof(struct bd_sensor) == 32, "size");
+_Static_assert(__builtin_offsetof(struct bd_sensor, id) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_sensor, class) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_sensor, unit) == 9, "offset");
+_Static_assert(__builtin_offsetof(struct bd_sensor, flags) == 10, "offset");
+_Static_assert(__builtin_offsetof(struct bd_sensor, reserved) == 12, "offset");
+_Static_assert(__builtin_offsetof(struct bd_sensor, limit) == 16, "offset");
+_Static_assert(__builtin_offsetof(struct bd_sensor, value) == 24, "offset");
+
+struct bd_process_table_header {
+	__u64 magic;
+	__u32 version;
+	__u32 header_bytes;
+	__u64 generation;
+	__u32 capacity;
+	__u32 high_water;
+	__u32 entry_bytes;
+	__u32 reserved_word;
+	__u64 lost;
+	__u64 reserved[2];
+};
+_Static_assert(sizeof(struct bd_process_table_header) == 64, "size");
+_Static_assert(__builtin_offsetof(struct bd_process_table_header, magic) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process_table_header, version) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process_table_header, header_bytes) == 12, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process_table_header, generation) == 16, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process_table_header, capacity) == 24, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process_table_header, high_water) == 28, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process_table_header, entry_bytes) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process_table_header, reserved_word) == 36, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process_table_header, lost) == 40, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process_table_header, reserved) == 48, "offset");
+
+struct bd_process {
+	__u32 sequence;
+	__u32 pid;
+	__u32 parent;
+	__u32 user;
+	__u32 depth;
+	__u32 flags;
+	__u64 start;
+	__u64 rss;
+	__u64 cpu_time;
+	__u8 command[16];
+};
+_Static_assert(sizeof(struct bd_process) == 64, "size");
+_Static_assert(__builtin_offsetof(struct bd_process, sequence) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, pid) == 4, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, parent) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, user) == 12, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, depth) == 16, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, flags) == 20, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, start) == 24, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, rss) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, cpu_time) == 40, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, command) == 48, "offset");
+
+struct bd_command {
+	__u32 opcode;
+	__u32 flags;
+	__u64 subject;
+	__u64 start;
+	__u64 most_victims;
+	__u64 reserved[3];
+	__u64 sequence;
+};
+_Static_assert(sizeof(struct bd_command) == 64, "size");
+_Static_assert(__builtin_offsetof(struct bd_command, opcode) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, flags) == 4, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, subject) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, start) == 16, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, most_victims) == 24, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, reserved) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, sequence) == 56, "offset");
+
+struct bd_acknowledgement {
+	__u64 guard;
+	__u64 command;
+	__u64 accepted;
+	__u32 state;
+	__u32 reason;
+	__u32 matched;
+	__u32 signalled;
+	__u32 remaining;
+	__u32 sweeps;
+	__u64 accepted_at;
+	__u64 first_signal_at;
+	__u64 last_death_at;
+	__u64 finished_at;
+	__u64 reserved[6];
+};
+_Static_assert(sizeof(struct bd_acknowledgement) == 128, "size");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, guard) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, command) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, accepted) == 16, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, state) == 24, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, reason) == 28, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, matched) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, signalled) == 36, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, remaining) == 40, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, sweeps) == 44, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, accepted_at) == 48, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, first_signal_at) == 56, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, last_death_at) == 64, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, finished_at) == 72, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, reserved) == 80, "offset");
+
+#endif
