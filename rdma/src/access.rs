@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Remote memory as it was granted: a key opens these bytes and no others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct RemoteRange {
     /// Remote virtual address of the first byte.
     pub address: u64,
@@ -61,6 +61,49 @@ pub struct Limits {
     pub operations: usize,
     /// Bytes of all operations of one batch together.
     pub bytes: usize,
+}
+
+impl Limits {
+    /// What every provider checks before it sends anything. Whether a key opens the range is not among it: that is
+    /// the target's NIC to say.
+    ///
+    /// # Errors
+    /// [`AccessError::Invalid`] for an empty batch or operation, lengths of buffer and range that differ, a
+    /// compare-and-swap that is not of eight aligned bytes, and a batch over these limits.
+    pub fn check(&self, batch: &[Operation<'_>]) -> Result<(), AccessError> {
+        if batch.is_empty() {
+            return Err(AccessError::Invalid("a batch without operations"));
+        }
+        if batch.len() > self.operations {
+            return Err(AccessError::Invalid("more operations than one batch may hold"));
+        }
+        let mut total = 0u64;
+        for operation in batch {
+            let (range, buffer) = match operation {
+                Operation::Read { from, into } => (from, into.len()),
+                Operation::Write { to, from } => (to, from.len()),
+                Operation::CompareAndSwap { at, .. } => {
+                    if !at.address.is_multiple_of(8) {
+                        return Err(AccessError::Invalid(
+                            "a compare-and-swap needs an address aligned to eight",
+                        ));
+                    }
+                    (at, 8)
+                }
+            };
+            if range.length != buffer as u64 {
+                return Err(AccessError::Invalid("buffer and remote range differ in length"));
+            }
+            if range.length == 0 {
+                return Err(AccessError::Invalid("an operation on no bytes"));
+            }
+            total = total.saturating_add(range.length);
+        }
+        if total > self.bytes as u64 {
+            return Err(AccessError::Invalid("more bytes than one batch may hold"));
+        }
+        Ok(())
+    }
 }
 
 /// A connection to a target's memory. Operations of a batch are executed in order. After any error but

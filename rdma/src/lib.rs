@@ -1,5 +1,12 @@
 //! One-sided access to a peer's memory: regions, rights, read, write and compare-and-swap.
 
 pub mod access;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod dial;
+pub mod memory;
+pub mod owner;
 
 pub use access::{AccessError, Connection, Limits, Operation, RemoteRange};
+pub use dial::{DialError, Dialer};
+pub use memory::{Protection, SharedMemory};
