@@ -119,8 +119,11 @@ impl SensorView {
     pub(crate) fn extent(bytes: &[u8]) -> Result<(BoxHeader, usize), DecodeError> {
         const WHAT: &str = "sensor box";
         let need = size_of::<BoxHeader>();
-        let (header, _) = BoxHeader::read_from_prefix(bytes)
-            .map_err(|_| DecodeError::Truncated { what: WHAT, have: bytes.len(), need })?;
+        let (header, _) = BoxHeader::read_from_prefix(bytes).map_err(|_| DecodeError::Truncated {
+            what: WHAT,
+            have: bytes.len(),
+            need,
+        })?;
         if header.magic != BOX_MAGIC {
             return Err(DecodeError::Magic { what: WHAT, found: header.magic });
         }
@@ -370,8 +373,11 @@ impl AcknowledgementView {
     pub fn decode(bytes: &[u8]) -> Result<AcknowledgementView, DecodeError> {
         const WHAT: &str = "acknowledgement";
         let need = size_of::<Acknowledgement>();
-        let (raw, _) = Acknowledgement::read_from_prefix(bytes)
-            .map_err(|_| DecodeError::Truncated { what: WHAT, have: bytes.len(), need })?;
+        let (raw, _) = Acknowledgement::read_from_prefix(bytes).map_err(|_| DecodeError::Truncated {
+            what: WHAT,
+            have: bytes.len(),
+            need,
+        })?;
         if raw.guard % 2 == 1 {
             return Err(DecodeError::Torn { what: WHAT });
         }

@@ -64,7 +64,10 @@ impl LocalWords {
     /// The bytes as a remote reader would get them.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|word| word.load(core::sync::atomic::Ordering::Acquire).to_le_bytes()).collect()
+        self.0
+            .iter()
+            .flat_map(|word| word.load(core::sync::atomic::Ordering::Acquire).to_le_bytes())
+            .collect()
     }
 }
 

@@ -10,5 +10,8 @@ fn the_c_header_is_the_one_made_from_the_layout() {
         std::fs::write(&path, &made).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap();
-    assert!(committed == made, "run UPDATE_HEADER=1 cargo test -p backdoors-sensor-box and commit the header");
+    assert!(
+        committed == made,
+        "run UPDATE_HEADER=1 cargo test -p backdoors-sensor-box and commit the header"
+    );
 }
