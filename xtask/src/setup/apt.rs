@@ -1,0 +1,178 @@
+//! Packages of a Debian suite that this machine does not use.
+//!
+//! Everything lives in a directory of our own, so the machine's sources, lists and caches stay as they are. The
+//! machine's settings for apt still apply: it may need a proxy.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::command::{output, succeed};
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
+
+/// The package index of one suite.
+pub struct Suite {
+    directory: TempDir,
+}
+
+impl Suite {
+    /// Fetches the index of `suite`.
+    pub fn open(suite: &str) -> Result<Suite> {
+        if !Path::new(KEYRING).is_file() {
+            bail!(
+                "{KEYRING} is missing, so nothing from Debian can be trusted: install debian-archive-keyring"
+            );
+        }
+        let directory = tempfile::Builder::new().prefix("backdoors-apt-").tempdir()?;
+        for part in ["lists/partial", "cache/archives/partial", "download"] {
+            fs::create_dir_all(directory.path().join(part))?;
+        }
+        let mirror = mirror(&machine_sources());
+        fs::write(
+            directory.path().join("sources.list"),
+            format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {suite} main\n"),
+        )?;
+        let suite = Suite { directory };
+        succeed(suite.apt("apt-get").args(["--quiet=2", "update"]))?;
+        Ok(suite)
+    }
+
+    /// The fields of the newest version of `package`, as `Name: value` lines.
+    fn show(&self, package: &str) -> Result<String> {
+        output(self.apt("apt-cache").args(["show", "--no-all-versions", package]))
+    }
+
+    /// The version of `package`.
+    pub fn version(&self, package: &str) -> Result<String> {
+        let fields = self.show(package)?;
+        let version = field(&fields, "Version").with_context(|| format!("{package} has no version"))?;
+        Ok(version.to_owned())
+    }
+
+    /// All packages that `package` pulls in and whose name starts with one of `prefixes`, itself left out.
+    pub fn closure(&self, package: &str, prefixes: &[&str]) -> Result<BTreeSet<String>> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![package.to_owned()];
+        while let Some(package) = open.pop() {
+            for dependency in dependencies(&self.show(&package)?) {
+                let wanted = prefixes.iter().any(|prefix| dependency.starts_with(prefix));
+                if wanted && found.insert(dependency.clone()) {
+                    open.push(dependency);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Downloads packages and unpacks them below `into`. Nothing of them is run.
+    pub fn unpack(&self, packages: &BTreeSet<String>, into: &Path) -> Result<()> {
+        let download = self.directory.path().join("download");
+        succeed(self.apt("apt-get").current_dir(&download).args(["--quiet=2", "download"]).args(packages))?;
+        for archive in fs::read_dir(&download)? {
+            let archive = archive?.path();
+            output(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(into))?;
+            fs::remove_file(archive)?;
+        }
+        Ok(())
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let ours = self.directory.path();
+        let mut command = Command::new(program);
+        let mut set = |name: &str, value: PathBuf| {
+            command.arg("-o").arg(format!("{name}={}", value.display()));
+        };
+        set("Dir::Etc::SourceList", ours.join("sources.list"));
+        set("Dir::Etc::SourceParts", "/dev/null".into());
+        set("Dir::State", ours.into());
+        set("Dir::State::Lists", ours.join("lists"));
+        set("Dir::State::Status", "/dev/null".into());
+        set("Dir::Cache", ours.join("cache"));
+        command.args([
+            "-o",
+            "APT::Architecture=amd64",
+            "-o",
+            "APT::Architectures=amd64",
+            "-o",
+            "APT::Sandbox::User=root", // the directory is ours alone
+            "-o",
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+            "-o",
+            "Acquire::Languages=none",
+            "-o",
+            "Acquire::Retries=3",
+            "-o",
+            "Acquire::http::Timeout=30",
+        ]);
+        command
+    }
+}
+
+/// Names of the packages needed in any case; of alternatives, none.
+fn dependencies(fields: &str) -> Vec<String> {
+    let names = ["Depends", "Pre-Depends"].into_iter().filter_map(|name| field(fields, name));
+    names
+        .flat_map(|value| value.split(','))
+        .filter(|dependency| !dependency.contains('|'))
+        .filter_map(|dependency| dependency.split_whitespace().next())
+        .map(|name| name.split(':').next().unwrap_or(name).to_owned())
+        .collect()
+}
+
+fn field<'a>(fields: &'a str, name: &str) -> Option<&'a str> {
+    fields.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// The text of the machine's own sources, in both of apt's formats.
+fn machine_sources() -> String {
+    let mut sources = fs::read_to_string("/etc/apt/sources.list").unwrap_or_default();
+    let parts = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
+    for part in parts {
+        sources.push('\n');
+        sources.push_str(&fs::read_to_string(part.path()).unwrap_or_default());
+    }
+    sources
+}
+
+/// The Debian mirror that the machine uses, for it may be the only one within reach.
+fn mirror(sources: &str) -> String {
+    let words =
+        sources.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(str::split_whitespace);
+    let mut mirrors = words.map(|word| word.trim_end_matches('/')).filter(|word| {
+        (word.starts_with("http://") || word.starts_with("https://")) && word.ends_with("/debian")
+    });
+    mirrors.next().unwrap_or(DEFAULT_MIRROR).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mirror_is_the_one_the_machine_uses() {
+        let modern = "Types: deb\n# http://snapshot.debian.org/archive/debian/2025\n\
+                      URIs: http://mirror.example/debian/\nSuites: bookworm\n";
+        assert_eq!(mirror(modern), "http://mirror.example/debian");
+        assert_eq!(
+            mirror("deb [arch=amd64] https://other.example/debian sid main"),
+            "https://other.example/debian"
+        );
+        assert_eq!(mirror("deb http://archive.ubuntu.com/ubuntu noble main"), DEFAULT_MIRROR);
+        assert_eq!(mirror("#deb http://mirror.example/debian sid main"), DEFAULT_MIRROR);
+    }
+
+    #[test]
+    fn only_dependencies_without_alternative_count() {
+        let fields =
+            "Package: linux-image-amd64\nPre-Depends: a:any\nDepends: b (= 1), c | d, e\nSuggests: f\n";
+        assert_eq!(dependencies(fields), ["b", "e", "a"]);
+    }
+}

@@ -1,0 +1,43 @@
+//! `cargo xtask test`.
+
+use anyhow::Result;
+
+use crate::{
+    command::{cargo, find, succeed},
+    setup,
+};
+
+/// Which tests to run.
+#[derive(clap::Args, Default)]
+pub struct Arguments {
+    /// Also run what takes long, such as the large sweeps of the fault scenarios
+    #[arg(long)]
+    full: bool,
+    /// Passed on to the test runner: names to select
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+/// Runs the tests of the whole workspace.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    setup::run(&setup::Arguments::default())?;
+    // Scenarios run programs of other packages, which cargo does not build for a test by itself.
+    succeed(cargo().args(["build", "--workspace", "--bins"]))?;
+
+    let mut tests = cargo();
+    if find("cargo-nextest").is_some() {
+        tests.args(["nextest", "run", "--workspace", "--no-tests=pass"]).args(&arguments.filter);
+    } else {
+        // Documentation has its own turn below.
+        tests.args(["test", "--workspace", "--all-targets", "--no-fail-fast", "--"]).args(&arguments.filter);
+    }
+    if arguments.full {
+        tests.env("BACKDOORS_FULL", "1");
+    }
+    succeed(&mut tests)?;
+    if arguments.filter.is_empty() {
+        succeed(cargo().args(["test", "--workspace", "--doc"]))?;
+    }
+    eprintln!("all tests passed");
+    Ok(())
+}
