@@ -1,5 +1,7 @@
 //! Bytes from another machine: any of them, cut anywhere, never harm the reader.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on should panic
+
 use backdoors_sensor_box::layout::{MAX_PROCESSES, MAX_SENSORS};
 use backdoors_sensor_box::writer::{ProcessTable, SensorBox, Shape};
 use backdoors_sensor_box::{

@@ -1,6 +1,8 @@
 //! Every interleaving of a writer and a reader of one guarded record, as the memory model allows them: a reader
 //! gets a whole record, old or new, or is told that it is torn.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on should panic
+
 use backdoors_sensor_box::SensorKind;
 use backdoors_sensor_box::SharedWords;
 use backdoors_sensor_box::layout::{Acknowledgement, NO_LIMIT, ProcessEntry};

@@ -1,5 +1,7 @@
 //! What a target writes is what a monitor reads.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on should panic
+
 use backdoors_sensor_box::layout::{Acknowledgement, Capabilities, NO_LIMIT, ProcessEntry};
 use backdoors_sensor_box::writer::{
     Acknowledgements, LayOutError, NewSensorError, ProcessTable, SensorBox, Shape,

@@ -119,7 +119,7 @@ impl<W: SharedWords> ProcessTable<W> {
         }
         let base = HEADER_WORDS + index * ENTRY_WORDS;
         let guard = self.words.load(base + GUARD);
-        if guard >> 32 == 0 && guard % 2 == 0 {
+        if guard >> 32 == 0 && guard.is_multiple_of(2) {
             return Ok(None);
         }
         let mut copy = [0; ENTRY_WORDS];
