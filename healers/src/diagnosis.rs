@@ -1,0 +1,74 @@
+//! What a healer answers.
+
+use backdoors_sensor_box::Command;
+use std::fmt;
+
+/// Outcome of an examination.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Diagnosis {
+    /// Nobody is to blame, as far as this healer can tell.
+    Nothing {
+        /// Why, with the numbers that were compared.
+        reason: String,
+    },
+    /// Somebody is.
+    Culprit {
+        /// Who.
+        culprit: Culprit,
+        /// Why, most telling first.
+        evidence: Vec<Evidence>,
+        /// What would put it right.
+        repair: Repair,
+        /// Processes that the repair would kill, going by the process table of the case.
+        victims: u64,
+    },
+}
+
+/// Who is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+pub enum Culprit {
+    /// A user, with all of its processes.
+    User {
+        /// User id.
+        user: u32,
+    },
+    /// One process.
+    Process {
+        /// Process id.
+        pid: u32,
+    },
+    /// A process and its descendants.
+    Tree {
+        /// Process id of the root.
+        pid: u32,
+    },
+}
+
+impl fmt::Display for Culprit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Culprit::User { user } => write!(formatter, "user {user}"),
+            Culprit::Process { pid } => write!(formatter, "process {pid}"),
+            Culprit::Tree { pid } => write!(formatter, "process {pid} and its descendants"),
+        }
+    }
+}
+
+/// One observation that speaks against the culprit.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Evidence {
+    /// What was looked at: the policy or the measure.
+    pub name: &'static str,
+    /// A sentence with the numbers.
+    pub text: String,
+    /// The number observed.
+    pub value: u64,
+    /// The number it was compared with, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+/// A proposed repair: a command for the target's kernel half.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repair(pub Command);

@@ -1,0 +1,191 @@
+//! `forkbomb`: finds the user who floods the process table, and proposes to kill all of that user's processes
+//! (thesis, section 3.7.2).
+
+mod census;
+mod policy;
+#[cfg(test)]
+mod tests;
+
+use crate::registry::{SettingsError, Users};
+use crate::{Case, Culprit, Diagnosis, Evidence, Healer, Repair};
+use backdoors_sensor_box::{Command, Opcode, SensorKind};
+use census::Census;
+use policy::{Policy, Verdict};
+use std::collections::BTreeSet;
+
+/// The healing module against fork bombs.
+///
+/// Its settings, all optional:
+///
+/// | key | default | meaning |
+/// | --- | --- | --- |
+/// | `policies` | all three, in the order of the thesis | which of `too-many-processes`, `rate-too-high`, `tree-too-deep` to apply |
+/// | `combine` | `any` | `any`: the first policy that finds a culprit decides; `all`: only a user found by every policy is one |
+/// | `tree_depth` | 32 | depth of the process tree above which `tree-too-deep` speaks |
+/// | `least_share` | 0.5 | if only the machine's limit on processes is broken, the share of all processes a user must hold to stand out |
+/// | `spare` | none | further users never proposed, by number, or by name if the target's `users` table has it |
+/// | `spare_below` | 1000 | users with lower numbers are never proposed: system users, by the convention of Linux distributions |
+/// | `most_victims` | 0 | most processes one repair may kill; 0: no bound |
+///
+/// Root is never proposed, whatever the settings say. Process 1, kernel threads and the agent never count towards
+/// a user, and the target refuses to kill them besides.
+#[derive(Debug)]
+pub struct ForkBomb {
+    policies: Vec<Policy>,
+    combine: Combine,
+    tree_depth: u32,
+    least_share: f64,
+    spare: BTreeSet<u32>,
+    spare_below: u32,
+    most_victims: u64,
+}
+
+/// How the verdicts of several policies make one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Combine {
+    Any,
+    All,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    policies: Vec<Policy>,
+    combine: Combine,
+    tree_depth: u32,
+    least_share: f64,
+    spare: Vec<UserReference>,
+    spare_below: u32,
+    most_victims: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            policies: vec![Policy::TooManyProcesses, Policy::RateTooHigh, Policy::TreeTooDeep],
+            combine: Combine::Any,
+            tree_depth: 32,
+            least_share: 0.5,
+            spare: Vec::new(),
+            spare_below: 1000,
+            most_victims: 0,
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum UserReference {
+    Id(u32),
+    Name(String),
+}
+
+impl ForkBomb {
+    /// Its name in the configuration.
+    pub const NAME: &'static str = "forkbomb";
+
+    /// Makes the healer from its settings.
+    pub(crate) fn build(settings: toml::Table, users: &Users) -> Result<Box<dyn Healer>, SettingsError> {
+        Ok(Box::new(ForkBomb::new(settings, users)?))
+    }
+
+    fn new(settings: toml::Table, users: &Users) -> Result<ForkBomb, SettingsError> {
+        let settings: Settings = settings
+            .try_into()
+            .map_err(|source| SettingsError::Malformed { healer: Self::NAME, source: Box::new(source) })?;
+        let senseless = |problem: String| SettingsError::Senseless { healer: Self::NAME, problem };
+        if settings.policies.is_empty() {
+            return Err(senseless("`policies` is empty: name at least one, or leave the healer out".into()));
+        }
+        if !(0.0..=1.0).contains(&settings.least_share) {
+            return Err(senseless(format!("`least_share` is {}: say 0 to 1", settings.least_share)));
+        }
+        let mut spare = BTreeSet::new();
+        for reference in settings.spare {
+            spare.insert(match reference {
+                UserReference::Id(id) => id,
+                UserReference::Name(name) => *users.get(&name).ok_or_else(|| {
+                    senseless(format!("`spare` names user `{name}`: give its number, or add it to the target's `users`"))
+                })?,
+            });
+        }
+        Ok(ForkBomb {
+            policies: settings.policies,
+            combine: settings.combine,
+            tree_depth: settings.tree_depth,
+            least_share: settings.least_share,
+            spare,
+            spare_below: settings.spare_below,
+            most_victims: settings.most_victims,
+        })
+    }
+
+    fn spares(&self, user: u32) -> bool {
+        user == 0 || user < self.spare_below || self.spare.contains(&user)
+    }
+
+    /// The user to blame, with the evidence of every policy against that user.
+    fn combine(&self, verdicts: &[Verdict]) -> Option<(u32, Vec<Evidence>)> {
+        let user = match self.combine {
+            Combine::Any => verdicts.iter().find_map(|verdict| verdict.suspects.first())?.user,
+            Combine::All => {
+                let (first, others) = verdicts.split_first()?;
+                let blamed_by_all =
+                    |user: u32| others.iter().all(|verdict| verdict.suspects.iter().any(|other| other.user == user));
+                first.suspects.iter().find(|suspect| blamed_by_all(suspect.user))?.user
+            }
+        };
+        let against = verdicts.iter().flat_map(|verdict| &verdict.suspects).filter(|suspect| suspect.user == user);
+        Some((user, against.map(|suspect| suspect.evidence.clone()).collect()))
+    }
+
+    fn reason(&self, verdicts: &[Verdict]) -> String {
+        let parts: Vec<String> = verdicts
+            .iter()
+            .map(|verdict| match verdict.suspects.first() {
+                // Only with `all` can a policy blame someone and nobody be found.
+                Some(suspect) => format!("{}: {}, but not every policy says so", verdict.policy, suspect.evidence.text),
+                None => format!("{}: {}", verdict.policy, verdict.otherwise),
+            })
+            .collect();
+        parts.join("; ")
+    }
+}
+
+impl Healer for ForkBomb {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn watches(&self) -> &[SensorKind] {
+        &[
+            SensorKind::PROCESSES,
+            SensorKind::PROCESSES_LOST,
+            SensorKind::USER_PROCESSES,
+            SensorKind::USER_FORK_RATE,
+            SensorKind::USERS_LOST,
+        ]
+    }
+
+    fn examine(&self, case: &Case<'_>) -> Diagnosis {
+        let census = Census::take(case);
+        let verdicts: Vec<Verdict> = self.policies.iter().map(|policy| policy.judge(self, &census)).collect();
+        let Some((user, mut evidence)) = self.combine(&verdicts) else {
+            return Diagnosis::Nothing { reason: self.reason(&verdicts) };
+        };
+        let mut victims = 0;
+        if let Some(of_user) = census.users.get(&user) {
+            victims = of_user.killable;
+            evidence.extend(of_user.most_common_command());
+        }
+        let command = Command {
+            opcode: Opcode::KillUser,
+            subject: user,
+            start: 0,
+            most_victims: self.most_victims,
+            dry_run: false,
+        };
+        Diagnosis::Culprit { culprit: Culprit::User { user }, evidence, repair: Repair(command), victims }
+    }
+}

@@ -1,0 +1,84 @@
+//! All healers there are.
+
+use crate::{ForkBomb, Healer};
+use std::collections::BTreeMap;
+
+/// One line of the registry.
+#[derive(Clone, Copy)]
+pub struct Registration {
+    /// Name in the configuration.
+    pub name: &'static str,
+    /// Makes the healer from its settings. The table holds what the configuration says about this healer, without
+    /// the monitor's own keys.
+    pub build: fn(toml::Table, &Users) -> Result<Box<dyn Healer>, SettingsError>,
+}
+
+/// The healers: one line each.
+pub const REGISTRY: &[Registration] = &[
+    Registration { name: ForkBomb::NAME, build: ForkBomb::build },
+];
+
+/// Names of a target's users, as the monitor's configuration gives them. The monitor's own user database says
+/// nothing about another machine.
+pub type Users = BTreeMap<String, u32>;
+
+/// Why a healer could not be made. The configuration must be corrected.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// No such healer.
+    #[error("no healer is called `{name}`; there are: {known}")]
+    UnknownHealer {
+        /// The name given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A setting is unknown or has the wrong type.
+    #[error("healer `{healer}`: {source}")]
+    Malformed {
+        /// The healer.
+        healer: &'static str,
+        /// What is wrong.
+        source: Box<toml::de::Error>,
+    },
+    /// A setting has a value that makes no sense.
+    #[error("healer `{healer}`: {problem}")]
+    Senseless {
+        /// The healer.
+        healer: &'static str,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
+
+/// Makes the healer called `name`.
+///
+/// # Errors
+/// If there is none or its settings are wrong.
+pub fn build(name: &str, settings: toml::Table, users: &Users) -> Result<Box<dyn Healer>, SettingsError> {
+    let Some(registration) = REGISTRY.iter().find(|registration| registration.name == name) else {
+        let known: Vec<_> = REGISTRY.iter().map(|registration| registration.name).collect();
+        return Err(SettingsError::UnknownHealer { name: name.to_owned(), known: known.join(", ") });
+    };
+    (registration.build)(settings, users)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_healer_builds_from_empty_settings_under_its_own_name() {
+        for registration in REGISTRY {
+            let healer = build(registration.name, toml::Table::new(), &Users::new()).unwrap();
+            assert_eq!(healer.name(), registration.name);
+            assert!(!healer.watches().is_empty());
+        }
+    }
+
+    #[test]
+    fn an_unknown_healer_is_an_error_that_lists_the_known_ones() {
+        let error = build("snake-oil", toml::Table::new(), &Users::new()).err().unwrap();
+        assert_eq!(error.to_string(), "no healer is called `snake-oil`; there are: forkbomb");
+    }
+}
