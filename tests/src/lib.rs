@@ -1,1 +1,3 @@
-//! TODO
+//! Labs for whole-system scenarios.
+
+pub mod host;
