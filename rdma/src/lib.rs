@@ -4,8 +4,10 @@ pub mod access;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod dial;
+pub mod directory;
 pub mod memory;
 pub mod owner;
+pub mod realtime;
 
 pub use access::{AccessError, Connection, Limits, Operation, RemoteRange};
 pub use dial::{DialError, Dialer};

@@ -3,6 +3,15 @@
 //! It is handed file descriptors of memory (memfds, BPF array maps), registers them with the NIC, or is the NIC, and
 //! admits monitors to them. The agent that asked for all this may stop, die and come back: what it registered stays.
 
+pub mod backing;
+mod client;
+mod serve;
+mod socket;
+
+pub use client::{ANSWER_TIME, Client};
+pub use serve::serve;
+pub use socket::Listener;
+
 use crate::access::RemoteRange;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;

@@ -1,0 +1,26 @@
+//! What a process does that must go on working while its machine is sick: memory that is never paged out, and a
+//! turn on the CPU before everybody else.
+#![allow(unsafe_code, reason = "rustix has no sched_setscheduler")]
+
+use rustix::mm::MlockAllFlags;
+use std::io;
+
+/// Keeps all memory of this process in RAM, also what it will map later.
+///
+/// # Errors
+/// What `mlockall` says; without the right to, memory may be paged out as before.
+pub fn lock_memory() -> io::Result<()> {
+    rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).map_err(io::Error::from)
+}
+
+/// Schedules the calling thread, and threads it starts from now on, before all ordinary ones (`SCHED_FIFO`).
+/// `priority` is 1 to 99.
+///
+/// # Errors
+/// What `sched_setscheduler` says; without the right to, scheduling is as before.
+pub fn schedule_first(priority: i32) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: the pointer is to a live value of the type the call reads, and 0 names the calling thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
