@@ -1,0 +1,200 @@
+//! Tells which sensors are exceptional (thesis, table 3.1). Pure: it is fed views and times, and returns events.
+
+use backdoors_healers::{Exceeded, Limits};
+use backdoors_sensor_box::{Class, SensorKind, SensorReading, SensorView};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// What a sample changed. Every event is raised once and cleared once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A sensor became exceptional.
+    Raised(Exceeded),
+    /// A sensor is no longer exceptional, or is no longer there.
+    Cleared {
+        /// Kind of the sensor.
+        kind: SensorKind,
+        /// CPU or user, by kind.
+        instance: u32,
+        /// The value it has now, or had when it was last seen.
+        value: u64,
+        /// How long it was exceptional.
+        lasted: Duration,
+    },
+    /// Samples were so far apart that nothing can be said about progress in between. The monitor was late or the
+    /// path was gone: no reason to accuse the target.
+    Late {
+        /// Time between the two samples.
+        gap: Duration,
+    },
+}
+
+/// Compares each view of one target's sensors with those before it and with the limits.
+#[derive(Debug)]
+pub struct Detector {
+    limits: Limits,
+    late_after: Duration,
+    last_sample: Option<Duration>,
+    tracks: Vec<Track>,
+}
+
+/// One sensor over time.
+#[derive(Clone, Copy, Debug)]
+struct Track {
+    kind: SensorKind,
+    instance: u32,
+    value: u64,
+    /// When the value was first seen as it is.
+    changed: Duration,
+    /// Of a pressure sensor: events up to here were told already, or happened before the first sample.
+    baseline: u64,
+    raised: Option<(Duration, Exceeded)>,
+}
+
+impl Detector {
+    /// A detector that puts `limits` in place of those of the sensors. If samples are more than `late_after`
+    /// apart, the time in between does not count as time without progress.
+    #[must_use]
+    pub fn new(limits: Limits, late_after: Duration) -> Detector {
+        Detector { limits, late_after, last_sample: None, tracks: Vec::new() }
+    }
+
+    /// The limits that override those of the sensors.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The sensors that are exceptional now.
+    pub fn exceeded(&self) -> impl Iterator<Item = &Exceeded> {
+        self.tracks.iter().filter_map(|track| track.raised.as_ref().map(|(_, exceeded)| exceeded))
+    }
+
+    /// Takes a view in that was sampled at `now`, and appends what it changed to `events`.
+    pub fn feed(&mut self, now: Duration, view: &SensorView, events: &mut Vec<Event>) {
+        if let Some(last) = self.last_sample.replace(now) {
+            let gap = now.saturating_sub(last);
+            if gap > self.late_after {
+                events.push(Event::Late { gap });
+                for track in &mut self.tracks {
+                    track.changed = now;
+                }
+            }
+        }
+        let same_sensors = self.tracks.len() == view.sensors.len()
+            && self.tracks.iter().zip(&view.sensors).all(|(track, reading)| track.is_of(reading));
+        if !same_sensors {
+            self.rearrange(now, view, events);
+        }
+        for (track, reading) in self.tracks.iter_mut().zip(&view.sensors) {
+            track.feed(now, reading, &self.limits, events);
+        }
+    }
+
+    /// Forgets all sensors, clearing their events: the target made them anew.
+    pub fn forget(&mut self, now: Duration, events: &mut Vec<Event>) {
+        events.extend(self.tracks.drain(..).filter_map(|track| track.cleared(now)));
+        self.last_sample = None;
+    }
+
+    /// Brings the tracks into the order of the view; sensors come and go with users.
+    fn rearrange(&mut self, now: Duration, view: &SensorView, events: &mut Vec<Event>) {
+        let mut old: HashMap<(SensorKind, u32), Track> = HashMap::new();
+        for track in self.tracks.drain(..) {
+            // A damaged box may hold an id twice.
+            let twin = old.insert((track.kind, track.instance), track);
+            events.extend(twin.and_then(|twin| twin.cleared(now)));
+        }
+        self.tracks.extend(view.sensors.iter().map(|reading| {
+            old.remove(&(reading.kind, reading.instance)).unwrap_or_else(|| Track::new(now, reading))
+        }));
+        events.extend(old.into_values().filter_map(|track| track.cleared(now)));
+    }
+}
+
+impl Track {
+    fn new(now: Duration, reading: &SensorReading) -> Track {
+        Track {
+            kind: reading.kind,
+            instance: reading.instance,
+            value: reading.value,
+            changed: now,
+            baseline: reading.value,
+            raised: None,
+        }
+    }
+
+    fn is_of(&self, reading: &SensorReading) -> bool {
+        self.kind == reading.kind && self.instance == reading.instance
+    }
+
+    fn feed(&mut self, now: Duration, reading: &SensorReading, limits: &Limits, events: &mut Vec<Event>) {
+        if reading.value != self.value {
+            self.changed = now;
+            self.value = reading.value;
+        }
+        // A counter that went back was started anew.
+        self.baseline = self.baseline.min(reading.value);
+        let limit = limits.of(reading.kind, reading.instance, reading.limit);
+        let broken = limit.and_then(|limit| Some((self.broken(now, reading, limit)?, limit)));
+        match (broken, &mut self.raised) {
+            (Some((value, limit)), Some((_, exceeded))) => {
+                exceeded.limit = limit;
+                if reading.class == Class::Pressure {
+                    // More came: they belong to the event that is already told.
+                    exceeded.value = exceeded.value.saturating_add(value);
+                    self.baseline = reading.value;
+                } else {
+                    exceeded.value = value;
+                }
+            }
+            (Some((value, limit)), None) => {
+                let exceeded = Exceeded {
+                    kind: reading.kind,
+                    instance: reading.instance,
+                    class: reading.class,
+                    unit: reading.unit,
+                    value,
+                    limit,
+                };
+                self.baseline = reading.value;
+                self.raised = Some((now, exceeded));
+                events.push(Event::Raised(exceeded));
+            }
+            (None, Some(_)) => {
+                events.extend(self.cleared(now));
+                self.raised = None;
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// The number that breaks the limit, as [`Exceeded::value`] tells it.
+    fn broken(&self, now: Duration, reading: &SensorReading, limit: u64) -> Option<u64> {
+        match reading.class {
+            Class::Progress => {
+                let still = u64::try_from(now.saturating_sub(self.changed).as_nanos()).unwrap_or(u64::MAX);
+                (still > 0 && still >= limit).then_some(still)
+            }
+            Class::Level => (reading.value > limit).then_some(reading.value),
+            Class::Floor => (reading.value < limit).then_some(reading.value),
+            Class::Pressure => {
+                let new = reading.value.saturating_sub(self.baseline);
+                (new > limit).then_some(new)
+            }
+        }
+    }
+
+    fn cleared(&self, now: Duration) -> Option<Event> {
+        let (since, _) = self.raised?;
+        Some(Event::Cleared {
+            kind: self.kind,
+            instance: self.instance,
+            value: self.value,
+            lasted: now.saturating_sub(since),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! One command, from the decision to its end on the target: learn the sequence, write, wait for the
+//! acknowledgement, follow it. Pure: it says what to read or write next and is told what came of it.
+//!
+//! The target obeys a sequence once. So the same bytes may be written again when it is unknown whether a write
+//! arrived, and a monitor that starts anew goes on with the sequence that the acknowledgement names.
+
+use backdoors_sensor_box::{AcknowledgementView, Command, CommandState, EncodedCommand, Refusal};
+use std::time::Duration;
+
+/// How often a command is numbered anew because someone else used its number, before that counts as its refusal.
+const MOST_STALE: u32 = 3;
+/// Pause between two looks at the acknowledgement while the command is young.
+const POLL: Duration = Duration::from_millis(1);
+/// The same, once it is older than [`PATIENT_AFTER`].
+const SLOW_POLL: Duration = Duration::from_millis(10);
+const PATIENT_AFTER: Duration = Duration::from_secs(1);
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Fetch the acknowledgement and call [`Repair::acknowledgement`].
+    Fetch,
+    /// Write this, body first and sequence last in one batch, and call [`Repair::written`].
+    Write {
+        /// The command's number.
+        sequence: u64,
+        /// Its bytes.
+        encoded: EncodedCommand,
+    },
+    /// Nothing before this time.
+    Wait(Duration),
+    /// It has ended.
+    Ended(Outcome),
+}
+
+/// Something worth telling, on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The command was written under this number.
+    Written(u64),
+    /// The target looked at it.
+    Acknowledged(AcknowledgementView),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything that matched is dead, or was counted.
+    Done(AcknowledgementView),
+    /// The target refused; the acknowledgement says why. Nothing was killed.
+    Refused(AcknowledgementView),
+    /// The target gave up: matching processes are alive.
+    GaveUp(AcknowledgementView),
+    /// The time was up. What was asked may still be carried out.
+    TimedOut {
+        /// What was waited for.
+        waiting_for: Wait,
+        /// The last acknowledgement of this command, if there was any.
+        last: Option<AcknowledgementView>,
+    },
+    /// It is unknown what became of the command.
+    Unknown(Doubt),
+}
+
+/// What a command was waiting for when its time was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wait {
+    /// The path to the target; nothing was written yet.
+    Path,
+    /// The end of an earlier command of this monitor; nothing was written yet.
+    EarlierCommand,
+    /// The path to the target, after a write that may have arrived.
+    PathAfterWrite,
+    /// The target's attention: it was written and not looked at.
+    Acknowledgement,
+    /// The death of the last culprit: it was accepted and is running.
+    End,
+}
+
+impl Wait {
+    /// A phrase that completes "it waited for".
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Wait::Path => "the path to the target (nothing was written)",
+            Wait::EarlierCommand => "the end of this monitor's earlier command (nothing was written)",
+            Wait::PathAfterWrite => "the path to the target (it may have been written)",
+            Wait::Acknowledgement => "the target to look at it (it was written)",
+            Wait::End => "its end (it is running)",
+        }
+    }
+}
+
+/// Why nobody can tell what became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// Somebody else wrote to the same slot.
+    #[error("the slot answers for command {found} of somebody else: does another monitor use this identity?")]
+    Overtaken {
+        /// The sequence found.
+        found: u64,
+    },
+    /// The target's regions were made anew while it waited.
+    #[error("the target's agent made its memory anew meanwhile")]
+    MadeAnew,
+    /// The acknowledgement holds a number after which there is none.
+    #[error("the acknowledgement makes no sense: sequence {found}")]
+    Senseless {
+        /// The sequence found.
+        found: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Learning { busy: bool },
+    Writing { sequence: u64, again: bool },
+    Waiting { sequence: u64, arrived: bool },
+    Running { sequence: u64 },
+    Ended(Outcome),
+}
+
+/// A command on its way. One per slot at a time.
+#[derive(Debug)]
+pub struct Repair {
+    command: Command,
+    started: Duration,
+    deadline: Duration,
+    phase: Phase,
+    next_look: Duration,
+    stale: u32,
+    last: Option<AcknowledgementView>,
+}
+
+impl Repair {
+    /// A command decided on at `now`, with so much `patience`.
+    #[must_use]
+    pub fn new(command: Command, now: Duration, patience: Duration) -> Repair {
+        Repair {
+            command,
+            started: now,
+            deadline: now.saturating_add(patience),
+            phase: Phase::Learning { busy: false },
+            next_look: now,
+            stale: 0,
+            last: None,
+        }
+    }
+
+    /// The command.
+    #[must_use]
+    pub fn command(&self) -> &Command {
+        &self.command
+    }
+
+    /// When it was decided on.
+    #[must_use]
+    pub fn started(&self) -> Duration {
+        self.started
+    }
+
+    /// The number it was or will be written under, once that is known.
+    #[must_use]
+    pub fn sequence(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Writing { sequence, .. } | Phase::Waiting { sequence, .. } | Phase::Running { sequence } => {
+                Some(sequence)
+            }
+            Phase::Learning { .. } | Phase::Ended(_) => None,
+        }
+    }
+
+    /// What to do at `now`.
+    pub fn step(&mut self, now: Duration) -> Step {
+        if let Phase::Ended(outcome) = self.phase {
+            return Step::Ended(outcome);
+        }
+        if now >= self.deadline {
+            let waiting_for = match self.phase {
+                Phase::Learning { busy: true } => Wait::EarlierCommand,
+                Phase::Writing { again: true, .. } | Phase::Waiting { arrived: false, .. } => Wait::PathAfterWrite,
+                Phase::Waiting { .. } => Wait::Acknowledgement,
+                Phase::Running { .. } => Wait::End,
+                Phase::Learning { .. } | Phase::Writing { .. } | Phase::Ended(_) => Wait::Path,
+            };
+            return Step::Ended(self.end(Outcome::TimedOut { waiting_for, last: self.last }));
+        }
+        if now < self.next_look {
+            return Step::Wait(self.next_look.min(self.deadline));
+        }
+        match self.phase {
+            Phase::Writing { sequence, .. } => {
+                Step::Write { sequence, encoded: self.command.encode(sequence) }
+            }
+            _ => Step::Fetch,
+        }
+    }
+
+    /// Takes in what the acknowledgement of the slot says.
+    pub fn acknowledgement(&mut self, now: Duration, view: &AcknowledgementView) -> Option<Progress> {
+        self.rest(now);
+        match self.phase {
+            Phase::Learning { .. } => {
+                if view.state == CommandState::Running {
+                    self.phase = Phase::Learning { busy: true };
+                } else {
+                    self.number(now, view);
+                }
+                None
+            }
+            Phase::Waiting { sequence, .. } | Phase::Running { sequence } if view.command == sequence => {
+                self.judge(now, sequence, view)
+            }
+            Phase::Waiting { sequence, arrived } => {
+                if view.accepted >= sequence {
+                    self.end(Outcome::Unknown(Doubt::Overtaken { found: view.accepted }));
+                } else if view.accepted + 1 < sequence {
+                    self.end(Outcome::Unknown(Doubt::MadeAnew));
+                } else if !arrived {
+                    self.phase = Phase::Writing { sequence, again: true };
+                    self.next_look = now;
+                }
+                None
+            }
+            Phase::Running { .. } => {
+                self.end(Outcome::Unknown(Doubt::Overtaken { found: view.command }));
+                None
+            }
+            Phase::Writing { .. } | Phase::Ended(_) => None,
+        }
+    }
+
+    /// Takes in that the bytes of [`Step::Write`] were written.
+    pub fn written(&mut self, now: Duration) -> Option<Progress> {
+        let Phase::Writing { sequence, .. } = self.phase else { return None };
+        self.phase = Phase::Waiting { sequence, arrived: true };
+        self.next_look = now;
+        Some(Progress::Written(sequence))
+    }
+
+    /// Takes in that reading or writing failed. `changed`: a write may have arrived all the same.
+    pub fn failed(&mut self, now: Duration, changed: bool) {
+        self.rest(now);
+        if let Phase::Writing { sequence, again } = self.phase {
+            if changed {
+                // Look before writing again: it may have been obeyed already.
+                self.phase = Phase::Waiting { sequence, arrived: false };
+            } else {
+                self.phase = Phase::Writing { sequence, again };
+            }
+        }
+    }
+
+    /// Takes in that the target's regions, and so slot and acknowledgement, were made anew.
+    pub fn made_anew(&mut self) {
+        match self.phase {
+            Phase::Waiting { .. } | Phase::Running { .. } | Phase::Writing { again: true, .. } => {
+                self.end(Outcome::Unknown(Doubt::MadeAnew));
+            }
+            Phase::Writing { again: false, .. } => self.phase = Phase::Learning { busy: false },
+            Phase::Learning { .. } | Phase::Ended(_) => {}
+        }
+    }
+
+    fn judge(&mut self, now: Duration, sequence: u64, view: &AcknowledgementView) -> Option<Progress> {
+        let stale = view.state == CommandState::Refused && view.reason == Refusal::StaleSequence;
+        if stale && self.stale < MOST_STALE {
+            self.stale += 1;
+            self.number(now, view);
+            return None;
+        }
+        let first = self.last.is_none();
+        self.last = Some(*view);
+        match view.state {
+            // The number without a verdict: the target is about to judge it.
+            CommandState::Idle => return None,
+            CommandState::Running => self.phase = Phase::Running { sequence },
+            CommandState::Done => drop(self.end(Outcome::Done(*view))),
+            CommandState::Refused => drop(self.end(Outcome::Refused(*view))),
+            CommandState::GaveUp => drop(self.end(Outcome::GaveUp(*view))),
+        }
+        first.then_some(Progress::Acknowledged(*view))
+    }
+
+    /// Takes the next number.
+    fn number(&mut self, now: Duration, view: &AcknowledgementView) {
+        match view.accepted.checked_add(1) {
+            Some(sequence) => {
+                self.phase = Phase::Writing { sequence, again: false };
+                self.next_look = now;
+            }
+            None => drop(self.end(Outcome::Unknown(Doubt::Senseless { found: view.accepted }))),
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Outcome {
+        self.phase = Phase::Ended(outcome);
+        outcome
+    }
+
+    fn rest(&mut self, now: Duration) {
+        let pause = if now.saturating_sub(self.started) < PATIENT_AFTER { POLL } else { SLOW_POLL };
+        self.next_look = now.saturating_add(pause);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+use super::*;
+use backdoors_sensor_box::Opcode;
+use proptest::prelude::*;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn at(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn kill_user() -> Command {
+    Command { opcode: Opcode::KillUser, subject: 60001, start: 0, most_victims: 0, dry_run: false }
+}
+
+fn view(command: u64, accepted: u64, state: CommandState) -> AcknowledgementView {
+    AcknowledgementView {
+        command,
+        accepted,
+        state,
+        reason: Refusal::None,
+        matched: 0,
+        signalled: 0,
+        remaining: 0,
+        sweeps: 0,
+        accepted_at: 0,
+        first_signal_at: 0,
+        last_death_at: 0,
+        finished_at: 0,
+    }
+}
+
+fn stale(command: u64, accepted: u64) -> AcknowledgementView {
+    AcknowledgementView { reason: Refusal::StaleSequence, ..view(command, accepted, CommandState::Refused) }
+}
+
+/// A repair that was written as command 8.
+fn written() -> Repair {
+    let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
+    assert_eq!(repair.step(at(0)), Step::Fetch);
+    assert_eq!(repair.acknowledgement(at(0), &view(7, 7, CommandState::Done)), None);
+    assert_eq!(repair.step(at(0)), Step::Write { sequence: 8, encoded: kill_user().encode(8) });
+    assert_eq!(repair.written(at(0)), Some(Progress::Written(8)));
+    repair
+}
+
+#[test]
+fn a_command_takes_the_number_after_the_last_accepted_and_is_followed_to_its_end() {
+    let mut repair = written();
+    assert_eq!(repair.step(at(0)), Step::Fetch);
+    assert_eq!(repair.acknowledgement(at(0), &view(7, 7, CommandState::Done)), None);
+    assert_eq!(repair.step(at(0)), Step::Wait(at(1)));
+    assert_eq!(repair.step(at(1)), Step::Fetch);
+    let running = view(8, 8, CommandState::Running);
+    assert_eq!(repair.acknowledgement(at(1), &running), Some(Progress::Acknowledged(running)));
+    assert_eq!(repair.acknowledgement(at(2), &running), None);
+    let done = view(8, 8, CommandState::Done);
+    assert_eq!(repair.acknowledgement(at(3), &done), None);
+    assert_eq!(repair.step(at(3)), Step::Ended(Outcome::Done(done)));
+}
+
+#[test]
+fn the_end_may_be_the_first_that_is_seen() {
+    let mut repair = written();
+    let done = view(8, 8, CommandState::Done);
+    assert_eq!(repair.acknowledgement(at(1), &done), Some(Progress::Acknowledged(done)));
+    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::Done(done)));
+}
+
+#[test]
+fn a_refusal_on_its_merits_ends_it_with_the_reason() {
+    let mut repair = written();
+    let refused = AcknowledgementView { reason: Refusal::InitProcess, ..view(8, 8, CommandState::Refused) };
+    repair.acknowledgement(at(1), &refused);
+    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::Refused(refused)));
+}
+
+#[test]
+fn giving_up_is_an_end_of_its_own() {
+    let mut repair = written();
+    let gave_up = view(8, 8, CommandState::GaveUp);
+    repair.acknowledgement(at(1), &gave_up);
+    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::GaveUp(gave_up)));
+}
+
+#[test]
+fn a_stale_number_is_replaced_but_not_for_ever() {
+    let mut repair = written();
+    for next in [11, 21, 31] {
+        let sequence = repair.sequence().unwrap();
+        assert_eq!(repair.acknowledgement(at(1), &stale(sequence, next - 1)), None);
+        assert_eq!(repair.step(at(1)), Step::Write { sequence: next, encoded: kill_user().encode(next) });
+        repair.written(at(1));
+    }
+    let last = stale(31, 40);
+    repair.acknowledgement(at(2), &last);
+    assert_eq!(repair.step(at(2)), Step::Ended(Outcome::Refused(last)));
+}
+
+#[test]
+fn an_earlier_command_that_still_runs_is_waited_for() {
+    let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
+    repair.acknowledgement(at(0), &view(7, 7, CommandState::Running));
+    assert_eq!(repair.step(at(0)), Step::Wait(at(1)));
+    assert_eq!(repair.step(at(1)), Step::Fetch);
+    repair.acknowledgement(at(1), &view(7, 7, CommandState::Done));
+    assert!(matches!(repair.step(at(1)), Step::Write { sequence: 8, .. }));
+}
+
+#[test]
+fn a_write_that_may_have_arrived_is_repeated_only_if_it_was_not_accepted() {
+    for (found, writes_again) in [(view(7, 7, CommandState::Done), true), (view(8, 8, CommandState::Running), false)] {
+        let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
+        repair.acknowledgement(at(0), &view(7, 7, CommandState::Done));
+        assert!(matches!(repair.step(at(0)), Step::Write { sequence: 8, .. }));
+        repair.failed(at(0), true);
+        assert_eq!(repair.step(at(1)), Step::Fetch);
+        repair.failed(at(1), false);
+        assert_eq!(repair.step(at(2)), Step::Fetch);
+        repair.acknowledgement(at(2), &found);
+        assert_eq!(matches!(repair.step(at(3)), Step::Write { sequence: 8, .. }), writes_again);
+    }
+}
+
+#[test]
+fn a_write_that_surely_did_not_arrive_is_repeated_at_once() {
+    let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
+    repair.acknowledgement(at(0), &view(7, 7, CommandState::Done));
+    repair.failed(at(0), false);
+    assert!(matches!(repair.step(at(1)), Step::Write { sequence: 8, .. }));
+}
+
+#[test]
+fn somebody_elses_command_in_the_slot_leaves_the_outcome_unknown() {
+    let mut repair = written();
+    repair.acknowledgement(at(1), &view(9, 9, CommandState::Running));
+    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::Unknown(Doubt::Overtaken { found: 9 })));
+}
+
+#[test]
+fn memory_made_anew_leaves_the_outcome_unknown_unless_nothing_was_written() {
+    let mut repair = written();
+    repair.made_anew();
+    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::Unknown(Doubt::MadeAnew)));
+    let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
+    repair.acknowledgement(at(0), &view(7, 7, CommandState::Done));
+    repair.made_anew();
+    assert_eq!(repair.step(at(1)), Step::Fetch);
+    repair.acknowledgement(at(1), &view(0, 0, CommandState::Idle));
+    assert!(matches!(repair.step(at(1)), Step::Write { sequence: 1, .. }));
+}
+
+#[test]
+fn an_acknowledgement_that_went_back_means_memory_made_anew() {
+    let mut repair = written();
+    repair.acknowledgement(at(1), &view(0, 0, CommandState::Idle));
+    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::Unknown(Doubt::MadeAnew)));
+}
+
+#[test]
+fn the_last_possible_number_is_not_used() {
+    let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
+    repair.acknowledgement(at(0), &view(0, u64::MAX, CommandState::Idle));
+    assert_eq!(repair.step(at(0)), Step::Ended(Outcome::Unknown(Doubt::Senseless { found: u64::MAX })));
+}
+
+#[test]
+fn when_the_time_is_up_it_says_what_it_waited_for() {
+    let timed_out = |repair: &mut Repair| match repair.step(PATIENCE) {
+        Step::Ended(Outcome::TimedOut { waiting_for, .. }) => waiting_for,
+        step => panic!("{step:?}"),
+    };
+    assert_eq!(timed_out(&mut Repair::new(kill_user(), at(0), PATIENCE)), Wait::Path);
+    assert_eq!(timed_out(&mut written()), Wait::Acknowledgement);
+    let mut running = written();
+    running.acknowledgement(at(1), &view(8, 8, CommandState::Running));
+    assert_eq!(timed_out(&mut running), Wait::End);
+}
+
+/// What may happen between two steps.
+#[derive(Clone, Copy, Debug)]
+enum Mishap {
+    None,
+    WriteLost,
+    WriteDoneAnswerLost,
+    ReadFails,
+}
+
+fn any_mishap() -> impl Strategy<Value = Mishap> {
+    prop_oneof![
+        4 => Just(Mishap::None),
+        1 => Just(Mishap::WriteLost),
+        1 => Just(Mishap::WriteDoneAnswerLost),
+        1 => Just(Mishap::ReadFails)
+    ]
+}
+
+proptest! {
+    /// The target's side of the contract, with a path that loses requests and answers.
+    #[test]
+    fn however_the_path_fails_the_target_obeys_exactly_once(
+        accepted in 0..1000u64,
+        mishaps in prop::collection::vec(any_mishap(), 0..40),
+        slowness in 0..5u32,
+    ) {
+        let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
+        let (mut slot, mut looked_at, mut obeyed) = (accepted, accepted, 0);
+        let mut acknowledgement = view(accepted, accepted, CommandState::Done);
+        let mut now = at(0);
+        let mut mishaps = mishaps.into_iter();
+        for turn in 0..2000u32 {
+            if turn % (slowness + 1) == 0 && slot != looked_at {
+                looked_at = slot;
+                prop_assert_eq!(slot, acknowledgement.accepted + 1);
+                obeyed += 1;
+                acknowledgement = view(slot, slot, CommandState::Running);
+            } else if turn % (slowness + 1) == 0 && acknowledgement.state == CommandState::Running {
+                acknowledgement.state = CommandState::Done;
+            }
+            match repair.step(now) {
+                Step::Wait(until) => now = until,
+                Step::Fetch => match mishaps.next().unwrap_or(Mishap::None) {
+                    Mishap::ReadFails => repair.failed(now, false),
+                    _ => drop(repair.acknowledgement(now, &acknowledgement)),
+                },
+                Step::Write { sequence, encoded } => {
+                    prop_assert_eq!(encoded, kill_user().encode(sequence));
+                    match mishaps.next().unwrap_or(Mishap::None) {
+                        Mishap::WriteLost => repair.failed(now, true),
+                        Mishap::WriteDoneAnswerLost => {
+                            slot = sequence;
+                            repair.failed(now, true);
+                        }
+                        _ => {
+                            slot = sequence;
+                            repair.written(now);
+                        }
+                    }
+                }
+                Step::Ended(outcome) => {
+                    prop_assert!(matches!(outcome, Outcome::Done(_)), "{:?}", outcome);
+                    prop_assert_eq!(obeyed, 1);
+                    return Ok(());
+                }
+            }
+        }
+        prop_assert!(false, "never ended");
+    }
+
+    #[test]
+    fn whatever_the_acknowledgements_say_it_ends_in_time(
+        answers in prop::collection::vec((0..12u64, any::<u64>(), 0..5u32, 0..9u32), 1..60),
+    ) {
+        let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
+        let mut now = at(0);
+        let mut answers = answers.iter().cycle();
+        for _ in 0..20_000 {
+            match repair.step(now) {
+                Step::Wait(until) => { prop_assert!(until > now); now = until }
+                Step::Fetch => {
+                    let &(command, accepted, state, reason) = answers.next().unwrap();
+                    let state = CommandState::from_number(state).unwrap();
+                    let reason = Refusal::from_number(reason).unwrap();
+                    let accepted = if accepted % 2 == 0 { accepted } else { accepted % 12 };
+                    repair.acknowledgement(now, &AcknowledgementView { reason, ..view(command, accepted, state) });
+                }
+                Step::Write { .. } => drop(repair.written(now)),
+                Step::Ended(_) => return Ok(()),
+            }
+        }
+        prop_assert!(false, "never ended");
+    }
+}
