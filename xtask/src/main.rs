@@ -1,7 +1,8 @@
-//! The project's tasks: `cargo xtask setup | test | ci`.
+//! The project's tasks: `cargo xtask setup | test | ci | fuzz`.
 
 mod ci;
 mod command;
+mod fuzz;
 mod setup;
 mod test;
 
@@ -22,6 +23,8 @@ enum Task {
     Setup(setup::Arguments),
     /// Run all tests
     Test(test::Arguments),
+    /// Feed any bytes to the parsers of a target's memory
+    Fuzz(fuzz::Arguments),
     /// Run what continuous integration runs: format, lints, licences, documentation, tests
     Ci,
 }
@@ -30,6 +33,7 @@ fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Setup(arguments) => setup::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Ci => ci::run(),
     }
 }
