@@ -1,13 +1,15 @@
-//! Every parser of a target's memory, on any bytes.
+//! Every parser of a target's memory, on any bytes: as they come, and behind a valid magic and version, which a
+//! fuzzer would take long to guess.
 
 #![no_main]
 
+use backdoors_sensor_box::layout::{BOX_MAGIC, PROCESS_MAGIC, VERSION};
 use backdoors_sensor_box::{
     AcknowledgementView, ProcessView, SensorFetcher, SensorView, fetch_acknowledgement, fetch_processes,
 };
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+fn parse(bytes: &[u8]) {
     let _ = SensorView::decode(bytes);
     let _ = ProcessView::decode(bytes);
     let _ = AcknowledgementView::decode(bytes);
@@ -19,4 +21,14 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = SensorFetcher::default().fetch(bytes.len() as u64, read);
     let _ = fetch_processes(bytes.len() as u64, read);
     let _ = fetch_acknowledgement(0, read);
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    parse(bytes);
+    for magic in [BOX_MAGIC, PROCESS_MAGIC] {
+        let mut begun = Vec::from(magic.to_le_bytes());
+        begun.extend(VERSION.to_le_bytes());
+        begun.extend(bytes);
+        parse(&begun);
+    }
 });
