@@ -5,6 +5,7 @@ pub mod access;
 pub mod conformance;
 pub mod dial;
 pub mod directory;
+pub mod emulated;
 pub mod memory;
 pub mod owner;
 pub mod realtime;
