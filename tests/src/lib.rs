@@ -1,3 +1,4 @@
 //! Labs for whole-system scenarios.
 
 pub mod host;
+pub mod vm;

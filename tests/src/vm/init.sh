@@ -1,0 +1,41 @@
+#!/bin/bash
+# The first process of a guest: brings it up, then stays to reap orphans.
+export PATH=/usr/bin HOME=/root TERM=dumb
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+exec </dev/null >/dev/console 2>&1
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mount -t tmpfs -o mode=755,size=64m tmpfs /run
+mount -t tmpfs -o mode=1777,size=128m tmpfs /tmp
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t bpf bpf /sys/fs/bpf
+mount -t debugfs debugfs /sys/kernel/debug
+mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
+ln -s /proc/self/fd /dev/fd
+
+for word in $(</proc/cmdline); do
+    case $word in
+        backdoors.address=*) address=${word#*=} ;;
+        backdoors.name=*) hostname "${word#*=}" ;;
+    esac
+done
+
+modprobe -a virtio_pci virtio_console virtio_net
+ip link set lo up
+if [[ -v address ]]; then
+    ip address add "$address" dev eth0
+    ip link set eth0 up
+    modprobe -a ib_uverbs rdma_rxe
+    rdma link add rxe0 type rxe netdev eth0
+fi
+
+# What serves the lab must answer however busy other users keep this machine.
+echo -1000 >/proc/$$/oom_score_adj
+chrt --fifo --pid 50 $$
+backdoors-vm-guest
+echo "the lab's server ended with $?"
+poweroff -f

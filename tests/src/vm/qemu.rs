@@ -1,0 +1,177 @@
+//! The process that is a virtual machine.
+
+use std::{
+    fs, io,
+    net::Ipv4Addr,
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        mpsc::{self, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{
+    VmConfig, VmError, initramfs, programs::system_program, protocol::PORT, scratch::Scratch, wire::End,
+};
+
+/// A running QEMU, killed when dropped, and killed by the kernel when this process ends in any other way.
+#[derive(Debug)]
+pub(super) struct Qemu {
+    child: Child,
+    scratch: Scratch,
+}
+
+/// Name of the network's back end, as `set_link` wants it.
+pub(super) const NETWORK: &str = "wire";
+
+impl Qemu {
+    /// Starts a guest and returns its two channels: QEMU's monitor, and the one that the lab's server will answer on.
+    pub(super) fn start(
+        config: &VmConfig<'_>,
+    ) -> Result<(Qemu, Option<Ipv4Addr>, UnixStream, UnixStream), VmError> {
+        let not_set_up = |error: anyhow::Error| VmError::NotSetUp(format!("{error:#}"));
+        let kernel = config.kernel.cached().map_err(not_set_up)?;
+        let kernel = kernel
+            .ok_or_else(|| VmError::NotSetUp(format!("kernel '{}' is not cached", config.kernel.name())))?;
+        let scratch = Scratch::new().map_err(VmError::host("make a directory for a guest"))?;
+        let initramfs = scratch.path("initramfs");
+        initramfs::write(&initramfs, config.kernel, &kernel, &config.programs, &config.files)?;
+        let end = config.network.map(|wire| wire.take_end()).transpose()?;
+        let address = end.as_ref().map(|end| end.address);
+
+        let listen =
+            |name| UnixListener::bind(scratch.path(name)).map_err(VmError::host("make a socket for QEMU"));
+        let (monitor, control) = (listen("monitor")?, listen("control")?);
+        let errors =
+            fs::File::create(scratch.path("qemu.log")).map_err(VmError::host("make a log for QEMU"))?;
+
+        // With setpriv's help QEMU dies with the thread that started it, whatever ends that.
+        let mut command = Command::new(system_program("setpriv")?);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(system_program("qemu-system-x86_64")?);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        // No hardware virtualization: it must run, and run alike, where there is none.
+        command.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]);
+        command.args(["-m", &format!("{}M", config.memory_mib), "-smp", &config.cpus.to_string()]);
+        command.arg("-kernel").arg(kernel.image()).arg("-initrd").arg(&initramfs);
+        command.args(["-append", &kernel_command_line(config, end.as_ref())]);
+        let path = |name| scratch.path(name).display().to_string();
+        command.args(["-serial", &format!("file:{}", path("console.log"))]);
+        command.args(["-chardev", &format!("socket,id=monitor,path={}", path("monitor"))]);
+        command.args(["-mon", "chardev=monitor,mode=control"]);
+        command.args(["-chardev", &format!("socket,id=control,path={}", path("control"))]);
+        command.args(["-device", "virtio-serial-pci"]);
+        command.args(["-device", &format!("virtserialport,chardev=control,name={PORT}")]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        if let Some(end) = end {
+            command.args(["-netdev", &format!("stream,id={NETWORK},addr.type=fd,addr.str=0")]);
+            command
+                .args(["-device", &format!("virtio-net-pci,netdev={NETWORK},mac={}", end.hardware_address)]);
+            command.stdin(Stdio::from(end.socket));
+        }
+
+        let child = start_under_keeper(command).map_err(VmError::host("start QEMU"))?;
+        let mut qemu = Qemu { child, scratch };
+        let deadline = Instant::now() + config.boot_deadline;
+        let monitor = qemu.accept(&monitor, deadline)?;
+        let control = qemu.accept(&control, deadline)?;
+        Ok((qemu, address, monitor, control))
+    }
+
+    /// Takes QEMU's connection, unless QEMU ends first.
+    fn accept(&mut self, listener: &UnixListener, deadline: Instant) -> Result<UnixStream, VmError> {
+        const SLICE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        loop {
+            if !self.is_running() {
+                let errors = fs::read_to_string(self.scratch.path("qemu.log")).unwrap_or_default();
+                return Err(VmError::host("start QEMU")(io::Error::other(errors)));
+            }
+            if Instant::now() > deadline {
+                return Err(VmError::host("reach QEMU")(io::ErrorKind::TimedOut.into()));
+            }
+            let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&SLICE));
+            if matches!(ready, Ok(1)) {
+                return listener.accept().map(|(stream, _)| stream).map_err(VmError::host("reach QEMU"));
+            }
+        }
+    }
+
+    pub(super) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Of the QEMU process, on this machine.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything that the guest printed on its console.
+    pub(super) fn console(&self) -> String {
+        fs::read(self.scratch.path("console.log"))
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// At once, as if the plug were pulled.
+    pub(super) fn kill(&mut self) {
+        // Neither fails for a child that is still ours; once reaped, both do nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn kernel_command_line(config: &VmConfig<'_>, end: Option<&End>) -> String {
+    // `panic=0`: a guest that panics stays as it is.
+    let mut line = format!("console=ttyS0 quiet panic=0 backdoors.name={}", config.name);
+    if let Some(end) = end {
+        line.push_str(&format!(" backdoors.address={}/24", end.address));
+    }
+    line
+}
+
+type Order = (Command, Sender<io::Result<Child>>);
+
+/// Starts a process from a thread that lives as long as this process: the kernel's "die with your parent" means the
+/// parent *thread*, and tests run in threads that end.
+fn start_under_keeper(command: Command) -> io::Result<Child> {
+    static KEEPER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
+    let keeper = KEEPER.get_or_init(|| {
+        let (orders, inbox) = mpsc::channel::<Order>();
+        thread::spawn(move || {
+            for (mut command, answer) in inbox {
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(orders)
+    });
+    let (answer, result) = mpsc::channel();
+    let gone = |_| io::Error::other("the thread that starts guests has ended");
+    keeper
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .send((command, answer))
+        .map_err(|_| gone(mpsc::RecvError))?;
+    result.recv().map_err(gone)?
+}
+
+/// Where consoles of guests go that were up when a test failed.
+pub(super) fn kept_logs() -> PathBuf {
+    let running = std::env::current_exe().unwrap_or_default();
+    let target =
+        running.ancestors().find(|directory| directory.file_name().is_some_and(|name| name == "target"));
+    target.map_or_else(std::env::temp_dir, PathBuf::from).join("vm-logs")
+}
+
+/// How long a guest may take to boot on a machine that is busy with other things.
+pub(super) const BOOT_DEADLINE: Duration = Duration::from_secs(120);
