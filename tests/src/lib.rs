@@ -1,4 +1,5 @@
 //! Labs for whole-system scenarios.
 
 pub mod host;
+pub mod machine;
 pub mod vm;

@@ -93,43 +93,17 @@ impl Host {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn shell_as(&self, user: u32, script: &str) -> Result<Background> {
+    pub fn shell_as(&self, user: u32, script: &str) -> Result<()> {
         let id = user.to_string();
-        let enter = format!("{}exec \"$@\"", self.cgroup.enter_script());
-        self.command("sh")
-            .args(["-c", &enter, "sh", "setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
+        // The shell that starts it goes at once, and the host's first process inherits and reaps it.
+        let start = format!("({}exec \"$@\") > /dev/null 2>&1 &", self.cgroup.enter_script());
+        let output = self
+            .command("sh")
+            .args(["-c", &start, "sh", "setsid", "setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
             .args(["--", "bash", "-c", script])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map(Background)
-            .context("starting a shell as another user")
-    }
-
-    /// Processes a user has in this host.
-    ///
-    /// # Errors
-    /// If the host cannot be looked into.
-    pub fn processes_of(&self, user: u32) -> Result<usize> {
-        // Zombies are dead: they only wait for their parent to notice.
-        let count = format!(
-            "/^State:/ {{ alive = $2 != \"Z\" && $2 != \"X\" }} \
-             /^Uid:/ && $2 == {user} && alive {{ count++ }} END {{ print count + 0 }}"
-        );
-        let script = format!("cat /proc/[0-9]*/status 2>/dev/null | awk '{count}'");
-        Ok(self.shell(&script)?.trim().parse()?)
-    }
-}
-
-/// A program that runs in the background. Dropping it stops waiting for it; what it started may live on until its
-/// host ends.
-#[derive(Debug)]
-pub struct Background(pub Child);
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+            .output()
+            .context("starting a shell as another user")?;
+        text(script, &output).map(drop)
     }
 }
 
