@@ -156,7 +156,10 @@ impl Directory {
     ///
     /// # Errors
     /// See [`FetchDirectoryError`]. After a torn or wrong directory the connection is as good as before.
-    pub fn fetch(connection: &mut dyn Connection, range: RemoteRange) -> Result<Directory, FetchDirectoryError> {
+    pub fn fetch(
+        connection: &mut dyn Connection,
+        range: RemoteRange,
+    ) -> Result<Directory, FetchDirectoryError> {
         let length = range.length.min(MAX_BYTES as u64);
         let whole = range.slice(0, length).ok_or(DirectoryError::Short)?;
         let sequence = range.slice(SEQUENCE, 8).ok_or(DirectoryError::Short)?;

@@ -6,10 +6,13 @@ pub mod conformance;
 pub mod dial;
 pub mod directory;
 pub mod emulated;
+pub mod handshake;
 pub mod memory;
 pub mod owner;
 pub mod realtime;
+pub mod session;
 
 pub use access::{AccessError, Connection, Limits, Operation, RemoteRange};
 pub use dial::{DialError, Dialer};
 pub use memory::{Protection, SharedMemory};
+pub use session::{OpenError, Provider, Session, SessionConfig};

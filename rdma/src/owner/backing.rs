@@ -20,7 +20,9 @@ const BPF_MMAPABLE: u64 = 1 << 10;
 /// eight or the region is empty or reaches past what addresses can tell.
 pub fn check(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), OwnerError> {
     if length == 0 || !offset.is_multiple_of(8) {
-        return Err(OwnerError::Invalid("a region has a length, and an offset that is a multiple of eight".into()));
+        return Err(OwnerError::Invalid(
+            "a region has a length, and an offset that is a multiple of eight".into(),
+        ));
     }
     let end = offset
         .checked_add(length)
@@ -96,8 +98,12 @@ mod tests {
     #[test]
     fn regions_without_bytes_or_sense_are_refused() {
         let (_memory, fd) = crate::SharedMemory::create("test", 4096).unwrap();
-        for (offset, length) in [(0, 0), (4, 8), (u64::MAX - 7, 8), (8, u64::MAX), (i64::MAX as u64 - 7, 64)] {
-            assert!(matches!(check(fd.as_fd(), offset, length), Err(OwnerError::Invalid(_))), "{offset} {length}");
+        for (offset, length) in [(0, 0), (4, 8), (u64::MAX - 7, 8), (8, u64::MAX), (i64::MAX as u64 - 7, 64)]
+        {
+            assert!(
+                matches!(check(fd.as_fd(), offset, length), Err(OwnerError::Invalid(_))),
+                "{offset} {length}"
+            );
         }
     }
 
@@ -124,7 +130,9 @@ mod tests {
     #[test]
     fn only_mmapable_array_maps_have_a_size() {
         let text = |kind, flags, value: u64, entries: u64| {
-            format!("pos:\t0\nflags:\t02000002\nmap_type:\t{kind}\nkey_size:\t4\nvalue_size:\t{value}\nmax_entries:\t{entries}\nmap_flags:\t{flags}\n")
+            format!(
+                "pos:\t0\nflags:\t02000002\nmap_type:\t{kind}\nkey_size:\t4\nvalue_size:\t{value}\nmax_entries:\t{entries}\nmap_flags:\t{flags}\n"
+            )
         };
         assert_eq!(array_size(&text(2, "0x400", 12, 10)), Some(160));
         assert_eq!(array_size(&text(1, "0x400", 12, 10)), None);

@@ -81,6 +81,10 @@ pub enum Endpoint {
         queue_pair: u32,
         /// First packet sequence number it sends.
         packet_sequence: u32,
+        /// Largest packet payload its port carries, in bytes; both ends use the smaller of the two.
+        path_mtu: u16,
+        /// READs and compare-and-swaps it answers at once; the other end keeps no more under way.
+        outstanding_reads: u8,
     },
     /// A connection to the emulated NIC.
     Emulated {

@@ -140,7 +140,10 @@ impl Listener {
         lock.lock()?;
         if let Ok(metadata) = std::fs::symlink_metadata(path) {
             if !metadata.file_type().is_socket() {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file is no socket: left alone"));
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "the file is no socket: left alone",
+                ));
             }
             if connect(path).is_ok() {
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, "another owner answers there"));
@@ -175,7 +178,8 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.file);
+        let ours =
+            std::fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.file);
         if ours && let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "the socket file stays behind");
         }

@@ -1,0 +1,204 @@
+//! A monitor's session with a target: the handshake, the connections it was given, and the directory.
+
+use crate::access::{AccessError, Connection, Operation, RemoteRange};
+use crate::dial::{DialError, Dialer};
+use crate::directory::{Directory, FetchDirectoryError, Region};
+use crate::emulated;
+use crate::handshake::{self, Certificate, HandshakeError, Hello, Identity, ProviderKind, Welcome};
+use crate::owner::Admission;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Longest time to reach the target, and again to be admitted by it. It is healthy then, or there is no session.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+
+/// How a monitor reaches memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// Over TCP, from the target's emulated NIC.
+    Emulated,
+}
+
+/// What a session needs to know beforehand.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Where the target's agent shakes hands.
+    pub address: SocketAddr,
+    /// The certificate the target must show.
+    pub target_certificate: Certificate,
+    /// Who this monitor is.
+    pub identity: Identity,
+    /// How to reach memory.
+    pub provider: Provider,
+    /// Connections to set up, one to be used and the rest to be spare: each failure takes one. 3 is a good number.
+    pub connections: usize,
+    /// Longest time for one batch. Take it from the detection deadline: a target is called unreachable after it, so
+    /// shorter detects sooner and lets a slow network look like a dead host.
+    pub deadline: Duration,
+}
+
+/// An open session. After the handshake it needs nothing of the target but its NIC.
+pub struct Session {
+    target: String,
+    admission: Admission,
+    active: Box<dyn Connection>,
+    spares: VecDeque<Box<dyn Connection>>,
+    directory: Directory,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Session")
+            .field("target", &self.target)
+            .field("slot", &self.slot())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Shakes hands with the target, connects to its memory and reads its directory.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(config: &SessionConfig) -> Result<Session, OpenError> {
+        let (mut dialer, provider): (Box<dyn Dialer>, ProviderKind) = match &config.provider {
+            Provider::Emulated => {
+                let dialer = emulated::Dialer::new(config.deadline, Some(config.address.ip()));
+                (Box::new(dialer), ProviderKind::Emulated)
+            }
+        };
+        Session::open_with(dialer.as_mut(), config.connections, |endpoints| {
+            let hello = Hello { version: handshake::VERSION, provider, endpoints };
+            let certificate = &config.target_certificate;
+            Ok(handshake::request(config.address, &config.identity, certificate, &hello, HANDSHAKE_TIME)?)
+        })
+    }
+
+    /// Opens a session over any provider, admitted in any way: `admit` hands the endpoints to the target.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_with(
+        dialer: &mut dyn Dialer,
+        connections: usize,
+        admit: impl FnOnce(Vec<crate::owner::Endpoint>) -> Result<Welcome, OpenError>,
+    ) -> Result<Session, OpenError> {
+        let endpoints = dialer.prepare(connections)?;
+        let Welcome { target, admission } = admit(endpoints)?;
+        let mut spares = VecDeque::from(dialer.connect(&admission.endpoints)?);
+        let active = spares.pop_front().ok_or(DialError::Mismatch("there are none"))?;
+        let mut session = Session { target, admission, active, spares, directory: Directory::default() };
+        session.refresh_directory()?;
+        Ok(session)
+    }
+
+    /// Opens the session anew, with fresh connections; for when the spares are used up or the target restarted.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; then the old connections are kept, but the target may have ended them.
+    pub fn reopen(&mut self, config: &SessionConfig) -> Result<(), OpenError> {
+        *self = Session::open(config)?;
+        Ok(())
+    }
+
+    /// The target's name for itself.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// This monitor's slot on the target.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        self.admission.slot
+    }
+
+    /// Connections left besides the one in use.
+    #[must_use]
+    pub fn spares(&self) -> usize {
+        self.spares.len()
+    }
+
+    /// The region of this kind, as the directory said when it was last read.
+    #[must_use]
+    pub fn region(&self, kind: u32) -> Option<Region> {
+        self.directory.region(kind)
+    }
+
+    /// The directory as it was last read.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Checks that the region of this kind is still the one of `generation`, as the directory said when it was last
+    /// read.
+    ///
+    /// # Errors
+    /// [`AccessError::Gone`] if it is another (found 0: there is none any more).
+    pub fn expect(&self, kind: u32, generation: u64) -> Result<Region, AccessError> {
+        match self.region(kind) {
+            Some(region) if region.generation == generation => Ok(region),
+            other => Err(AccessError::Gone {
+                expected: generation,
+                found: other.map_or(0, |region| region.generation),
+            }),
+        }
+    }
+
+    /// Puts a spare in the place of a connection that an earlier failure ended.
+    fn connection(&mut self) -> &mut dyn Connection {
+        while self.active.is_poisoned() {
+            match self.spares.pop_front() {
+                Some(spare) => self.active = spare,
+                None => break,
+            }
+        }
+        self.active.as_mut()
+    }
+
+    /// Executes a batch. A failure ends the connection it happened on; the next call uses a spare one.
+    ///
+    /// # Errors
+    /// See [`AccessError`]; `Poisoned` means that no spare is left: [`Session::reopen`].
+    pub fn submit(&mut self, batch: &mut [Operation<'_>]) -> Result<(), AccessError> {
+        self.connection().submit(batch)
+    }
+
+    /// Reads `into.len()` bytes.
+    ///
+    /// # Errors
+    /// As [`Session::submit`].
+    pub fn read(&mut self, from: RemoteRange, into: &mut [u8]) -> Result<(), AccessError> {
+        self.connection().read(from, into)
+    }
+
+    /// Reads the directory again.
+    ///
+    /// # Errors
+    /// See [`FetchDirectoryError`]; then the one read before stays.
+    pub fn refresh_directory(&mut self) -> Result<(), FetchDirectoryError> {
+        let range = self.admission.directory;
+        self.directory = Directory::fetch(self.connection(), range)?;
+        Ok(())
+    }
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The target did not admit this monitor.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// The target's NIC cannot be reached.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The target's directory cannot be read.
+    #[error("the target's directory cannot be read: {0}")]
+    Directory(#[from] FetchDirectoryError),
+    /// The owner did not admit this monitor.
+    #[error(transparent)]
+    Owner(#[from] crate::owner::OwnerError),
+}
