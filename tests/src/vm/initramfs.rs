@@ -14,7 +14,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use xtask::guest_kernel::{CachedKernel, Kernel, cache_directory};
+use backdoors_guest_kernels::{CachedKernel, Kernel, cache_directory};
 
 use super::{
     VmError,

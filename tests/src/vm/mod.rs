@@ -49,8 +49,8 @@ use std::{
     time::Duration,
 };
 
+pub use backdoors_guest_kernels::Kernel;
 use serde_json::json;
-pub use xtask::guest_kernel::Kernel;
 
 use self::{
     channel::{Answers, Channel},
@@ -76,7 +76,7 @@ pub struct VmConfig<'a> {
     pub name: &'a str,
     /// Its kernel.
     pub kernel: Kernel,
-    /// Its memory in MiB. The kernel's limit on processes follows from it: 512 MiB allow about 3900.
+    /// Its memory in MiB. It bounds the processes: with 512 MiB about 3000, half of them for any user but root.
     pub memory_mib: u32,
     /// Its processors.
     pub cpus: u8,

@@ -23,9 +23,9 @@ pub(super) fn system_program(name: &str) -> Result<PathBuf, VmError> {
 pub(super) fn built_program(name: &str) -> Result<PathBuf, VmError> {
     let running = env::current_exe().map_err(VmError::host("find the running program"))?;
     let directory = running.parent().unwrap_or(Path::new("/"));
-    // Tests run from target/PROFILE/deps, programs from target/PROFILE.
+    // Tests run from target/PROFILE/deps, examples from …/examples, programs from target/PROFILE.
     let directory = match directory.file_name() {
-        Some(last) if last == "deps" => directory.parent().unwrap_or(directory),
+        Some(last) if last == "deps" || last == "examples" => directory.parent().unwrap_or(directory),
         _ => directory,
     };
     let program = directory.join(name);

@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use backdoors_guest_kernels::{Kernel, RECIPE, Stamp, cache_directory};
 use rustix::fs::{FlockOperation, flock};
-use xtask::guest_kernel::{Kernel, RECIPE, Stamp, cache_directory};
 
 use super::apt::Suite;
 use crate::command::{find, output};
