@@ -11,6 +11,7 @@ pub mod memory;
 pub mod owner;
 pub mod realtime;
 pub mod session;
+pub mod verbs;
 
 pub use access::{AccessError, Connection, Limits, Operation, RemoteRange};
 pub use dial::{DialError, Dialer};

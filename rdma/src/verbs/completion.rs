@@ -1,0 +1,112 @@
+//! Completion queues, and waiting for them.
+#![allow(unsafe_code, reason = "calls libibverbs")]
+
+use crate::verbs::device::Device;
+use rdma_mummy_sys as ffi;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Looks at the queue between two looks at the clock, which can cost more than they do.
+const LOOKS: u32 = 64;
+/// Until then the processor is kept: a small READ is answered within.
+const SPIN: Duration = Duration::from_micros(200);
+/// Until then it is offered to others between looks; later this thread sleeps.
+const YIELD: Duration = Duration::from_millis(1);
+/// A sleep is this part of the time already waited, so waiting adds no more than that.
+const SLEEP_SHARE: u32 = 16;
+/// Longest sleep.
+const LONGEST_SLEEP: Duration = Duration::from_millis(1);
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Completion {
+    /// The number its poster gave it.
+    pub(super) request: u64,
+    /// An `ibv_wc_status`.
+    pub(super) status: ffi::ibv_wc_status::Type,
+}
+
+/// A completion queue that is polled.
+#[derive(Debug)]
+pub(super) struct CompletionQueue {
+    queue: NonNull<ffi::ibv_cq>,
+    device: Arc<Device>,
+}
+
+// SAFETY: libibverbs promises that its calls may be made from any thread; the queue belongs to this value.
+unsafe impl Send for CompletionQueue {}
+// SAFETY: libibverbs locks the queue in `ibv_poll_cq`, so several threads may poll it.
+unsafe impl Sync for CompletionQueue {}
+
+impl CompletionQueue {
+    /// Makes a queue that holds `depth` completions; more at once would overrun it.
+    pub(super) fn new(device: Arc<Device>, depth: u32) -> io::Result<CompletionQueue> {
+        let depth = i32::try_from(depth).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: the context is open as long as `device` is held; there is no channel and no context of ours.
+        let queue = unsafe {
+            ffi::ibv_create_cq(device.context(), depth, std::ptr::null_mut(), std::ptr::null_mut(), 0)
+        };
+        let queue = NonNull::new(queue).ok_or_else(io::Error::last_os_error)?;
+        Ok(CompletionQueue { queue, device })
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut ffi::ibv_cq {
+        self.queue.as_ptr()
+    }
+
+    /// Takes a completion, if there is one.
+    #[inline]
+    pub(super) fn poll(&self) -> io::Result<Option<Completion>> {
+        let mut completion = MaybeUninit::<ffi::ibv_wc>::uninit();
+        // SAFETY: the queue is alive; `completion` is a place for one.
+        let taken = unsafe { ffi::ibv_poll_cq(self.queue.as_ptr(), 1, completion.as_mut_ptr()) };
+        match taken {
+            0 => Ok(None),
+            1 => {
+                let completion = completion.as_ptr();
+                // SAFETY: the call says that it has filled one completion; number and status are always set.
+                let request = unsafe { (*completion).wr_id };
+                // SAFETY: as above.
+                let status = unsafe { (*completion).status };
+                Ok(Some(Completion { request, status }))
+            }
+            _ => Err(io::Error::other("the completion queue cannot be polled")),
+        }
+    }
+
+    /// Waits for a completion, until `deadline` has passed since `start`; `None` if none came. It keeps the processor
+    /// for a short while only, so that neither a dead target nor soft-RoCE on a machine with one processor make it
+    /// starve others.
+    pub(super) fn wait(&self, start: Instant, deadline: Duration) -> io::Result<Option<Completion>> {
+        loop {
+            for _ in 0..LOOKS {
+                if let Some(completion) = self.poll()? {
+                    return Ok(Some(completion));
+                }
+                std::hint::spin_loop();
+            }
+            let waited = start.elapsed();
+            if waited >= deadline {
+                return Ok(None);
+            }
+            if waited >= YIELD {
+                std::thread::sleep((waited / SLEEP_SHARE).min(LONGEST_SLEEP).min(deadline - waited));
+            } else if waited >= SPIN {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+impl Drop for CompletionQueue {
+    fn drop(&mut self) {
+        // SAFETY: queue pairs that use it hold it, so none is left; it is destroyed once.
+        if unsafe { ffi::ibv_destroy_cq(self.queue.as_ptr()) } != 0 {
+            tracing::warn!("a completion queue could not be destroyed: {}", io::Error::last_os_error());
+            std::mem::forget(Arc::clone(&self.device));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! A connection to a target's memory over one queue pair.
+
+use crate::access::{AccessError, Connection, Limits, Operation, RemoteRange};
+use crate::memory::SharedMemory;
+use crate::verbs::completion::CompletionQueue;
+use crate::verbs::protection_domain::ProtectionDomain;
+use crate::verbs::queue_pair::{DEPTH, Peer, QueuePair, Role};
+use crate::verbs::region::{Access, Region};
+use crate::verbs::timing::Timing;
+use crate::verbs::work::Work;
+use rdma_mummy_sys::ibv_wc_status as status;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Bytes of all operations of one batch.
+const BATCH_BYTES: usize = 1 << 20;
+/// Operations start at multiples of this in the arena: what an atomic needs.
+const ALIGNMENT: usize = 8;
+
+/// A connection over a queue pair of its own.
+///
+/// The NIC reads and writes an arena that belongs to the queue pair; data is copied in before a batch is posted and
+/// out after it has completed. So no buffer of a caller is ever in the NIC's hands, and a deadline that passes leaves
+/// nothing dangling: the queue pair is moved to the error state, and the arena lives until it is destroyed.
+#[derive(Debug)]
+pub struct VerbsConnection {
+    queue_pair: QueuePair,
+    arena: Arc<SharedMemory>,
+    limits: Limits,
+    deadline: Duration,
+    /// Number of the last batch.
+    batch: u64,
+    poisoned: bool,
+}
+
+/// A queue pair that is to become a connection.
+pub(super) fn prepare(domain: &Arc<ProtectionDomain>) -> io::Result<QueuePair> {
+    let length = BATCH_BYTES + DEPTH as usize * ALIGNMENT;
+    let (arena, _fd) = SharedMemory::create("backdoors-arena", length)?;
+    let arena = Region::register(Arc::clone(domain), Arc::new(arena), Access::Local)?;
+    let completions = CompletionQueue::new(Arc::clone(domain.device()), DEPTH)?;
+    QueuePair::new(Arc::clone(domain), Arc::new(completions), Role::Asks(arena))
+}
+
+impl VerbsConnection {
+    /// Joins a prepared queue pair to its peer.
+    pub(super) fn join(
+        mut queue_pair: QueuePair,
+        peer: &Peer,
+        deadline: Duration,
+        largest_message: u32,
+    ) -> io::Result<VerbsConnection> {
+        queue_pair.join(peer, Timing::within(deadline))?;
+        let arena = queue_pair.arena().ok_or(io::ErrorKind::InvalidInput)?;
+        let arena = Arc::clone(arena.memory());
+        let bytes = BATCH_BYTES.min(largest_message as usize);
+        let limits = Limits { operations: queue_pair.depth(), bytes };
+        Ok(VerbsConnection { queue_pair, arena, limits, deadline, batch: 0, poisoned: false })
+    }
+
+    /// Asks whether the other side is there, without touching its memory.
+    pub(super) fn probe(&mut self) -> Result<(), AccessError> {
+        let nowhere = RemoteRange { address: 0, length: 0, key: 0 };
+        self.execute(std::iter::once(Work::WriteInline { to: nowhere, bytes: &[] }))
+    }
+
+    fn execute<'a>(&mut self, work: impl Iterator<Item = Work<'a>>) -> Result<(), AccessError> {
+        let start = Instant::now();
+        self.batch += 1;
+        let done = match self.queue_pair.post(work, self.batch) {
+            Ok(()) => self.await_completion(start),
+            Err(error) => Err(AccessError::Device(error)),
+        };
+        if done.is_err() {
+            self.poisoned = true;
+            // What is still under way must not be sent again. Where this fails, the queue pair is in that state.
+            if let Err(error) = self.queue_pair.fail() {
+                tracing::debug!("a queue pair could not be moved to the error state: {error}");
+            }
+        }
+        done
+    }
+
+    fn await_completion(&self, start: Instant) -> Result<(), AccessError> {
+        match self.queue_pair.completions().wait(start, self.deadline) {
+            Ok(Some(completion)) if completion.request == self.batch => meaning(completion.status, start),
+            Ok(Some(_)) => Err(AccessError::Device(io::Error::other("a completion of no request"))),
+            Ok(None) => Err(AccessError::Unreachable { after: start.elapsed() }),
+            Err(error) => Err(AccessError::Device(error)),
+        }
+    }
+}
+
+impl Connection for VerbsConnection {
+    fn submit(&mut self, batch: &mut [Operation<'_>]) -> Result<(), AccessError> {
+        if self.poisoned {
+            return Err(AccessError::Poisoned);
+        }
+        self.limits.check(batch)?;
+        let inline = self.queue_pair.inline();
+        let outside = |_| AccessError::Invalid("more bytes than one batch may hold");
+        for (operation, offset) in batch.iter().zip(offsets(batch)) {
+            if let Operation::Write { from, .. } = operation
+                && from.len() > inline
+            {
+                self.arena.write_bytes(offset, from).map_err(outside)?;
+            }
+        }
+        self.execute(batch.iter().zip(offsets(batch)).map(|(operation, offset)| match operation {
+            Operation::Read { from, .. } => Work::Read { from: *from, offset },
+            Operation::Write { to, from } if from.len() <= inline => {
+                Work::WriteInline { to: *to, bytes: from }
+            }
+            Operation::Write { to, .. } => Work::Write { to: *to, offset },
+            Operation::CompareAndSwap { at, expected, new, .. } => {
+                Work::CompareAndSwap { at: *at, expected: *expected, new: *new, offset }
+            }
+        }))?;
+        let mut offset = 0;
+        for operation in batch {
+            let length = length(operation);
+            match operation {
+                Operation::Read { into, .. } => self.arena.read_bytes(offset, into).map_err(outside)?,
+                Operation::Write { .. } => {}
+                Operation::CompareAndSwap { found, .. } => **found = self.arena.load(offset / ALIGNMENT),
+            }
+            offset += length.next_multiple_of(ALIGNMENT);
+        }
+        Ok(())
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+}
+
+fn length(operation: &Operation<'_>) -> usize {
+    match operation {
+        Operation::Read { into, .. } => into.len(),
+        Operation::Write { from, .. } => from.len(),
+        Operation::CompareAndSwap { .. } => 8,
+    }
+}
+
+/// Where the operations' bytes are in the arena.
+fn offsets(batch: &[Operation<'_>]) -> impl Iterator<Item = usize> {
+    batch.iter().scan(0, |next, operation| {
+        let offset = *next;
+        *next += length(operation).next_multiple_of(ALIGNMENT);
+        Some(offset)
+    })
+}
+
+/// What a completion's status means. The NIC names the first request that failed; later ones of the batch are flushed
+/// and nobody looks at them.
+fn meaning(code: status::Type, start: Instant) -> Result<(), AccessError> {
+    match code {
+        status::IBV_WC_SUCCESS => Ok(()),
+        status::IBV_WC_RETRY_EXC_ERR | status::IBV_WC_RNR_RETRY_EXC_ERR | status::IBV_WC_RESP_TIMEOUT_ERR => {
+            Err(AccessError::Unreachable { after: start.elapsed() })
+        }
+        status::IBV_WC_REM_ACCESS_ERR
+        | status::IBV_WC_REM_INV_REQ_ERR
+        | status::IBV_WC_REM_OP_ERR
+        | status::IBV_WC_REM_INV_RD_REQ_ERR
+        | status::IBV_WC_REM_ABORT_ERR => Err(AccessError::Denied),
+        // Requests are flushed unsent only behind one that failed, or when the local NIC ends the queue pair.
+        status::IBV_WC_WR_FLUSH_ERR => {
+            Err(AccessError::Device(io::Error::other("the queue pair was ended by its NIC")))
+        }
+        other => Err(AccessError::Device(io::Error::other(format!("completion status {other}")))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_unreachable_and_a_refusal_is_denied() {
+        let now = Instant::now();
+        assert!(meaning(status::IBV_WC_SUCCESS, now).is_ok());
+        assert!(matches!(meaning(status::IBV_WC_RETRY_EXC_ERR, now), Err(AccessError::Unreachable { .. })));
+        assert!(matches!(
+            meaning(status::IBV_WC_RNR_RETRY_EXC_ERR, now),
+            Err(AccessError::Unreachable { .. })
+        ));
+        assert!(matches!(meaning(status::IBV_WC_REM_ACCESS_ERR, now), Err(AccessError::Denied)));
+        assert!(matches!(meaning(status::IBV_WC_REM_INV_REQ_ERR, now), Err(AccessError::Denied)));
+        assert!(matches!(meaning(status::IBV_WC_LOC_PROT_ERR, now), Err(AccessError::Device(_))));
+        assert!(matches!(meaning(status::IBV_WC_WR_FLUSH_ERR, now), Err(AccessError::Device(_))));
+    }
+
+    #[test]
+    fn operations_lie_side_by_side_in_the_arena_and_atomics_are_aligned() {
+        let range = RemoteRange { address: 0, length: 0, key: 0 };
+        let (mut short, mut word, mut found) = ([0; 3], [0; 8], 0);
+        let batch = [
+            Operation::Read { from: range, into: &mut short },
+            Operation::CompareAndSwap { at: range, expected: 0, new: 0, found: &mut found },
+            Operation::Read { from: range, into: &mut word },
+            Operation::Write { to: range, from: &[1; 9] },
+        ];
+        assert_eq!(offsets(&batch).collect::<Vec<_>>(), [0, 8, 16, 24]);
+    }
+}
