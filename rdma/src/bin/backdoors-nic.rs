@@ -7,7 +7,7 @@ use backdoors_rdma::owner::{self, Listener, MemoryOwner};
 use backdoors_rdma::realtime;
 use clap::{ArgAction, Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -45,7 +45,8 @@ enum Provider {
 }
 
 fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
     let arguments = Arguments::parse();
 
     // Before any thread starts, since threads inherit both.

@@ -1,0 +1,90 @@
+//! What every provider must do alike, as named checks that can run in a test or, as `backdoors-conformance`, inside
+//! a virtual machine.
+
+mod admission;
+mod batches;
+mod bench;
+mod bounds;
+pub mod fixtures;
+mod lifetime;
+mod rights;
+mod transfers;
+
+pub use bench::Bench;
+
+use crate::dial::Dialer;
+use crate::owner::MemoryOwner;
+use std::time::Duration;
+
+/// A provider under examination: makes owners, reaches them, and loses them.
+pub trait Fixture {
+    /// The provider's name, for the report.
+    fn name(&self) -> String;
+
+    /// Starts a fresh owner. The one before was given back to [`Fixture::lose`].
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn start(&mut self) -> Result<Box<dyn MemoryOwner>, Failure>;
+
+    /// Makes a dialer whose connections give up after `deadline`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn dialer(&mut self, deadline: Duration) -> Result<Box<dyn Dialer>, Failure>;
+
+    /// Ends the owner without a farewell, as a crash of its process would.
+    fn lose(&mut self, owner: Box<dyn MemoryOwner>);
+}
+
+/// What went wrong in a check, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+/// A check: the fact it holds a provider to, and how.
+pub type Check = (&'static str, fn(&mut Bench<'_>) -> Result<(), Failure>);
+
+/// Every check.
+pub const CHECKS: &[Check] = &[
+    ("the first and the last byte of a region can be reached", bounds::first_and_last_byte),
+    ("bytes before and behind a region are denied", bounds::bytes_outside),
+    ("addresses that wrap around are denied", bounds::wrapping_addresses),
+    ("a read-only key does not write", rights::read_only_key_does_not_write),
+    ("a read-only key does not compare-and-swap", rights::read_only_key_does_not_swap),
+    ("a key that was never given opens nothing", rights::unknown_key),
+    ("another monitor's key opens nothing", rights::foreign_key),
+    ("a directory lists what is for its monitor alone", rights::directory_is_private),
+    ("a directory cannot be written", rights::directory_is_read_only),
+    ("a retired region is denied", lifetime::retired_region),
+    ("a region made anew is gone under its old generation", lifetime::region_made_anew),
+    ("a region registered later is found in the directory", lifetime::region_registered_later),
+    ("a dismissed monitor reaches nothing", lifetime::dismissed_monitor),
+    ("a monitor admitted again loses its old connections", lifetime::admitted_again),
+    ("an owner that is lost is unreachable within the deadline", lifetime::lost_owner),
+    ("the owner tells what is registered", admission::owner_tells_regions),
+    ("the owner refuses what cannot be", admission::owner_refuses_nonsense),
+    ("transfers of every length at odd places are exact", transfers::lengths_and_places),
+    ("words are never torn", transfers::whole_words),
+    ("a batch is executed in order", batches::in_order),
+    ("concurrent compare-and-swaps lose nothing", batches::concurrent_swaps),
+    ("a batch over the limits is invalid and does no harm", batches::over_the_limits),
+    ("a failed batch stops where it failed", batches::stops_at_failure),
+    ("an error ends its own connection alone", batches::own_connection_alone),
+    ("a session uses up its spares, then says so", batches::spares),
+];
+
+/// Runs the checks whose names contain `filter`, each with a fresh owner, and reports each. Returns how many failed.
+pub fn run(
+    fixture: &mut dyn Fixture,
+    filter: &str,
+    mut report: impl FnMut(&'static str, &Result<(), Failure>),
+) -> usize {
+    let mut failed = 0;
+    for (name, check) in CHECKS.iter().filter(|(name, _)| name.contains(filter)) {
+        let result = Bench::start(fixture).and_then(|mut bench| check(&mut bench));
+        failed += usize::from(result.is_err());
+        report(name, &result);
+    }
+    failed
+}
