@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
+/* Which commands are obeyed, whom they mean, and what is answered. Nothing here signals anybody. */
+#ifndef BACKDOORS_COMMANDS_H
+#define BACKDOORS_COMMANDS_H
+
+/* One per command slot; changed by the timer only, but for the counters that hooks raise while it runs. */
+struct run {
+	/* The last sequence looked at, whatever came of it. */
+	__u64 looked;
+	struct bd_command command;
+	struct bd_acknowledgement answer;
+	/* Of the process the command names. */
+	__u64 start;
+	/* Sweeps in a row that found nobody. */
+	__u32 quiet;
+	/* Processes it may still be about to signal: bounded by most_victims. */
+	__u32 chosen;
+	/* Alive and matching, counted by the sweep that is going on; those without a mark among them. */
+	__u32 alive;
+	__u32 unmarked;
+};
+
+static struct run runs[BD_COMMAND_SLOTS];
+
+/* 1 << slot, out of memory that the verifier knows nothing about: it would follow every subset of slots else. */
+static __u32 slot_bits[BD_COMMAND_SLOTS] = {
+	1 << 0, 1 << 1, 1 << 2,	 1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
+	1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15,
+};
+
+static __always_inline __u32 slot_bit(__u32 slot)
+{
+	return slot < BD_COMMAND_SLOTS ? READ(slot_bits[slot]) : 0;
+}
+
+__noinline int is_spared(__u32 user)
+{
+	__u32 count = READ(control.spared_count);
+
+	if (user == 0)
+		return 1;
+	for (__u32 index = 0; index < MAX_SPARED; index++) {
+		if (index >= count)
+			break;
+		if (READ(control.spared[index]) == user)
+			return 1;
+	}
+	return 0;
+}
+
+__noinline int is_protected(__u32 pid, __u64 start)
+{
+	for (__u32 index = 0; index < MAX_PROTECTED; index++) {
+		if (READ(control.protected[index].pid) != pid)
+			continue;
+		if (!READ(control.protected[index].start) || READ(control.protected[index].start) == start)
+			return 1;
+	}
+	return 0;
+}
+
+/* Which of the running commands mean this process. */
+__noinline __u32 commands_meaning(__u32 pid, __u32 user, __u64 start, __u32 tree)
+{
+	__u32 hunting = READ(control.hunting);
+	__u32 meaning = 0;
+
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++) {
+		__u64 subject = runs[slot].command.subject;
+
+		if (!(hunting & slot_bit(slot)))
+			continue;
+		switch (runs[slot].command.opcode) {
+		case BD_OPCODE_KILL_PROCESS:
+			if (subject == pid && runs[slot].start == start)
+				meaning |= slot_bit(slot);
+			break;
+		case BD_OPCODE_KILL_USER:
+			if (subject == user)
+				meaning |= slot_bit(slot);
+			break;
+		case BD_OPCODE_KILL_TREE:
+			meaning |= tree & slot_bit(slot);
+			break;
+		}
+	}
+	if (!meaning || pid == 1 || is_spared(user) || is_protected(pid, start))
+		return 0;
+	return meaning;
+}
+
+/* Sets bits in a word that carries a pid; returns 1 if they were not all set and the word still is that pid's. */
+static __always_inline int mark(__u64 *word, __u32 pid, __u64 bits)
+{
+	for (int attempt = 0; attempt < 8; attempt++) {
+		__u64 before = READ(*word);
+
+		if (before >> 32 != pid || (before & bits) == bits)
+			return 0;
+		if (__sync_val_compare_and_swap(word, before, before | bits) == before)
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline void unmark(__u64 *word, __u32 pid, __u64 bits)
+{
+	for (int attempt = 0; attempt < 8; attempt++) {
+		__u64 before = READ(*word);
+
+		if (before >> 32 != pid || !(before & bits) ||
+		    __sync_val_compare_and_swap(word, before, before & ~bits) == before)
+			return;
+	}
+}
+
+/* A process ended that these marks were on. */
+__noinline int note_death(__u64 marks)
+{
+	__u32 concerned = READ(control.hunting) & (__u16)marks;
+
+	if (!concerned)
+		return 0;
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++)
+		if (concerned & slot_bit(slot))
+			WRITE(runs[slot].answer.last_death_at, bpf_ktime_get_ns());
+	return 0;
+}
+
+/* Why a command is not obeyed; 0 if it is. */
+static __always_inline __u32 refusal(struct run *run)
+{
+	struct bd_command *command = &run->command;
+	struct tracked *process;
+	__u32 pid = command->subject;
+
+	switch (command->opcode) {
+	case BD_OPCODE_NOTHING:
+		return BD_REFUSAL_NONE;
+	case BD_OPCODE_KILL_USER:
+		if (command->subject < NONE && is_spared(command->subject))
+			return BD_REFUSAL_SPARED_USER;
+		return BD_REFUSAL_NONE;
+	case BD_OPCODE_KILL_PROCESS:
+	case BD_OPCODE_KILL_TREE:
+		break;
+	default:
+		return BD_REFUSAL_UNKNOWN_OPCODE;
+	}
+	if (command->subject == 1)
+		return BD_REFUSAL_INIT_PROCESS;
+	process = command->subject < NONE ? bpf_map_lookup_elem(&tracked, &pid) : NULL;
+	if (!process)
+		return BD_REFUSAL_NO_SUCH_PROCESS;
+	if (process->kernel)
+		return BD_REFUSAL_KERNEL_THREAD;
+	if (command->start && command->start != process->start)
+		return BD_REFUSAL_OTHER_PROCESS;
+	if (is_protected(pid, process->start))
+		return BD_REFUSAL_PROTECTED;
+	if (is_spared(process->owner >> 32))
+		return BD_REFUSAL_SPARED_USER;
+	run->start = process->start;
+	return BD_REFUSAL_NONE;
+}
+
+__noinline int publish(__u32 slot)
+{
+	struct bd_acknowledgement *answer, *shown;
+	__u64 guard;
+
+	if (slot >= BD_COMMAND_SLOTS)
+		return 0;
+	answer = &runs[slot].answer;
+	shown = &acknowledgements[slot];
+	guard = READ(shown->guard) | 1;
+	WRITE(shown->guard, guard);
+	full_barrier();
+	shown->command = answer->command;
+	shown->accepted = answer->accepted;
+	shown->state = answer->state;
+	shown->reason = answer->reason;
+	shown->matched = READ(answer->matched);
+	shown->signalled = READ(answer->signalled);
+	shown->remaining = answer->remaining;
+	shown->sweeps = answer->sweeps;
+	shown->accepted_at = answer->accepted_at;
+	shown->first_signal_at = READ(answer->first_signal_at);
+	shown->last_death_at = READ(answer->last_death_at);
+	shown->finished_at = answer->finished_at;
+	full_barrier();
+	WRITE(shown->guard, guard + 1);
+	return 0;
+}
+
+/* Looks at a slot; returns 1 if a command that signals processes was accepted. */
+__noinline int consider(__u32 slot, __u64 now)
+{
+	struct bd_command *given;
+	struct run *run;
+	__u64 sequence;
+
+	if (slot >= BD_COMMAND_SLOTS)
+		return 0;
+	run = &runs[slot];
+	given = &commands[slot];
+	sequence = READ(given->sequence);
+	if (sequence == run->looked)
+		return 0;
+	full_barrier();
+	run->command.opcode = READ(given->opcode);
+	run->command.flags = READ(given->flags);
+	run->command.subject = READ(given->subject);
+	run->command.start = READ(given->start);
+	run->command.most_victims = READ(given->most_victims);
+	full_barrier();
+	if (READ(given->sequence) != sequence)
+		return 0;
+	run->looked = sequence;
+	run->start = 0;
+	run->quiet = 0;
+	run->chosen = 0;
+	run->answer.command = sequence;
+	run->answer.matched = 0;
+	run->answer.signalled = 0;
+	run->answer.remaining = 0;
+	run->answer.sweeps = 0;
+	run->answer.accepted_at = now;
+	run->answer.first_signal_at = 0;
+	run->answer.last_death_at = 0;
+	run->answer.finished_at = now;
+	run->answer.state = BD_STATE_REFUSED;
+	if (sequence != run->answer.accepted + 1) {
+		run->answer.reason = BD_REFUSAL_STALE_SEQUENCE;
+	} else {
+		run->answer.accepted = sequence;
+		run->answer.reason = refusal(run);
+		if (run->answer.reason == BD_REFUSAL_NONE)
+			run->answer.state = BD_STATE_DONE;
+		if (run->answer.reason == BD_REFUSAL_NONE && run->command.opcode != BD_OPCODE_NOTHING) {
+			run->answer.state = BD_STATE_RUNNING;
+			run->answer.finished_at = 0;
+		}
+	}
+	publish(slot);
+	return run->answer.state == BD_STATE_RUNNING;
+}
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
+/* Hooks on the life of a process: birth, new program, end. */
+#ifndef BACKDOORS_LIFECYCLE_H
+#define BACKDOORS_LIFECYCLE_H
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct tracked *from;
+	__u32 pid, parent_pid, pair, depth = 0, tree = 0;
+
+	if (child->pid != child->tgid)
+		return 0;
+	pid = scope_pid(child);
+	if (!pid)
+		return 0;
+	parent_pid = scope_pid(child->real_parent);
+	from = bpf_map_lookup_elem(&tracked, &parent_pid);
+	if (from) {
+		if (!from->kernel)
+			depth = from->depth + 1;
+		tree = (__u32)READ(from->marks) >> 16;
+		if (READ(from->owner) >> 32 != user_of(parent) && parent_pid == scope_pid(parent) && !from->kernel)
+			follow_user(from, user_of(parent));
+	}
+	learn(child, pid, parent_pid, depth, tree);
+	if (!(child->flags & PF_KTHREAD)) {
+		sensor_add(settings.forks, 1);
+		pair = pair_of(user_of(child));
+		if (pair < USER_PAIRS)
+			__sync_fetch_and_add(&pairs[pair].forks, 1);
+		else
+			sensor_add(settings.users_lost, 1);
+		if (READ(control.hunting))
+			on_birth(child, pid);
+	}
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task)
+{
+	__u32 pid = scope_pid(task);
+	struct tracked *process = bpf_map_lookup_elem(&tracked, &pid);
+	struct bd_process *record;
+	__u64 guard;
+
+	if (!pid)
+		return 0;
+	if (process && process->kernel && !(task->flags & PF_KTHREAD)) {
+		/* The kernel started a program in what was one of its threads. */
+		forget(pid);
+		process = NULL;
+	}
+	if (!process) {
+		learn(task, pid, scope_pid(task->real_parent), 0, 0);
+		return 0;
+	}
+	follow_user(process, user_of(task));
+	record = table_entry(process->entry);
+	if (!record)
+		return 0;
+	guard = take_guard(record);
+	full_barrier();
+	bpf_core_read(record->command, sizeof(record->command), &task->comm);
+	release_guard(record, guard, pid);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+	__u32 pid;
+
+	if (task->signal->live.counter)
+		return 0;
+	pid = scope_pid(task);
+	if (pid)
+		forget(pid);
+	return 0;
+}
+
+/* Read once by the user half, after the hooks above are in place: learns of what was there before. */
+SEC("iter/task")
+int seed(struct bpf_iter__task *context)
+{
+	struct task_struct *task = context->task, *ancestor;
+	__u32 pid, parent, depth = 0, next;
+
+	if (!task || task->pid != task->tgid)
+		return 0;
+	pid = scope_pid(task);
+	if (!pid || is_dead(task))
+		return 0;
+	ancestor = BPF_CORE_READ(task, real_parent);
+	parent = scope_pid(ancestor);
+	next = parent;
+	for (int step = 0; step < MAX_DEPTH_WALK && next && next != pid; step++) {
+		if (BPF_CORE_READ(ancestor, flags) & PF_KTHREAD)
+			break;
+		depth++;
+		if (next == 1)
+			break;
+		ancestor = BPF_CORE_READ(ancestor, real_parent);
+		next = scope_pid(ancestor);
+	}
+	learn(task, pid, parent, depth, 0);
+	/* If it ended meanwhile, its end found nothing to forget. */
+	if (is_dead(task))
+		forget(pid);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
+/* All memory of the kernel half. What is mapped by others comes first. */
+#ifndef BACKDOORS_MAPS_H
+#define BACKDOORS_MAPS_H
+
+/* A record of the box: the four of one CPU share two cache lines with nobody. */
+struct sensor_box {
+	struct bd_box_header header;
+	struct bd_sensor records[MAX_RECORDS];
+};
+
+struct sensor_box sensors SEC(".data.sensors") __attribute__((aligned(128)));
+struct bd_command commands[BD_COMMAND_SLOTS] SEC(".data.commands") __attribute__((aligned(64)));
+struct bd_acknowledgement acknowledgements[BD_COMMAND_SLOTS] SEC(".data.acknowledgements")
+	__attribute__((aligned(128)));
+struct control control SEC(".data.control") __attribute__((aligned(64)));
+const volatile struct settings settings SEC(".rodata.settings");
+
+/* The process table: element 0 is its header, element n + 1 its entry n. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1 + 8192);
+	__type(key, __u32);
+	__type(value, struct bd_process);
+} processes SEC(".maps");
+
+/* One word per entry, for kernels that cannot signal any task: an even number other than 0 is the sequence of
+ * the entry whose process must die; the helper makes it odd once it has sent the signal. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, __u64);
+} condemned SEC(".maps");
+
+/* Entries of the process table that are free. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, 8192);
+	__uint(value_size, sizeof(__u32));
+} free_entries SEC(".maps");
+
+#define NONE 0xffffffffU
+
+/* A live process. An element of the hash may come to serve another process while a sweep still looks at it, so
+ * every word a sweep changes carries the pid and is changed by compare-and-swap. */
+struct tracked {
+	/* pid << 32 | commands whose tree it belongs to << 16 | commands that counted it. */
+	__u64 marks;
+	/* pid << 32 | commands that signalled it. */
+	__u64 struck;
+	/* user << 32 | user pair. */
+	__u64 owner;
+	__u64 start;
+	/* Entry of the process table, or NONE. */
+	__u32 entry;
+	__u32 depth;
+	/* A kernel thread: known, but neither listed nor counted. */
+	__u32 kernel;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, struct tracked);
+} tracked SEC(".maps");
+
+/* User id to user pair. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * USER_PAIRS);
+	__type(key, __u32);
+	__type(value, __u32);
+} users SEC(".maps");
+
+struct clockwork {
+	struct bpf_timer timer;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct clockwork);
+} clockwork SEC(".maps");
+
+#define READ(word) (*(volatile typeof(word) *)&(word))
+#define WRITE(word, new) (*(volatile typeof(word) *)&(word) = (new))
+
+/* BPF has no barrier of its own; an atomic instruction that returns a value is one. */
+static __u64 fence_word;
+static __always_inline void full_barrier(void)
+{
+	__sync_fetch_and_add(&fence_word, 0);
+}
+
+static __always_inline struct bd_process_table_header *table_header(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&processes, &first);
+}
+
+static __always_inline struct bd_process *table_entry(__u32 entry)
+{
+	__u32 element = entry + 1;
+
+	if (entry >= MAX_CAPACITY)
+		return NULL;
+	return bpf_map_lookup_elem(&processes, &element);
+}
+
+/* Adds to the value of a record; `difference` may be negative. */
+static __always_inline void sensor_add(__u32 record, __s64 difference)
+{
+	if (record < MAX_RECORDS)
+		__sync_fetch_and_add(&sensors.records[record].value, difference);
+}
+
+#endif

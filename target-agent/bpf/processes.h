@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
+/* The process table and the counts that go with it. A process is a thread group: it starts with its first
+ * thread and is gone when its last thread exits, whichever that is. */
+#ifndef BACKDOORS_PROCESSES_H
+#define BACKDOORS_PROCESSES_H
+
+#define MAX_DEPTH_WALK 64
+/* Writers of one entry meet for a few dozen instructions at most. */
+#define GUARD_ATTEMPTS 1024
+
+static __always_inline __u32 user_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, real_cred, uid.val);
+}
+
+static __always_inline int is_dead(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, signal, live.counter) == 0;
+}
+
+static __always_inline __u64 resident_bytes(struct task_struct *task)
+{
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	struct mm_struct___before_6_2 *old = (void *)mm;
+	__s64 pages = 0;
+
+	if (!mm)
+		return 0;
+	if (bpf_core_type_exists(struct mm_rss_stat))
+		pages = BPF_CORE_READ(old, rss_stat.count[MM_FILEPAGES].counter) +
+			BPF_CORE_READ(old, rss_stat.count[MM_ANONPAGES].counter) +
+			BPF_CORE_READ(old, rss_stat.count[MM_SHMEMPAGES].counter);
+	else if (bpf_core_field_exists(mm->rss_stat[0].count))
+		pages = BPF_CORE_READ(mm, rss_stat[MM_FILEPAGES].count) +
+			BPF_CORE_READ(mm, rss_stat[MM_ANONPAGES].count) +
+			BPF_CORE_READ(mm, rss_stat[MM_SHMEMPAGES].count);
+	return pages > 0 ? (__u64)pages * settings.page_bytes : 0;
+}
+
+/* The first word of an entry holds sequence and pid, so that both change at once. */
+static __always_inline __u64 *guard_of(struct bd_process *entry)
+{
+	return (__u64 *)entry;
+}
+
+/* Makes the sequence odd; returns the guard as it was, or 1 if another writer holds it. */
+static __always_inline __u64 try_guard(struct bd_process *entry)
+{
+	__u64 guard = READ(*guard_of(entry));
+
+	if (guard & 1 || __sync_val_compare_and_swap(guard_of(entry), guard, guard | 1) != guard)
+		return 1;
+	return guard;
+}
+
+__noinline __u64 take_guard(struct bd_process *entry)
+{
+	__u64 guard = 1;
+
+	if (!entry)
+		return 1;
+	for (int attempt = 0; attempt < GUARD_ATTEMPTS; attempt++) {
+		guard = try_guard(entry);
+		if (!(guard & 1))
+			return guard;
+	}
+	/* Whoever held it is gone for good: a reader must not wait for it. */
+	return READ(*guard_of(entry)) & ~1ULL;
+}
+
+static __always_inline void release_guard(struct bd_process *entry, __u64 guard, __u32 pid)
+{
+	full_barrier();
+	WRITE(*guard_of(entry), (__u64)pid << 32 | (__u32)((__u32)guard + 2));
+}
+
+static __always_inline __u32 take_entry(void)
+{
+	struct bd_process_table_header *header = table_header();
+	__u32 entry, high;
+
+	if (!header || bpf_map_pop_elem(&free_entries, &entry))
+		return NONE;
+	for (int attempt = 0; attempt < 8; attempt++) {
+		high = READ(header->high_water);
+		if (high > entry || __sync_val_compare_and_swap(&header->high_water, high, entry + 1) == high)
+			break;
+	}
+	return entry;
+}
+
+static __always_inline void give_back(__u32 entry)
+{
+	struct bd_process *record = table_entry(entry);
+	__u64 *sentence = bpf_map_lookup_elem(&condemned, &entry);
+
+	if (!record)
+		return;
+	release_guard(record, take_guard(record), 0);
+	if (sentence)
+		WRITE(*sentence, 0);
+	bpf_map_push_elem(&free_entries, &entry, BPF_ANY);
+}
+
+static __always_inline void write_entry(__u32 entry, struct task_struct *task, __u32 pid, __u32 parent, __u32 user,
+					__u32 depth)
+{
+	struct bd_process *record = table_entry(entry);
+	__u64 guard;
+
+	if (!record)
+		return;
+	guard = take_guard(record);
+	full_barrier();
+	record->parent = parent;
+	record->user = user;
+	record->depth = depth;
+	record->flags = is_protected(pid, BPF_CORE_READ(task, start_time)) ? BD_PROCESS_PROTECTED : 0;
+	record->start = BPF_CORE_READ(task, start_time);
+	record->rss = resident_bytes(task);
+	record->cpu_time = 0;
+	bpf_core_read(record->command, sizeof(record->command), &task->comm);
+	release_guard(record, guard, pid);
+}
+
+/* Forgets a process. Several threads may come here for one process: the one that removes it counts it. */
+__noinline int forget(__u32 pid)
+{
+	struct tracked *found = bpf_map_lookup_elem(&tracked, &pid);
+	struct tracked process;
+
+	if (!found)
+		return 0;
+	process = *found;
+	if (process.marks >> 32 != pid)
+		return 0;
+	note_death(process.marks);
+	if (bpf_map_delete_elem(&tracked, &pid))
+		return 0;
+	if (process.kernel)
+		return 0;
+	if (process.entry == NONE)
+		sensor_add(settings.processes_lost, -1);
+	else
+		give_back(process.entry);
+	sensor_add(settings.processes, -1);
+	count_user((__u32)process.owner, -1);
+	return 1;
+}
+
+/* Learns of a process; returns 1 if it was not known. `tree` are the commands whose tree it is born into. */
+static __noinline int learn(struct task_struct *task, __u32 pid, __u32 parent, __u32 depth, __u32 tree)
+{
+	struct bd_process_table_header *header = table_header();
+	__u32 user = user_of(task);
+	struct tracked process = {
+		.marks = (__u64)pid << 32 | (__u64)tree << 16,
+		.struck = (__u64)pid << 32,
+		.start = BPF_CORE_READ(task, start_time),
+		.entry = NONE,
+		.depth = depth,
+		.kernel = !!(BPF_CORE_READ(task, flags) & PF_KTHREAD),
+	};
+	struct tracked *before = bpf_map_lookup_elem(&tracked, &pid);
+	long error;
+
+	if (before) {
+		if (before->start == process.start)
+			return 0;
+		/* Its end was missed; it must not stand in the way of the one that has its number now. */
+		forget(pid);
+	}
+	if (process.kernel) {
+		process.owner = NONE;
+		return !bpf_map_update_elem(&tracked, &pid, &process, BPF_NOEXIST);
+	}
+	process.owner = (__u64)user << 32 | pair_of(user);
+	process.entry = take_entry();
+	if (process.entry != NONE)
+		write_entry(process.entry, task, pid, parent, user, depth);
+	error = bpf_map_update_elem(&tracked, &pid, &process, BPF_NOEXIST);
+	if (error && process.entry != NONE)
+		give_back(process.entry);
+	if (error == -EEXIST)
+		return 0;
+	if (header && (error || process.entry == NONE))
+		__sync_fetch_and_add(&header->lost, 1);
+	if (error)
+		return 0;
+	if (process.entry == NONE)
+		sensor_add(settings.processes_lost, 1);
+	sensor_add(settings.processes, 1);
+	count_user((__u32)process.owner, 1);
+	return 1;
+}
+
+/* A process runs under another user than when it was last looked at. Its own threads may notice together. */
+__noinline int follow_user(struct tracked *process, __u32 user)
+{
+	struct bd_process *record;
+	__u64 before, after, guard;
+
+	if (!process)
+		return 0;
+	before = READ(process->owner);
+	if (before >> 32 == user)
+		return 0;
+	after = (__u64)user << 32 | pair_of(user);
+	if (__sync_val_compare_and_swap(&process->owner, before, after) != before)
+		return 0;
+	count_user((__u32)before, -1);
+	count_user((__u32)after, 1);
+	record = table_entry(process->entry);
+	if (record) {
+		guard = take_guard(record);
+		record->user = user;
+		release_guard(record, guard, guard >> 32);
+	}
+	return 1;
+}
+
+/* Brings memory, CPU time and user of a process up to date. Only for the task that runs on this CPU: then its
+ * process cannot end meanwhile. `elapsed` nanoseconds went by since the last look, if it has several threads. */
+static __always_inline void look_at_running(struct task_struct *task, __u64 elapsed)
+{
+	struct bd_process *record;
+	struct tracked *process;
+	__u32 pid, user;
+	__u64 time;
+
+	if (task->flags & (PF_EXITING | PF_KTHREAD))
+		return;
+	pid = scope_pid(task);
+	if (!pid)
+		return;
+	process = bpf_map_lookup_elem(&tracked, &pid);
+	if (!process)
+		return;
+	user = user_of(task);
+	if (READ(process->owner) >> 32 != user)
+		follow_user(process, user);
+	record = table_entry(process->entry);
+	if (!record)
+		return;
+	WRITE(record->rss, resident_bytes(task));
+	if (BPF_CORE_READ(task, signal, nr_threads) == 1) {
+		time = BPF_CORE_READ(task, signal, sum_sched_runtime) + BPF_CORE_READ(task, se.sum_exec_runtime);
+		if (time > READ(record->cpu_time))
+			WRITE(record->cpu_time, time);
+	} else if (elapsed) {
+		__sync_fetch_and_add(&record->cpu_time, elapsed);
+	}
+}
+
+#endif

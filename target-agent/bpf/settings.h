@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
+/* What user half and kernel half share besides the sensor box. `src/kernel/settings.rs` mirrors it. */
+#ifndef BACKDOORS_SETTINGS_H
+#define BACKDOORS_SETTINGS_H
+
+#define USER_PAIRS 128
+#define MAX_RECORDS 4096
+#define MAX_SPARED 64
+#define MAX_PROTECTED 16
+#define MAX_CAPACITY 65536
+
+/* Fixed before the kernel half is loaded. */
+struct settings {
+	/* Only processes of one pid namespace are seen and reached. */
+	__u32 scoped;
+	/* The kernel can walk and signal all tasks (6.13 and later). */
+	__u32 kills_all;
+	/* Entries of the process table. */
+	__u32 capacity;
+	/* CPUs that have sensors. */
+	__u32 cpus;
+	/* Records of the sensor box. */
+	__u32 first_cpu;
+	__u32 first_user;
+	__u32 kernel_timer;
+	__u32 processes;
+	__u32 processes_lost;
+	__u32 users_lost;
+	__u32 oom_kills;
+	__u32 forks;
+	__u32 page_bytes;
+	__u32 reserved;
+	__u64 user_processes_limit;
+	__u64 user_fork_rate_limit;
+	/* Nanoseconds. */
+	__u64 tick;
+	__u64 give_up;
+};
+_Static_assert(sizeof(struct settings) == 88, "size");
+
+struct protected_process {
+	__u32 pid;
+	__u32 reserved;
+	/* 0: not known. */
+	__u64 start;
+};
+
+/* Changes while the kernel half runs. */
+struct control {
+	/* Written by the user half: which build made this, for those who adopt it. */
+	__u64 fingerprint;
+	/* Written by `find_scope`. */
+	__u32 scope_level;
+	__u32 scope_namespace;
+	/* Written by the timer: a bit per command slot whose command is being carried out. */
+	__u32 hunting;
+	/* Written by the user half. */
+	__u32 spared_count;
+	__u32 spared[MAX_SPARED];
+	struct protected_process protected[MAX_PROTECTED];
+	/* Beats of the helper, written by it. */
+	__u64 helper_beat;
+	__u64 reserved[3];
+};
+_Static_assert(sizeof(struct control) == 568, "size");
+
+#endif

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
+/* Carrying commands out. Where the kernel can walk and signal all tasks, sweeps of the timer do it, and children
+ * of culprits are signalled at birth. Elsewhere sweeps of the process table condemn entries: culprits that run are
+ * signalled as they run, all others by the helper. */
+#ifndef BACKDOORS_STRIKE_H
+#define BACKDOORS_STRIKE_H
+
+enum sweep_kind {
+	/* Take the marks off that earlier commands of the slots in `sweep_slots` left. */
+	SWEEP_CLEAR,
+	/* Find descendants. */
+	SWEEP_TREE,
+	SWEEP_KILL,
+};
+
+/* Sweeps that look for descendants of descendants before the first signal. */
+#define MOST_TREE_SWEEPS 16
+
+/* Of the sweep that goes on; only the timer sweeps. */
+static __u32 sweep_kind;
+static __u32 sweep_slots;
+static __u32 sweep_found;
+
+/* Counts the process for those commands that had not counted it, and returns the commands that may signal it
+ * and have not done so. */
+__noinline __u32 choose(struct tracked *process, __u32 pid, __u32 meaning)
+{
+	__u32 may = 0;
+
+	if (!process)
+		return 0;
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++) {
+		struct run *run = &runs[slot];
+		__u32 bit = slot_bit(slot);
+
+		if (!(meaning & bit))
+			continue;
+		if (mark(&process->marks, pid, bit))
+			__sync_fetch_and_add(&run->answer.matched, 1);
+		if (run->command.flags & BD_COMMAND_DRY_RUN || READ(process->struck) & bit)
+			continue;
+		/* A place among the victims is taken before the signal, so that the bound holds on all CPUs. */
+		if (run->command.most_victims &&
+		    (READ(run->chosen) >= run->command.most_victims ||
+		     __sync_fetch_and_add(&run->chosen, 1) >= run->command.most_victims))
+			continue;
+		may |= bit;
+	}
+	return may;
+}
+
+__noinline int count_signal(struct tracked *process, __u32 pid, __u32 slots, __u32 sent)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++) {
+		struct run *run = &runs[slot];
+		__u32 bit = slot_bit(slot);
+
+		if (!(slots & bit))
+			continue;
+		if (!sent) {
+			if (run->command.most_victims)
+				__sync_fetch_and_add(&run->chosen, -1);
+			continue;
+		}
+		if (process && !mark(&process->struck, pid, bit))
+			continue;
+		__sync_fetch_and_add(&run->answer.signalled, 1);
+		if (!READ(run->answer.first_signal_at))
+			WRITE(run->answer.first_signal_at, now);
+	}
+	return 0;
+}
+
+static __always_inline int signal_task(struct task_struct *task)
+{
+	struct task_struct *held = bpf_task_acquire(task);
+	int error;
+
+	if (!held)
+		return 0;
+	error = bpf_send_signal_task(held, SIGKILL, PIDTYPE_TGID, 0);
+	bpf_task_release(held);
+	return !error;
+}
+
+__noinline int count_alive(__u32 meaning, __u32 unmarked)
+{
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++)
+		if (meaning & slot_bit(slot)) {
+			runs[slot].alive++;
+			runs[slot].unmarked += unmarked;
+		}
+	return 0;
+}
+
+/* Commands in whose tree the process is, after a look at its parent. */
+__noinline __u32 inherit_tree(struct tracked *process, __u32 pid, __u32 parent)
+{
+	struct tracked *above = bpf_map_lookup_elem(&tracked, &parent);
+	__u64 inherited;
+
+	if (!process)
+		return 0;
+	/* A parent younger than its child has the number of the real one. */
+	if (above && READ(above->marks) >> 32 == parent && above->start <= process->start) {
+		inherited = READ(above->marks) & 0xffff0000U;
+		if (inherited && mark(&process->marks, pid, inherited))
+			sweep_found++;
+	}
+	return (__u32)READ(process->marks) >> 16;
+}
+
+static __always_inline int visit_marks(struct tracked *process, __u32 pid, __u32 parent)
+{
+	if (sweep_kind == SWEEP_CLEAR) {
+		__u32 slots = sweep_slots & 0xffff;
+
+		unmark(&process->marks, pid, slots | slots << 16);
+		unmark(&process->struck, pid, slots);
+		return 0;
+	}
+	return inherit_tree(process, pid, parent);
+}
+
+static __always_inline int visit_task(struct task_struct *task)
+{
+	__u32 pid = scope_pid(task), user, tree, meaning, may;
+	struct tracked *process;
+
+	if (!pid || task->flags & PF_KTHREAD)
+		return 0;
+	process = bpf_map_lookup_elem(&tracked, &pid);
+	/* A dead process that was not yet waited for has been forgotten already. */
+	if (!process && is_dead(task))
+		return 0;
+	tree = process ? visit_marks(process, pid, scope_pid(BPF_CORE_READ(task, real_parent))) : 0;
+	if (sweep_kind != SWEEP_KILL)
+		return 0;
+	user = user_of(task);
+	meaning = commands_meaning(pid, user, BPF_CORE_READ(task, start_time), tree);
+	if (!meaning)
+		return 0;
+	count_alive(meaning, !process);
+	may = process ? choose(process, pid, meaning) : meaning & ~sweep_slots;
+	if (may)
+		count_signal(process, pid, may, signal_task(task));
+	return 0;
+}
+
+__noinline int sweep_tasks(void)
+{
+	struct bpf_iter_task it;
+	struct task_struct *task;
+
+	bpf_iter_task_new(&it, NULL, 0);
+	while ((task = bpf_iter_task_next(&it)))
+		visit_task(task);
+	bpf_iter_task_destroy(&it);
+	return 0;
+}
+
+/* For kernels without that walk: the process table, and a sentence instead of a signal. */
+static long visit_entry(__u32 entry, void *context)
+{
+	struct bd_process *record = table_entry(entry);
+	__u64 *sentence = bpf_map_lookup_elem(&condemned, &entry);
+	struct tracked *process;
+	__u32 pid, tree, meaning, may;
+	__u64 guard;
+
+	if (!record || !sentence)
+		return 1;
+	guard = READ(*guard_of(record));
+	pid = guard >> 32;
+	if (!pid || guard & 1)
+		return 0;
+	process = bpf_map_lookup_elem(&tracked, &pid);
+	if (!process || process->entry != entry)
+		return 0;
+	tree = visit_marks(process, pid, record->parent);
+	if (sweep_kind != SWEEP_KILL)
+		return 0;
+	meaning = commands_meaning(pid, READ(process->owner) >> 32, process->start, tree);
+	if (!meaning)
+		return 0;
+	count_alive(meaning, 0);
+	if (READ(*sentence) == ((__u32)guard | 1)) {
+		/* The helper sent the signal. */
+		count_signal(process, pid, meaning, 1);
+		return 0;
+	}
+	if (READ(*sentence) == (__u32)guard)
+		return 0;
+	may = choose(process, pid, meaning);
+	if (may)
+		WRITE(*sentence, (__u32)guard);
+	return 0;
+}
+
+__noinline int sweep_table(void)
+{
+	struct bd_process_table_header *header = table_header();
+
+	if (header)
+		bpf_loop(header->high_water, visit_entry, NULL, 0);
+	return 0;
+}
+
+static __always_inline void sweep(__u32 kind, __u32 slots)
+{
+	sweep_kind = kind;
+	sweep_slots = slots;
+	sweep_found = 0;
+	if (settings.kills_all)
+		sweep_tasks();
+	else
+		sweep_table();
+}
+
+/* A process was forked while commands run. */
+static __always_inline void on_birth(struct task_struct *child, __u32 pid)
+{
+	struct tracked *process = bpf_map_lookup_elem(&tracked, &pid);
+	struct bd_process *record;
+	__u64 *sentence;
+	__u32 meaning, may, entry;
+
+	if (!process)
+		return;
+	meaning = commands_meaning(pid, READ(process->owner) >> 32, process->start,
+				   (__u32)READ(process->marks) >> 16);
+	if (!meaning)
+		return;
+	may = choose(process, pid, meaning);
+	if (!may)
+		return;
+	if (settings.kills_all) {
+		count_signal(process, pid, may, signal_task(child));
+		return;
+	}
+	entry = process->entry;
+	record = table_entry(entry);
+	sentence = bpf_map_lookup_elem(&condemned, &entry);
+	if (record && sentence)
+		WRITE(*sentence, (__u32)READ(*guard_of(record)));
+}
+
+/* Where only the running task can be signalled: called whenever one stops running, ticks or forks. */
+static __always_inline void on_running(struct task_struct *task)
+{
+	struct tracked *process;
+	struct bd_process *record;
+	__u64 *sentence, guard;
+	__u32 pid, entry;
+
+	if (settings.kills_all || task->flags & (PF_KTHREAD | PF_EXITING))
+		return;
+	pid = scope_pid(task);
+	process = bpf_map_lookup_elem(&tracked, &pid);
+	if (!pid || !process)
+		return;
+	entry = process->entry;
+	record = table_entry(entry);
+	sentence = bpf_map_lookup_elem(&condemned, &entry);
+	if (!record || !sentence)
+		return;
+	guard = (__u32)READ(*guard_of(record));
+	if (!guard || READ(*sentence) != guard)
+		return;
+	if (!bpf_send_signal(SIGKILL))
+		__sync_val_compare_and_swap(sentence, guard, guard | 1);
+}
+
+__noinline int settle(__u32 slot, __u64 now)
+{
+	struct run *run;
+	int over;
+
+	if (slot >= BD_COMMAND_SLOTS)
+		return 0;
+	run = &runs[slot];
+	run->answer.sweeps++;
+	run->answer.remaining = run->alive;
+	if (READ(run->answer.matched) < run->unmarked)
+		WRITE(run->answer.matched, run->unmarked);
+	/* One empty sweep may have missed a child born during it. */
+	run->quiet = run->alive ? 0 : run->quiet + 1;
+	if (run->quiet >= 2 || run->command.flags & BD_COMMAND_DRY_RUN)
+		run->answer.state = BD_STATE_DONE;
+	else if (now - run->answer.accepted_at >= settings.give_up)
+		run->answer.state = BD_STATE_GAVE_UP;
+	over = run->answer.state != BD_STATE_RUNNING;
+	if (over) {
+		run->answer.finished_at = now;
+		__sync_fetch_and_and(&control.hunting, ~slot_bit(slot));
+	}
+	publish(slot);
+	return 0;
+}
+
+/* A command was accepted: takes old marks off and finds the whole tree before anybody is signalled, because a
+ * tree falls apart as its upper processes die. */
+__noinline int prepare(__u32 accepted)
+{
+	__u32 pid;
+
+	sweep(SWEEP_CLEAR, accepted);
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++) {
+		struct run *run = &runs[slot];
+		struct tracked *root;
+
+		if (!(accepted & slot_bit(slot)) || run->command.opcode != BD_OPCODE_KILL_TREE)
+			continue;
+		pid = run->command.subject;
+		root = bpf_map_lookup_elem(&tracked, &pid);
+		if (root && root->start == run->start)
+			mark(&root->marks, pid, slot_bit(slot) << 16);
+	}
+	for (int round = 0; round < MOST_TREE_SWEEPS; round++) {
+		sweep(SWEEP_TREE, accepted);
+		if (!sweep_found)
+			break;
+	}
+	return 0;
+}
+
+static __always_inline void obey(__u64 now)
+{
+	__u32 accepted = 0;
+	__u32 bounded = 0;
+
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++)
+		if (runs[slot].answer.state != BD_STATE_RUNNING && consider(slot, now))
+			accepted |= slot_bit(slot);
+	if (accepted) {
+		prepare(accepted);
+		__sync_fetch_and_or(&control.hunting, accepted);
+	}
+	if (!READ(control.hunting))
+		return;
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++) {
+		runs[slot].alive = 0;
+		runs[slot].unmarked = 0;
+		if (runs[slot].command.most_victims || runs[slot].command.flags & BD_COMMAND_DRY_RUN)
+			bounded |= slot_bit(slot);
+	}
+	/* Processes that found no room carry no marks, so only commands without a bound may signal them. */
+	sweep(SWEEP_KILL, bounded);
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++)
+		if (READ(control.hunting) & slot_bit(slot))
+			settle(slot, now);
+}
+
+#endif

@@ -1,0 +1,3 @@
+//! The program `backdoors-agent`.
+
+fn main() {}
