@@ -1,0 +1,37 @@
+//! `cargo xtask demo`: the main job on two hosts of this machine, told as a timeline.
+
+use anyhow::Result;
+use backdoors_tests::deployment::Deployment;
+use backdoors_tests::healing::{BOMB, Healing, plan};
+use backdoors_tests::host::{Host, HostLimits, Network};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+const USER: u32 = 60_666;
+
+fn main() -> Result<()> {
+    let healing = Healing {
+        user: USER,
+        processes: 400,
+        calm: Duration::from_secs(3),
+        patience: Duration::from_secs(30),
+    };
+    let limits = HostLimits { processes: u64::from(healing.processes), ..HostLimits::default() };
+    let network = Network::new()?;
+    let target = Host::boot(&network, "target", Ipv4Addr::new(10, 88, 0, 1), limits)?;
+    let monitor = Host::boot(&network, "monitor", Ipv4Addr::new(10, 88, 0, 2), limits)?;
+    println!("two hosts: target {}, monitor {}", target.address(), monitor.address());
+
+    let mut deployment = Deployment::install(&target, &monitor, plan("emulated", "chrt --rr 10"))?;
+    deployment.start_daemon()?;
+    println!("the monitor reads the target's memory through an emulated NIC:\n");
+    println!("{}", deployment.backdoors("sensors target")?);
+    println!(
+        "now the agent on the target is frozen (SIGSTOP), and user {USER} types {BOMB}\nwithin a limit of {} processes\n",
+        healing.processes
+    );
+    let report = healing.watch(&deployment)?;
+    println!("{}", report.text());
+    println!("the bomb is gone; the agent was frozen all the time");
+    Ok(())
+}
