@@ -6,6 +6,7 @@ use crate::directory::{Directory, FetchDirectoryError, Region};
 use crate::emulated;
 use crate::handshake::{self, Certificate, HandshakeError, Hello, Identity, ProviderKind, Welcome};
 use crate::owner::Admission;
+use crate::verbs::VerbsDialer;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,6 +19,11 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 pub enum Provider {
     /// Over TCP, from the target's emulated NIC.
     Emulated,
+    /// Over an RDMA NIC.
+    Verbs {
+        /// The device's name, as `rdma link` shows it; the first one if none is given.
+        device: Option<String>,
+    },
 }
 
 /// What a session needs to know beforehand.
@@ -67,6 +73,11 @@ impl Session {
             Provider::Emulated => {
                 let dialer = emulated::Dialer::new(config.deadline, Some(config.address.ip()));
                 (Box::new(dialer), ProviderKind::Emulated)
+            }
+            Provider::Verbs { device } => {
+                let dialer =
+                    VerbsDialer::open(device.as_deref(), config.deadline).map_err(DialError::Device)?;
+                (Box::new(dialer), ProviderKind::Verbs)
             }
         };
         Session::open_with(dialer.as_mut(), config.connections, |endpoints| {

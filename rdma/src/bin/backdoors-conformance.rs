@@ -2,9 +2,11 @@
 
 use backdoors_rdma::conformance::fixtures::{InProcess, Process};
 use backdoors_rdma::conformance::{self, CHECKS, Fixture};
+use backdoors_rdma::verbs::{Device, VerbsFixture};
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Checks what every provider must do alike.
 #[derive(Debug, Parser)]
@@ -16,6 +18,9 @@ struct Arguments {
     /// The program `backdoors-nic`, to have it own the memory; without it, this process does.
     #[arg(long, value_name = "PATH")]
     nic: Option<PathBuf>,
+    /// The RDMA device, as `rdma link` shows it; the first one if none is given.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
     /// Run only checks with this in their names.
     #[arg(default_value = "")]
     filter: String,
@@ -25,14 +30,33 @@ struct Arguments {
 enum Provider {
     /// A NIC in software, over TCP.
     Emulated,
+    /// An RDMA NIC, or soft-RoCE.
+    Verbs,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    match check(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let socket = std::env::temp_dir().join(format!("backdoors-conformance-{}.sock", std::process::id()));
     let mut fixture: Box<dyn Fixture> = match (arguments.provider, arguments.nic) {
         (Provider::Emulated, None) => Box::new(InProcess),
         (Provider::Emulated, Some(program)) => Box::new(Process::emulated(program, socket.clone())),
+        (Provider::Verbs, nic) => {
+            let device = Arc::new(Device::open(arguments.device.as_deref())?);
+            match nic {
+                None => Box::new(VerbsFixture::new(device)),
+                Some(program) => Box::new(VerbsFixture::process(device, program, socket.clone())),
+            }
+        }
     };
     let chosen = CHECKS.iter().filter(|(name, _)| name.contains(&arguments.filter)).count();
     println!("{}: {chosen} checks", fixture.name());
@@ -45,5 +69,5 @@ fn main() -> ExitCode {
     let _ = std::fs::remove_file(socket);
     println!("{} passed, {failed} failed", chosen - failed);
     // No check at all is a mistake in the filter, not a success.
-    if failed == 0 && chosen > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(if failed == 0 && chosen > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

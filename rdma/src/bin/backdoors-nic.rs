@@ -5,13 +5,15 @@ use anyhow::Context;
 use backdoors_rdma::emulated::Nic;
 use backdoors_rdma::owner::{self, Listener, MemoryOwner};
 use backdoors_rdma::realtime;
+use backdoors_rdma::verbs::{Device, VerbsOwner};
 use clap::{ArgAction, Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Above ordinary real-time work, below the kernel's own watchdogs and migration threads.
 const PRIORITY: i32 = 50;
@@ -30,24 +32,33 @@ struct Arguments {
     /// address means the one the monitor found the agent at.
     #[arg(long, value_name = "ADDRESS:PORT")]
     advertise: Option<SocketAddr>,
+    /// The RDMA device, as `rdma link` shows it; the first one if none is given.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
     /// Where agents hand memory over: path of the unix socket to be made.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
     /// Lock memory, and run before ordinary processes, as far as that is permitted.
     #[arg(long, default_value_t = true, action = ArgAction::Set, value_name = "true|false")]
     realtime: bool,
+    /// Least weight of what is logged: error, warn, info, debug or trace.
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    log: tracing::Level,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Provider {
     /// A NIC in software, over TCP.
     Emulated,
+    /// An RDMA NIC, or soft-RoCE.
+    Verbs,
 }
 
 fn main() -> anyhow::Result<()> {
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).init();
     let arguments = Arguments::parse();
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_max_level(arguments.log).with_writer(std::io::stderr);
+    log.with_ansi(colours).init();
 
     // Before any thread starts, since threads inherit both.
     if arguments.realtime {
@@ -103,5 +114,10 @@ fn owner(arguments: &Arguments) -> anyhow::Result<(Box<dyn MemoryOwner>, String)
             Ok((Box::new(nic), place))
         }
         (Provider::Emulated, None) => anyhow::bail!("an emulated NIC needs --listen"),
+        (Provider::Verbs, _) => {
+            let device = Device::open(arguments.device.as_deref())?;
+            let place = format!("RDMA device {} with GID {}", device.name(), Ipv6Addr::from(device.gid()));
+            Ok((Box::new(VerbsOwner::new(Arc::new(device))), place))
+        }
     }
 }

@@ -15,6 +15,8 @@ mod completion;
 mod connection;
 mod device;
 mod dialer;
+#[cfg(feature = "conformance")]
+mod fixture;
 mod owner;
 mod protection_domain;
 mod queue_pair;
@@ -26,6 +28,8 @@ mod work;
 pub use connection::VerbsConnection;
 pub use device::{Device, DeviceError, devices};
 pub use dialer::VerbsDialer;
+#[cfg(feature = "conformance")]
+pub use fixture::VerbsFixture;
 pub use owner::VerbsOwner;
 pub use timing::Timing;
 
