@@ -132,8 +132,9 @@ impl Drop for Qemu {
 }
 
 fn kernel_command_line(config: &VmConfig<'_>, end: Option<&End>) -> String {
-    // `panic=0`: a guest that panics stays as it is.
-    let mut line = format!("console=ttyS0 quiet panic=0 backdoors.name={}", config.name);
+    // `panic=0`: a guest that panics stays as it is. `tsc=reliable`: when its processors have to wait for a turn here,
+    // the guest is not to conclude that its clock is broken and change to a slow one.
+    let mut line = format!("console=ttyS0 quiet panic=0 tsc=reliable backdoors.name={}", config.name);
     if let Some(end) = end {
         line.push_str(&format!(" backdoors.address={}/24", end.address));
     }
