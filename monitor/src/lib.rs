@@ -1,8 +1,18 @@
-//! The monitor: samples targets through one-sided memory, detects, dispatches, heals, and keeps a journal.
+//! The monitor: samples targets through one-sided memory, tells which sensors are exceptional, calls healers, and
+//! carries their repairs out. Between a reading and a repair it needs nothing of the target but its NIC.
+//!
+//! [`detector`], [`dispatcher`], [`guard`], [`reachability`] and [`repair`] decide and do no I/O. [`sampler`] joins
+//! them to one target; [`daemon`] runs a sampler for each, keeps the [`journal`] and serves the [`api`].
 
+pub mod api;
 pub mod clock;
+pub mod config;
+pub mod daemon;
 pub mod detector;
 pub mod dispatcher;
 pub mod guard;
+pub mod journal;
+pub mod link;
 pub mod reachability;
 pub mod repair;
+pub mod sampler;

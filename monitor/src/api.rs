@@ -1,0 +1,18 @@
+//! How the command line, and others on the same machine, speak to the daemon: over a unix socket, one JSON request
+//! per line, answered by one JSON line, or by many for events.
+//!
+//! The daemon holds the connections that a sick target could no longer make; so whoever wants to see or heal a
+//! target asks the daemon. The socket is its owner's alone (mode 0600): access to it is access to the repairs.
+
+mod client;
+mod protocol;
+mod server;
+mod views;
+
+pub use client::{AskError, Client, Lines};
+pub use protocol::{
+    Answer, ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, ProcessRow, ProcessesAnswer, Query, SensorRow,
+    SensorsAnswer, TargetSummary,
+};
+pub use server::{ListenError, Server};
+pub use views::TargetHandle;

@@ -1,0 +1,262 @@
+//! The requests and answers.
+
+use crate::journal::CommandEnd;
+use crate::sampler::Reach;
+use serde::{Deserialize, Serialize};
+
+/// Most bytes of a request.
+pub const MOST_REQUEST_BYTES: usize = 16 << 10;
+/// Most processes that an answer to `heal` lists.
+pub const MOST_MATCHING: usize = 1000;
+
+/// A request: one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Query {
+    /// All targets.
+    Targets,
+    /// The sensors of a target, as last sampled.
+    Sensors {
+        /// The target.
+        target: String,
+    },
+    /// The processes of a target, read now.
+    Processes {
+        /// The target.
+        target: String,
+    },
+    /// Order a repair, and wait for its end.
+    Heal {
+        /// The target.
+        target: String,
+        /// Whom to kill.
+        subject: HealSubject,
+        /// Count only.
+        dry_run: bool,
+        /// Most processes to kill; 0: no bound.
+        most_victims: u64,
+        /// Who orders it, for the journal.
+        by: String,
+    },
+    /// Entries of the journal, one a line.
+    Events {
+        /// Only of this target.
+        target: Option<String>,
+        /// The last so many of the past.
+        lines: usize,
+        /// Then those to come, until the asker hangs up.
+        follow: bool,
+    },
+}
+
+/// Whom to kill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealSubject {
+    /// All processes of a user: its number, or its name if the target's configuration has it.
+    User(String),
+    /// One process.
+    Process(u32),
+    /// A process and its descendants.
+    Tree(u32),
+}
+
+/// An answer: one line, unless entries of the journal were asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer<T> {
+    /// What was asked for.
+    Ok(T),
+    /// Why not.
+    Error(Failure),
+}
+
+/// Why a request was not fulfilled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// For programs.
+    pub kind: ErrorKind,
+    /// For people, with the remedy.
+    pub message: String,
+}
+
+/// Kinds of failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// The request makes no sense.
+    BadRequest,
+    /// There is no such target.
+    UnknownTarget,
+    /// The target cannot be reached. Nothing was written.
+    Unreachable,
+    /// There is no such process. Nothing was written.
+    NoSuchProcess,
+    /// The daemon has too much to do. Nothing was written.
+    Busy,
+    /// Something on the daemon's machine failed.
+    Internal,
+}
+
+/// One target in short.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetSummary {
+    /// Name.
+    pub name: String,
+    /// Address.
+    pub address: String,
+    /// Whether it can be read.
+    pub reach: Reach,
+    /// Why not.
+    pub problem: Option<String>,
+    /// Age of the last good reading, nanoseconds.
+    pub age_ns: Option<u64>,
+    /// How long ago the target's clock was seen to move, nanoseconds.
+    pub clock_moved_ns: Option<u64>,
+    /// Generation of its regions.
+    pub generation: Option<u64>,
+    /// What fills its sensors, and who kills.
+    pub capabilities: Vec<String>,
+    /// This monitor's command slot.
+    pub slot: Option<u32>,
+    /// Connections that work.
+    pub connections: usize,
+    /// Sampling period, nanoseconds.
+    pub period_ns: u64,
+    /// Good readings so far.
+    pub samples: u64,
+    /// Failed readings so far.
+    pub failures: u64,
+    /// Sensors that are exceptional.
+    pub exceeded: Vec<String>,
+    /// The repair under way.
+    pub running: Option<String>,
+}
+
+/// The sensors of a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SensorsAnswer {
+    /// The target.
+    pub target: TargetSummary,
+    /// CPUs of the target.
+    pub cpus: u32,
+    /// The target's monotonic clock, nanoseconds.
+    pub clock_ns: u64,
+    /// Period of its ticks, nanoseconds.
+    pub tick_period_ns: u64,
+    /// The sensors, in the order of their records.
+    pub sensors: Vec<SensorRow>,
+    /// Sensors that this version does not understand.
+    pub unknown: usize,
+}
+
+/// One sensor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SensorRow {
+    /// Name, with the instance in brackets.
+    pub name: String,
+    /// Number of its kind.
+    pub kind: u32,
+    /// CPU or user.
+    pub instance: u32,
+    /// The user's name, if the sensor is a user's and the configuration has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    /// Class.
+    pub class: String,
+    /// Unit of the value: `count`, `per-second`, `bytes`, `nanoseconds` or `unknown`.
+    pub unit: String,
+    /// Value.
+    pub value: u64,
+    /// Limit in force, of progress sensors in nanoseconds.
+    pub limit: Option<u64>,
+    /// Whether it is exceptional.
+    pub exceeded: bool,
+}
+
+/// The processes of a target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessesAnswer {
+    /// The target.
+    pub target: String,
+    /// The target's monotonic clock when it was last sampled, nanoseconds.
+    pub clock_ns: u64,
+    /// Processes that found no room in the table, ever.
+    pub lost: u64,
+    /// Entries that were being written while they were read, and are missing.
+    pub torn: usize,
+    /// The processes.
+    pub processes: Vec<ProcessRow>,
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRow {
+    /// Process id.
+    pub pid: u32,
+    /// Parent.
+    pub parent: u32,
+    /// User id.
+    pub user: u32,
+    /// The user's name, if the configuration has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+    /// Depth in the tree.
+    pub depth: u32,
+    /// Whether it is a kernel thread.
+    pub kernel: bool,
+    /// Whether it belongs to Backdoors.
+    pub protected: bool,
+    /// Start on the target's monotonic clock, nanoseconds.
+    pub start_ns: u64,
+    /// Resident memory, bytes.
+    pub rss_bytes: u64,
+    /// CPU time, nanoseconds.
+    pub cpu_ns: u64,
+    /// Command name.
+    pub command: String,
+}
+
+/// How an order ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealAnswer {
+    /// The target.
+    pub target: String,
+    /// Name of the opcode.
+    pub opcode: String,
+    /// Process or user id.
+    pub subject: u32,
+    /// Whether nobody was to be killed.
+    pub dry_run: bool,
+    /// How it ended.
+    pub outcome: HealOutcome,
+    /// Why it did not end as asked.
+    pub reason: Option<String>,
+    /// Counts and times, if the target obeyed.
+    pub end: Option<CommandEnd>,
+    /// From the beginning to the end, as the monitor saw it, nanoseconds.
+    pub took_ns: u64,
+    /// Processes that matched when the order came.
+    pub matching: usize,
+    /// The first of them.
+    pub processes: Vec<ProcessRow>,
+}
+
+/// How an order ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealOutcome {
+    /// As asked.
+    Done,
+    /// The target refused.
+    Refused,
+    /// The target gave up: some of those to be killed are alive.
+    GaveUp,
+    /// It did not end in time, and may still be carried out.
+    TimedOut,
+    /// The target was not reached, and nothing was written.
+    Unreachable,
+    /// Nobody can tell.
+    Unknown,
+}

@@ -1,0 +1,281 @@
+//! The daemon's side. Whatever comes over the socket, the samplers go on.
+
+use super::protocol::{Answer, ErrorKind, Failure, MOST_REQUEST_BYTES, Query};
+use super::views::TargetHandle;
+use crate::clock::{Clock, SystemClock};
+use crate::journal::{Journal, tail};
+use crate::sampler::{Order, Request};
+use rustix::fs::Mode;
+use serde::Serialize;
+use std::collections::HashSet;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+/// Askers served at once.
+const MOST_CONNECTIONS: usize = 32;
+/// Longest wait for a request to arrive, and for an answer to be taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for a sampler's answer besides what it needs for the work itself.
+const SAMPLER_PATIENCE: Duration = Duration::from_secs(20);
+/// Most lines of the past in one answer.
+const MOST_LINES: usize = 100_000;
+
+/// The daemon's API.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+}
+
+#[derive(Debug)]
+struct Shared {
+    targets: Vec<TargetHandle>,
+    journal: Journal,
+    connections: AtomicUsize,
+}
+
+/// Why the API is not offered.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another daemon answers there.
+    #[error("another monitor already listens on {0}: stop it, or give this one another `socket`")]
+    InUse(PathBuf),
+    /// Something that is no socket is in the way.
+    #[error("{0} exists and is no socket: remove it, or give another `socket`")]
+    NoSocket(PathBuf),
+    /// The system refused.
+    #[error("cannot listen on {path}: {source}")]
+    Failed {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Server {
+    /// Listens on `path`, for this user alone. A socket that a dead daemon left behind is replaced. Call it before
+    /// other threads create files: the mask for new files is changed for a moment.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub fn bind(path: &Path) -> Result<Server, ListenError> {
+        Ok(Server { listener: bind(path)? })
+    }
+
+    /// Serves for ever, each asker in a thread of its own.
+    pub fn serve(&self, targets: Vec<TargetHandle>, journal: Journal) -> ! {
+        let shared = Arc::new(Shared { targets, journal, connections: AtomicUsize::new(0) });
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                // The asker hung up, or file descriptors are short for the moment.
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection: {error}");
+                    std::thread::sleep(Duration::from_millis(100));
+                    continue;
+                }
+            };
+            let shared = Arc::clone(&shared);
+            if shared.connections.fetch_add(1, Ordering::Relaxed) >= MOST_CONNECTIONS {
+                shared.connections.fetch_sub(1, Ordering::Relaxed);
+                let busy = Failure {
+                    kind: ErrorKind::Busy,
+                    message: format!("the monitor already serves {MOST_CONNECTIONS} askers; try again later"),
+                };
+                drop(stream.set_write_timeout(Some(Duration::from_millis(100))));
+                drop(send(&mut &stream, &Answer::<()>::Error(busy)));
+                continue;
+            }
+            let serving = Arc::clone(&shared);
+            let spawned = std::thread::Builder::new().name("api".into()).spawn(move || {
+                if let Err(error) = converse(&serving, &stream) {
+                    tracing::debug!("an asker was lost: {error}");
+                }
+                serving.connections.fetch_sub(1, Ordering::Relaxed);
+            });
+            if let Err(error) = spawned {
+                shared.connections.fetch_sub(1, Ordering::Relaxed);
+                tracing::warn!("no thread for an asker: {error}");
+            }
+        }
+    }
+}
+
+fn bind(path: &Path) -> Result<UnixListener, ListenError> {
+    let failed = |source| ListenError::Failed { path: path.to_owned(), source };
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(ListenError::NoSocket(path.to_owned())),
+        Ok(_) if UnixStream::connect(path).is_ok() => return Err(ListenError::InUse(path.to_owned())),
+        Ok(_) => std::fs::remove_file(path).map_err(failed)?,
+        Err(_) => {}
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    // The socket must never be open to others, not even between its creation and a chmod.
+    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    listener.map_err(failed)
+}
+
+fn send<T: Serialize>(stream: &mut impl Write, answer: &Answer<T>) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+/// Answers one request after the other, until the asker hangs up or errs.
+fn converse(shared: &Shared, stream: &UnixStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = Vec::new();
+        let read = (&mut reader).take(MOST_REQUEST_BYTES as u64 + 1).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            return Ok(());
+        }
+        if line.len() > MOST_REQUEST_BYTES {
+            let message = format!("a request has at most {MOST_REQUEST_BYTES} bytes");
+            return send(&mut &*stream, &Answer::<()>::Error(bad_request(message)));
+        }
+        match serde_json::from_slice(&line) {
+            Ok(query) => answer(shared, stream, query)?,
+            Err(error) => {
+                let message = format!("not a request: {error}");
+                send(&mut &*stream, &Answer::<()>::Error(bad_request(message)))?;
+            }
+        }
+    }
+}
+
+fn bad_request(message: String) -> Failure {
+    Failure { kind: ErrorKind::BadRequest, message }
+}
+
+fn reply<T: Serialize>(mut stream: &UnixStream, result: Result<T, Failure>) -> io::Result<()> {
+    match result {
+        Ok(answer) => send(&mut stream, &Answer::Ok(answer)),
+        Err(failure) => send(&mut stream, &Answer::<T>::Error(failure)),
+    }
+}
+
+fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> {
+    let now = SystemClock.monotonic();
+    match query {
+        Query::Targets => {
+            let summaries: Vec<_> = shared.targets.iter().map(|target| target.summary(now)).collect();
+            reply(stream, Ok(summaries))
+        }
+        Query::Sensors { target } => reply(stream, shared.target(&target).map(|target| target.sensors(now))),
+        Query::Processes { target } => reply(stream, shared.processes(&target)),
+        Query::Heal { target, subject, dry_run, most_victims, by } => {
+            let healed = shared.target(&target).and_then(|target| {
+                let command = target.command(&subject, dry_run, most_victims)?;
+                let (sender, receiver) = sync_channel(1);
+                let by: String = by.chars().filter(|letter| !letter.is_control()).take(64).collect();
+                hand_over(target, Request::Order(Order { command, by, reply: sender }))?;
+                let patience = target.config.patience * 2 + SAMPLER_PATIENCE;
+                let reply = receiver.recv_timeout(patience).map_err(|_| no_answer(target))??;
+                Ok(target.healed(&reply))
+            });
+            reply(stream, healed)
+        }
+        Query::Events { target, lines, follow } => {
+            if let Some(name) = &target
+                && let Err(failure) = shared.target(name)
+            {
+                return reply::<()>(stream, Err(failure));
+            }
+            events(shared, stream, target.as_deref(), lines.min(MOST_LINES), follow)
+        }
+    }
+}
+
+impl Shared {
+    fn target(&self, name: &str) -> Result<&TargetHandle, Failure> {
+        self.targets.iter().find(|target| target.config.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.targets.iter().map(|target| target.config.name.as_str()).collect();
+            let message = format!("no target is called `{name}`; there are: {}", names.join(", "));
+            Failure { kind: ErrorKind::UnknownTarget, message }
+        })
+    }
+
+    fn processes(&self, name: &str) -> Result<super::ProcessesAnswer, Failure> {
+        let target = self.target(name)?;
+        let (sender, receiver) = sync_channel(1);
+        hand_over(target, Request::Processes(sender))?;
+        let view = receiver
+            .recv_timeout(SAMPLER_PATIENCE)
+            .map_err(|_| no_answer(target))?
+            .map_err(|message| Failure { kind: ErrorKind::Unreachable, message })?;
+        Ok(target.processes(&view))
+    }
+}
+
+fn hand_over(target: &TargetHandle, request: Request) -> Result<(), Failure> {
+    if target.attendant.request(request) {
+        return Ok(());
+    }
+    let message = format!("too many requests wait for target `{}`; try again later", target.config.name);
+    Err(Failure { kind: ErrorKind::Busy, message })
+}
+
+fn no_answer(target: &TargetHandle) -> Failure {
+    let message = format!("no answer about target `{}` in time; `backdoors events` may tell more", target.config.name);
+    Failure { kind: ErrorKind::Unreachable, message }
+}
+
+/// The entries of the past, then those to come.
+fn events(
+    shared: &Shared,
+    mut stream: &UnixStream,
+    target: Option<&str>,
+    lines: usize,
+    follow: bool,
+) -> io::Result<()> {
+    // Only names from the configuration get here: nothing in them needs escaping.
+    let mark = target.map(|name| format!("\"target\":\"{name}\""));
+    let wanted = |line: &str| mark.as_ref().is_none_or(|mark| line.contains(mark.as_str()));
+    // Followed before the past is read, so that nothing falls in between; what comes twice is left out.
+    let following = follow.then(|| shared.journal.follow());
+    let past = tail(shared.journal.path(), lines, wanted)?;
+    for line in &past {
+        stream.write_all(format!("{line}\n").as_bytes())?;
+    }
+    let Some(following) = following else { return hang_up(stream) };
+    let already_told: HashSet<&str> = past.iter().map(String::as_str).collect();
+    loop {
+        match following.recv_timeout(Duration::from_secs(1)) {
+            Ok(line) if wanted(&line) && !already_told.contains(&*line) => {
+                stream.write_all(format!("{line}\n").as_bytes())?;
+            }
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout) if is_gone(stream) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {}
+            // This asker did not read for too long.
+            Err(RecvTimeoutError::Disconnected) => return hang_up(stream),
+        }
+    }
+}
+
+/// Entries are many lines: the end of the stream is their end.
+fn hang_up(stream: &UnixStream) -> io::Result<()> {
+    stream.shutdown(std::net::Shutdown::Both)
+}
+
+fn is_gone(stream: &UnixStream) -> bool {
+    use rustix::net::{RecvFlags, recv};
+    let mut byte = [0; 1];
+    match recv(stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, received)) => received == 0,
+        Err(error) => error != rustix::io::Errno::AGAIN,
+    }
+}

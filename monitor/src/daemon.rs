@@ -1,0 +1,73 @@
+//! The daemon: a sampler for every target, the journal, and the API.
+
+use crate::api::{ListenError, Server, TargetHandle};
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigError};
+use crate::journal::{Journal, OpenError};
+use crate::link::{LinkError, SessionLinker};
+use crate::sampler::Sampler;
+use crate::sampler::thread::Attendant;
+use backdoors_rdma::handshake::{Identity, IdentityError};
+use std::path::{Path, PathBuf};
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The identity cannot be used.
+    #[error("identity {path}: {source}; `backdoors keys new` makes one")]
+    Identity {
+        /// Path of the identity, without `.key` and `.crt`.
+        path: PathBuf,
+        /// Why.
+        source: IdentityError,
+    },
+    /// The path of the identity has no name.
+    #[error("identity {0}: give the path of key and certificate without `.key` and `.crt`")]
+    NoIdentity(PathBuf),
+    /// A target's certificate cannot be used.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// There is no API.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system failed.
+    #[error("the system gives no thread or no connection: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs the daemon, for ever.
+///
+/// # Errors
+/// See [`DaemonError`]. Before [`DaemonError::System`] nothing was begun.
+pub fn run(config: Config) -> Result<std::convert::Infallible, DaemonError> {
+    let identity = load_identity(&config.identity)?;
+    let journal = Journal::open(&config.journal, config.journal_bytes)?;
+    let mut samplers = Vec::new();
+    for target in config.targets {
+        let linker = SessionLinker::new(&target, identity.clone())?;
+        let to_journal = journal.clone();
+        let tell = Box::new(move |entry| to_journal.add(entry));
+        let sampler = Sampler::new(target.clone(), Box::new(linker), Box::new(SystemClock), tell)?;
+        samplers.push((target, sampler));
+    }
+    let server = Server::bind(&config.socket)?;
+    let mut targets = Vec::new();
+    for (target, sampler) in samplers {
+        targets.push(TargetHandle::new(target, Attendant::start(sampler)?));
+    }
+    tracing::info!("looking after {} targets, listening on {}", targets.len(), config.socket.display());
+    server.serve(targets, journal)
+}
+
+fn load_identity(path: &Path) -> Result<Identity, DaemonError> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Err(DaemonError::NoIdentity(path.to_owned()));
+    };
+    Identity::load(folder, name).map_err(|source| DaemonError::Identity { path: path.to_owned(), source })
+}

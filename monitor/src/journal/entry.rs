@@ -1,0 +1,217 @@
+//! One line of the journal.
+
+use crate::clock::{nanoseconds, rfc3339};
+use crate::config::Mode;
+use crate::repair::{Outcome, Wait};
+use backdoors_healers::{Culprit, Evidence};
+use backdoors_sensor_box::{AcknowledgementView, Command};
+use serde::Serialize;
+use std::time::Duration;
+
+/// One line of the journal.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// When, nanoseconds since 1970 UTC.
+    pub time_ns: u64,
+    /// The same for people, RFC 3339.
+    pub time: String,
+    /// When, on the monitor's monotonic clock, nanoseconds.
+    pub monotonic_ns: u64,
+    /// The target.
+    pub target: String,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+    /// A sentence for people.
+    pub text: String,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the fields are the journal's format, documented by `What::text`")]
+pub enum What {
+    /// A target was reached for the first time.
+    Connected { slot: u32, generation: u64, connections: usize },
+    /// A target's memory cannot be read any more.
+    Lost { reason: String, silence_ns: u64 },
+    /// It can be read again.
+    Recovered { silence_ns: u64 },
+    /// The target's regions were made anew.
+    MadeAnew { generation: u64 },
+    /// What is read is no sensor box.
+    Unreadable { reason: String },
+    /// The monitor did not sample for longer than it should.
+    Late { gap_ns: u64 },
+    /// A sensor became exceptional.
+    Event { sensor: String, instance: u32, class: &'static str, value: u64, limit: u64 },
+    /// A sensor is no longer exceptional.
+    Cleared { sensor: String, instance: u32, value: u64, lasted_ns: u64 },
+    /// A healer found a culprit.
+    Diagnosis { healer: String, culprit: Culprit, evidence: Vec<Evidence>, victims: u64, mode: Mode },
+    /// A healer found none.
+    NothingFound { healer: String, reason: String },
+    /// A healer would repair, if it were allowed to.
+    Proposal { healer: String, order: String },
+    /// A healer proposed what must not be done.
+    Withheld { healer: String, order: String, reason: String },
+    /// A command was written to the target.
+    CommandWritten { sequence: u64, by: String, opcode: &'static str, subject: u32, dry_run: bool },
+    /// The target looked at it.
+    Acknowledged { sequence: u64, state: &'static str, after_ns: u64 },
+    /// It ended as asked.
+    Repaired(CommandEnd),
+    /// The target refused it.
+    Refused { sequence: u64, reason: &'static str },
+    /// The target gave up.
+    GaveUp(CommandEnd),
+    /// It did not end in time.
+    TimedOut { waiting_for: Wait, after_ns: u64 },
+    /// It is unknown what became of it.
+    Unknown { reason: String },
+}
+
+/// How a command that was obeyed ended.
+#[derive(Clone, Copy, Debug, Serialize, serde::Deserialize, PartialEq, Eq)]
+pub struct CommandEnd {
+    /// Its number.
+    pub sequence: u64,
+    /// Whether it only counted.
+    pub dry_run: bool,
+    /// Processes that matched.
+    pub matched: u32,
+    /// Signals sent.
+    pub signalled: u32,
+    /// Processes that match and are alive.
+    pub remaining: u32,
+    /// Sweeps over the processes.
+    pub sweeps: u32,
+    /// When the target accepted it, on the target's monotonic clock, nanoseconds.
+    pub accepted_at_ns: u64,
+    /// From there to the first signal, on the target's clock; absent if there was none.
+    pub first_signal_after_ns: Option<u64>,
+    /// From acceptance to the last death, on the target's clock; absent if nobody died.
+    pub last_death_after_ns: Option<u64>,
+    /// When the last culprit died, on the target's monotonic clock, nanoseconds; absent if nobody died.
+    pub last_death_at_ns: Option<u64>,
+    /// From decision to the end as the monitor saw it, nanoseconds.
+    pub took_ns: u64,
+}
+
+impl CommandEnd {
+    /// From the last acknowledgement of `command`.
+    #[must_use]
+    pub fn new(command: &Command, view: &AcknowledgementView, took: Duration) -> CommandEnd {
+        let after = |time: u64| (time != 0).then(|| time.saturating_sub(view.accepted_at));
+        CommandEnd {
+            sequence: view.command,
+            dry_run: command.dry_run,
+            matched: view.matched,
+            signalled: view.signalled,
+            remaining: view.remaining,
+            sweeps: view.sweeps,
+            accepted_at_ns: view.accepted_at,
+            first_signal_after_ns: after(view.first_signal_at),
+            last_death_after_ns: after(view.last_death_at),
+            last_death_at_ns: (view.last_death_at != 0).then_some(view.last_death_at),
+            took_ns: nanoseconds(took),
+        }
+    }
+}
+
+impl Entry {
+    /// An entry for this moment.
+    #[must_use]
+    pub fn new(wall: Duration, monotonic: Duration, target: &str, what: What) -> Entry {
+        Entry {
+            time_ns: nanoseconds(wall),
+            time: rfc3339(wall),
+            monotonic_ns: nanoseconds(monotonic),
+            target: target.to_owned(),
+            text: what.text(),
+            what,
+        }
+    }
+}
+
+impl What {
+    /// From the end of a command that was decided on `took` ago.
+    #[must_use]
+    pub fn ended(command: &Command, outcome: &Outcome, took: Duration) -> What {
+        match outcome {
+            Outcome::Done(view) => What::Repaired(CommandEnd::new(command, view, took)),
+            Outcome::GaveUp(view) => What::GaveUp(CommandEnd::new(command, view, took)),
+            Outcome::Refused(view) => What::Refused { sequence: view.command, reason: view.reason.name() },
+            Outcome::TimedOut { waiting_for, .. } => {
+                What::TimedOut { waiting_for: *waiting_for, after_ns: nanoseconds(took) }
+            }
+            Outcome::Unknown(doubt) => What::Unknown { reason: doubt.to_string() },
+        }
+    }
+
+    /// The sentence for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let ms = |nanoseconds: u64| format!("{:.1} ms", nanoseconds as f64 / 1e6);
+        match self {
+            What::Connected { slot, generation, connections } => {
+                format!("connected: slot {slot}, generation {generation}, {connections} connections")
+            }
+            What::Lost { reason, silence_ns } => format!("not readable for {}: {reason}", ms(*silence_ns)),
+            What::Recovered { silence_ns } => format!("readable again after {}", ms(*silence_ns)),
+            What::MadeAnew { generation } => format!("memory made anew: generation {generation}"),
+            What::Unreadable { reason } => reason.clone(),
+            What::Late { gap_ns } => {
+                format!("no sample for {}: nothing is said about progress meanwhile", ms(*gap_ns))
+            }
+            What::Event { sensor, class: "progress", value, limit, .. } => {
+                format!("{sensor} stood still for {} (limit {})", ms(*value), ms(*limit))
+            }
+            What::Event { sensor, class: "pressure", value, limit, .. } => {
+                format!("{sensor} counted {value} more (limit {limit})")
+            }
+            What::Event { sensor, value, limit, .. } => format!("{sensor} is {value} (limit {limit})"),
+            What::Cleared { sensor, value, lasted_ns, .. } => {
+                format!("{sensor} is no longer exceptional at {value}, after {}", ms(*lasted_ns))
+            }
+            What::Diagnosis { healer, culprit, evidence, victims, .. } => {
+                let texts: Vec<&str> = evidence.iter().map(|evidence| evidence.text.as_str()).collect();
+                format!("{healer} blames {culprit}: {}; {victims} to kill", texts.join("; "))
+            }
+            What::NothingFound { healer, reason } => format!("{healer} blames nobody: {reason}"),
+            What::Proposal { healer, order } => format!("{healer} proposes: {order}"),
+            What::Withheld { healer, order, reason } => format!("{healer} wanted: {order}; withheld: {reason}"),
+            What::CommandWritten { sequence, by, opcode, subject, dry_run } => {
+                let dry = if *dry_run { ", dry run" } else { "" };
+                format!("command {sequence} written: {opcode} {subject}{dry} (by {by})")
+            }
+            What::Acknowledged { sequence, state, after_ns } => {
+                format!("command {sequence} acknowledged after {}: {state}", ms(*after_ns))
+            }
+            What::Repaired(end) if end.dry_run => {
+                format!("command {}: {} would be killed, nobody was", end.sequence, end.matched)
+            }
+            What::Repaired(end) => {
+                let died = end.last_death_after_ns.map_or("nobody had to die".to_owned(), |after| {
+                    format!("the last culprit died {} after acceptance", ms(after))
+                });
+                format!(
+                    "command {} done: {} matched, {} signals; {died}; {} from decision to end",
+                    end.sequence,
+                    end.matched,
+                    end.signalled,
+                    ms(end.took_ns)
+                )
+            }
+            What::Refused { sequence, reason } => format!("command {sequence} refused by the target: {reason}"),
+            What::GaveUp(end) => format!(
+                "command {} given up by the target: {} matched, {} signals, {} still alive",
+                end.sequence, end.matched, end.signalled, end.remaining
+            ),
+            What::TimedOut { waiting_for, after_ns } => {
+                format!("no end after {}: waited for {}", ms(*after_ns), waiting_for.text())
+            }
+            What::Unknown { reason } => format!("outcome unknown: {reason}"),
+        }
+    }
+}

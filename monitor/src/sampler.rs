@@ -1,0 +1,285 @@
+//! One target, looked after: sampled at a fixed period, its events dispatched to healers, their repairs carried out.
+//!
+//! [`Sampler::step`] does what is due and says when to call it again. It never waits for anything but the link, so
+//! it runs under a clock that tests turn by hand; [`thread`] runs it under the machine's.
+
+mod access;
+mod healing;
+mod order;
+mod status;
+pub mod thread;
+
+pub use order::{Order, OrderError, OrderReply, Request};
+pub use status::{Reach, Status};
+
+use crate::clock::{Clock, nanoseconds};
+use crate::config::{ConfigError, TargetConfig};
+use crate::detector::{Detector, Event};
+use crate::dispatcher::Dispatcher;
+use crate::journal::{Entry, What};
+use crate::link::{Link, Linker};
+use crate::reachability::{Change, Reachability};
+use backdoors_healers::Exceeded;
+use backdoors_sensor_box::{Class, FetchError, SensorFetcher, SensorKind};
+use healing::{Healing, Running};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Longest pause between two attempts to connect.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+/// A directory that does not help is not read more often than this.
+const REFRESH_PAUSE: Duration = Duration::from_millis(500);
+
+/// Takes journal entries.
+pub type Tell = Box<dyn FnMut(Entry) + Send>;
+
+/// Looks after one target.
+pub struct Sampler {
+    config: TargetConfig,
+    linker: Box<dyn Linker>,
+    clock: Box<dyn Clock>,
+    tell: Tell,
+    status: Arc<Mutex<Status>>,
+
+    link: Option<Box<dyn Link>>,
+    open_at: Duration,
+    backoff: Duration,
+    refresh_at: Duration,
+    denials: u32,
+    reachability: Reachability,
+
+    fetcher: SensorFetcher,
+    generation: Option<u64>,
+    /// Why the last reading was no sensor box, since when, and whether that was told.
+    unreadable: Option<(String, Duration, bool)>,
+    next_sample: Duration,
+    detector: Detector,
+    events: Vec<Event>,
+    exceeded: Vec<Exceeded>,
+
+    dispatcher: Dispatcher,
+    healers: Vec<Healing>,
+    running: Option<Running>,
+    orders: VecDeque<Order>,
+}
+
+impl Sampler {
+    /// A sampler that begins at once. Journal entries go to `tell`.
+    ///
+    /// # Errors
+    /// If limits or healers of the configuration are wrong.
+    pub fn new(
+        config: TargetConfig,
+        linker: Box<dyn Linker>,
+        clock: Box<dyn Clock>,
+        tell: Tell,
+    ) -> Result<Sampler, ConfigError> {
+        let late_after = (config.period * 4).max(Duration::from_millis(250));
+        let detector = Detector::new(config.limits()?, late_after);
+        let mut dispatcher = Dispatcher::default();
+        let mut healers = Vec::new();
+        for (healer_config, healer) in config.make_healers()? {
+            dispatcher.register(healer.watches(), healer_config.cooldown);
+            healers.push(Healing { healer, mode: healer_config.mode, told_nothing: false });
+        }
+        Ok(Sampler {
+            reachability: Reachability::new(config.lost_after),
+            status: Arc::new(Mutex::new(Status::new(&config))),
+            linker,
+            tell,
+            link: None,
+            open_at: Duration::ZERO,
+            backoff: FIRST_BACKOFF,
+            refresh_at: Duration::ZERO,
+            denials: 0,
+            fetcher: SensorFetcher::default(),
+            generation: None,
+            unreadable: None,
+            next_sample: clock.monotonic(),
+            clock,
+            detector,
+            events: Vec::new(),
+            exceeded: Vec::new(),
+            dispatcher,
+            healers,
+            running: None,
+            orders: VecDeque::new(),
+            config,
+        })
+    }
+
+    /// What is known of the target, kept up to date by every sample.
+    #[must_use]
+    pub fn status(&self) -> Arc<Mutex<Status>> {
+        Arc::clone(&self.status)
+    }
+
+    /// Does what is due; returns the time, on the monotonic clock, at which to call it again.
+    pub fn step(&mut self) -> Duration {
+        let now = self.clock.monotonic();
+        if now >= self.next_sample {
+            self.sample(now);
+            // Samples have absolute deadlines; those that were missed are left out.
+            let missed = now.saturating_sub(self.next_sample).as_nanos() / self.config.period.as_nanos().max(1);
+            let periods = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
+            self.next_sample = self.next_sample.saturating_add(self.config.period.saturating_mul(periods));
+        }
+        match self.heal() {
+            Some(wake) => wake.min(self.next_sample),
+            None => self.next_sample,
+        }
+    }
+
+    fn sample(&mut self, now: Duration) {
+        let fetched = self.fetch(now);
+        // Reading may have taken until its deadline.
+        let now = self.clock.monotonic();
+        match fetched {
+            Ok(()) => self.take_in(now),
+            Err(FetchError::Access(reason)) => self.silence(now, reason),
+            Err(FetchError::Decode(error)) => {
+                let transient = matches!(error, backdoors_sensor_box::DecodeError::Torn { .. });
+                self.not_a_box(now, error.to_string(), transient);
+            }
+        }
+    }
+
+    /// A good reading.
+    fn take_in(&mut self, now: Duration) {
+        self.backoff = FIRST_BACKOFF;
+        self.denials = 0;
+        self.unreadable = None;
+        let generation = self.fetcher.view().generation;
+        if self.generation != Some(generation) {
+            if self.generation.replace(generation).is_some() {
+                self.note(What::MadeAnew { generation });
+                self.detector.forget(now, &mut self.events);
+                if let Some(running) = &mut self.running {
+                    running.repair.made_anew();
+                }
+            }
+            self.refresh_at = Duration::ZERO;
+            self.refresh_directory(now);
+        }
+        match self.reachability.good(now) {
+            Some(Change::Connected) => {
+                let (slot, connections) =
+                    self.link.as_ref().map_or((0, 0), |link| (link.slot(), link.connections()));
+                self.note(What::Connected { slot, generation, connections });
+            }
+            Some(Change::Recovered { silence }) => {
+                self.note(What::Recovered { silence_ns: nanoseconds(silence) });
+            }
+            Some(Change::Lost { .. }) | None => {}
+        }
+        self.detector.feed(now, self.fetcher.view(), &mut self.events);
+        self.exceeded.clear();
+        self.exceeded.extend(self.detector.exceeded());
+        self.tell_events();
+        self.update_status(now);
+        self.dispatch(now);
+    }
+
+    /// No reading.
+    fn silence(&mut self, now: Duration, reason: String) {
+        if let Some(Change::Lost { silence }) = self.reachability.bad(now) {
+            self.note(What::Lost { reason: reason.clone(), silence_ns: nanoseconds(silence) });
+        }
+        self.trouble(Reach::of(&self.reachability), reason);
+    }
+
+    /// A reading, but of something else than a sensor box.
+    fn not_a_box(&mut self, now: Duration, reason: String, transient: bool) {
+        let since = self.unreadable.as_ref().map_or(now, |(_, since, _)| *since);
+        let told = self.unreadable.as_ref().is_some_and(|(before, _, told)| *told && *before == reason);
+        let tell = !told && (!transient || now.saturating_sub(since) >= self.config.lost_after);
+        if tell {
+            self.note(What::Unreadable { reason: reason.clone() });
+        }
+        self.unreadable = Some((reason.clone(), since, told || tell));
+        self.trouble(Reach::Unreadable, reason);
+        self.refresh_directory(now);
+    }
+
+    fn tell_events(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            match event {
+                Event::Raised(exceeded) => {
+                    self.dispatcher.raised(&exceeded);
+                    for healing in &mut self.healers {
+                        healing.told_nothing = false;
+                    }
+                    self.note(What::Event {
+                        sensor: sensor_name(exceeded.kind, exceeded.instance),
+                        instance: exceeded.instance,
+                        class: class_name(exceeded.class),
+                        value: exceeded.value,
+                        limit: exceeded.limit,
+                    });
+                }
+                Event::Cleared { kind, instance, value, lasted } => self.note(What::Cleared {
+                    sensor: sensor_name(kind, instance),
+                    instance,
+                    value,
+                    lasted_ns: nanoseconds(lasted),
+                }),
+                Event::Late { gap } => self.note(What::Late { gap_ns: nanoseconds(gap) }),
+            }
+        }
+        self.events = events;
+    }
+
+    fn update_status(&self, now: Duration) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.take_in(now, self.fetcher.view(), &self.exceeded);
+        status.running.clone_from(&self.running.as_ref().map(|running| running.order_text.clone()));
+        if let Some(link) = &self.link {
+            status.slot = Some(link.slot());
+            status.connections = link.connections();
+        }
+    }
+
+    fn trouble(&self, reach: Reach, reason: String) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.failures += 1;
+        status.reach = reach;
+        status.connections = self.link.as_ref().map_or(0, |link| link.connections());
+        status.problem = Some(reason);
+    }
+
+    fn note(&mut self, what: What) {
+        let entry = Entry::new(self.clock.wall(), self.clock.monotonic(), &self.config.name, what);
+        (self.tell)(entry);
+    }
+}
+
+/// A sensor as journals and screens name it.
+#[must_use]
+pub fn sensor_name(kind: SensorKind, instance: u32) -> String {
+    use backdoors_sensor_box::Instance;
+    match kind.description() {
+        Some(line) if line.instance == Instance::Machine => line.name.to_owned(),
+        Some(line) => format!("{}[{instance}]", line.name),
+        None => format!("sensor {}[{instance}]", kind.0),
+    }
+}
+
+/// A class as journals and screens name it.
+#[must_use]
+pub fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Progress => "progress",
+        Class::Level => "level",
+        Class::Floor => "floor",
+        Class::Pressure => "pressure",
+    }
+}
+
+impl std::fmt::Debug for Sampler {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Sampler").field("target", &self.config.name).finish_non_exhaustive()
+    }
+}

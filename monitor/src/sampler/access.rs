@@ -1,0 +1,178 @@
+//! Reaching the target: opening links, reading regions, and what to do when that fails.
+
+use super::{LONGEST_BACKOFF, REFRESH_PAUSE, Sampler};
+use crate::link::{Link, Region, read};
+use backdoors_rdma::{AccessError, Operation};
+use backdoors_sensor_box::layout::RegionKind;
+use backdoors_sensor_box::{
+    AcknowledgementView, EncodedCommand, FetchError, ProcessView, fetch_acknowledgement, fetch_processes,
+};
+use std::time::Duration;
+
+/// A write that failed.
+pub(super) struct WriteFailed {
+    /// Whether it may have arrived all the same.
+    pub may_have_changed: bool,
+}
+
+impl Sampler {
+    /// Fetches the sensor box into the fetcher's view.
+    pub(super) fn fetch(&mut self, now: Duration) -> Result<(), FetchError<String>> {
+        self.connect(now).map_err(FetchError::Access)?;
+        let Some(link) = self.link.as_deref_mut() else { return Err(FetchError::Access("no link".to_owned())) };
+        let Some(region) = link.region(RegionKind::SENSORS) else {
+            self.refresh_directory(now);
+            return Err(FetchError::Access("the target's directory lists no sensor box".to_owned()));
+        };
+        let fetched = self
+            .fetcher
+            .fetch(region.range.length, |offset, into| read(&mut *link, &region, offset, into))
+            .map(drop);
+        fetched.map_err(|error| self.failed(now, error))
+    }
+
+    /// Fetches the process table.
+    pub(super) fn fetch_processes(&mut self, now: Duration) -> Result<ProcessView, FetchError<String>> {
+        let view = self.with_region(now, RegionKind::PROCESSES, |link, region| {
+            fetch_processes(region.range.length, |offset, into| read(link, region, offset, into))
+        })?;
+        match self.generation {
+            Some(expected) if expected != view.generation => {
+                let found = view.generation;
+                Err(self.failed(now, FetchError::Access(AccessError::Gone { expected, found })))
+            }
+            _ => Ok(view),
+        }
+    }
+
+    /// Fetches this monitor's acknowledgement.
+    pub(super) fn fetch_acknowledgement(
+        &mut self,
+        now: Duration,
+    ) -> Result<AcknowledgementView, FetchError<String>> {
+        self.with_region(now, RegionKind::ACKNOWLEDGEMENTS, |link, region| {
+            fetch_acknowledgement(link.slot(), |offset, into| read(link, region, offset, into))
+        })
+    }
+
+    /// Writes a command into this monitor's slot: its body, and behind it the sequence that makes it valid.
+    pub(super) fn write_command(&mut self, now: Duration, command: &EncodedCommand) -> Result<(), WriteFailed> {
+        let mut may_have_changed = false;
+        let written = self.with_region(now, RegionKind::COMMAND, |link, region| {
+            let slice = |offset, bytes: &[u8]| {
+                let outside = AccessError::Invalid("the command slot is smaller than a command");
+                region.range.slice(offset, bytes.len() as u64).ok_or(FetchError::Access(outside))
+            };
+            let body = slice(0, &command.body)?;
+            let sequence = slice(EncodedCommand::SEQUENCE_OFFSET, &command.sequence)?;
+            let mut batch = [
+                Operation::Write { to: body, from: &command.body },
+                Operation::Write { to: sequence, from: &command.sequence },
+            ];
+            link.submit(&mut batch).map_err(|error| {
+                may_have_changed = error.may_have_changed();
+                FetchError::Access(error)
+            })
+        });
+        written.map_err(|_| WriteFailed { may_have_changed })
+    }
+
+    /// Opens a link if there is none and it is time to try.
+    fn connect(&mut self, now: Duration) -> Result<(), String> {
+        if self.link.is_some() {
+            return Ok(());
+        }
+        if now < self.open_at {
+            return Err(self.last_problem());
+        }
+        match self.linker.open() {
+            Ok(link) => {
+                self.link = Some(link);
+                self.denials = 0;
+                Ok(())
+            }
+            Err(error) => {
+                self.put_off(self.clock.monotonic());
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Works on a region that must be of the generation of the sensor box.
+    fn with_region<T>(
+        &mut self,
+        now: Duration,
+        kind: u32,
+        work: impl FnOnce(&mut dyn Link, &Region) -> Result<T, FetchError<AccessError>>,
+    ) -> Result<T, FetchError<String>> {
+        self.connect(now).map_err(FetchError::Access)?;
+        let Some(link) = self.link.as_deref_mut() else { return Err(FetchError::Access("no link".to_owned())) };
+        let worked = match (link.region(kind), self.generation) {
+            (None, _) => {
+                self.refresh_directory(now);
+                return Err(FetchError::Access(format!("the target's directory lists no region of kind {kind}")));
+            }
+            (Some(region), Some(expected)) if region.generation != expected => {
+                Err(FetchError::Access(AccessError::Gone { expected, found: region.generation }))
+            }
+            (Some(region), _) => work(link, &region),
+        };
+        worked.map_err(|error| self.failed(now, error))
+    }
+
+    /// Draws the consequences of a failure, and puts it in words.
+    fn failed(&mut self, now: Duration, error: FetchError<AccessError>) -> FetchError<String> {
+        let error = match error {
+            FetchError::Decode(error) => return FetchError::Decode(error),
+            FetchError::Access(error) => error,
+        };
+        match &error {
+            AccessError::Gone { .. } | AccessError::Invalid(_) => self.refresh_directory(now),
+            AccessError::Denied => {
+                self.denials += 1;
+                self.refresh_at = Duration::ZERO;
+                self.refresh_directory(now);
+                if self.denials > 1 {
+                    // The directory was no help: what was granted is revoked. Ask anew.
+                    self.give_up_link(now);
+                }
+            }
+            AccessError::Unreachable { .. } | AccessError::Poisoned | AccessError::Device(_) => {}
+        }
+        if self.link.as_ref().is_some_and(|link| link.connections() == 0) {
+            self.give_up_link(now);
+        }
+        FetchError::Access(error.to_string())
+    }
+
+    /// Reads the directory again, though not in quick succession. Without a directory the link is no use.
+    pub(super) fn refresh_directory(&mut self, now: Duration) {
+        if now < self.refresh_at {
+            return;
+        }
+        self.refresh_at = now.saturating_add(REFRESH_PAUSE);
+        if let Some(link) = &mut self.link
+            && let Err(error) = link.refresh()
+        {
+            tracing::debug!(target = %self.config.name, "cannot read the directory: {error}");
+            self.give_up_link(now);
+        }
+    }
+
+    fn give_up_link(&mut self, now: Duration) {
+        if self.link.take().is_some() {
+            self.put_off(now);
+        }
+    }
+
+    /// Sets the time of the next attempt to connect, further away each time until a sample succeeds.
+    fn put_off(&mut self, now: Duration) {
+        self.open_at = now.saturating_add(self.backoff);
+        self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
+    }
+
+    fn last_problem(&self) -> String {
+        let status = self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        status.problem.clone().unwrap_or_else(|| "waiting to connect anew".to_owned())
+    }
+}

@@ -1,0 +1,113 @@
+//! What is known of a target, for whoever asks.
+
+use crate::config::TargetConfig;
+use crate::reachability::Reachability;
+use backdoors_healers::Exceeded;
+use backdoors_sensor_box::SensorView;
+use std::time::Duration;
+
+/// Whether a target's memory can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// It was not read yet.
+    Connecting,
+    /// The last sample succeeded.
+    Reachable,
+    /// The last sample failed, but not for long.
+    Failing,
+    /// Nothing could be read for longer than `lost_after`.
+    Lost,
+    /// It can be read, and what is there is no sensor box.
+    Unreadable,
+}
+
+impl Reach {
+    /// Name for screens.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Reach::Connecting => "connecting",
+            Reach::Reachable => "reachable",
+            Reach::Failing => "failing",
+            Reach::Lost => "lost",
+            Reach::Unreadable => "unreadable",
+        }
+    }
+
+    pub(super) fn of(reachability: &Reachability) -> Reach {
+        match (reachability.is_lost(), reachability.last_good()) {
+            (true, _) => Reach::Lost,
+            (false, Some(_)) => Reach::Failing,
+            (false, None) => Reach::Connecting,
+        }
+    }
+}
+
+/// What is known of a target.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// Whether it can be read.
+    pub reach: Reach,
+    /// Why not, if it was not.
+    pub problem: Option<String>,
+    /// The last good reading; empty before the first.
+    pub view: SensorView,
+    /// When that was, on the monitor's monotonic clock.
+    pub sampled: Option<Duration>,
+    /// When the target's clock was first seen where it is.
+    pub clock_moved: Duration,
+    /// What is exceptional.
+    pub exceeded: Vec<Exceeded>,
+    /// The command slot.
+    pub slot: Option<u32>,
+    /// Connections that work.
+    pub connections: usize,
+    /// Good readings so far.
+    pub samples: u64,
+    /// Failed readings so far.
+    pub failures: u64,
+    /// The repair under way.
+    pub running: Option<String>,
+}
+
+impl Status {
+    pub(super) fn new(config: &TargetConfig) -> Status {
+        Status {
+            name: config.name.clone(),
+            address: config.address.clone(),
+            reach: Reach::Connecting,
+            problem: None,
+            view: SensorView::default(),
+            sampled: None,
+            clock_moved: Duration::ZERO,
+            exceeded: Vec::new(),
+            slot: None,
+            connections: 0,
+            samples: 0,
+            failures: 0,
+            running: None,
+        }
+    }
+
+    pub(super) fn take_in(&mut self, now: Duration, view: &SensorView, exceeded: &[Exceeded]) {
+        if self.samples == 0 || view.clock != self.view.clock || view.generation != self.view.generation {
+            self.clock_moved = now;
+        }
+        // Keeps the memory of the sensors it had: this is done for every sample.
+        let mut sensors = std::mem::take(&mut self.view.sensors);
+        sensors.clone_from(&view.sensors);
+        let SensorView { generation, capabilities, clock, tick_period, cpus, unknown, sensors: _ } = *view;
+        self.view = SensorView { generation, capabilities, clock, tick_period, cpus, unknown, sensors };
+        self.exceeded.clear();
+        self.exceeded.extend_from_slice(exceeded);
+        self.sampled = Some(now);
+        self.samples += 1;
+        self.reach = Reach::Reachable;
+        self.problem = None;
+    }
+}
