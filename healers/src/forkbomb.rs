@@ -106,7 +106,9 @@ impl ForkBomb {
             spare.insert(match reference {
                 UserReference::Id(id) => id,
                 UserReference::Name(name) => *users.get(&name).ok_or_else(|| {
-                    senseless(format!("`spare` names user `{name}`: give its number, or add it to the target's `users`"))
+                    senseless(format!(
+                        "`spare` names user `{name}`: give its number, or add it to the target's `users`"
+                    ))
                 })?,
             });
         }
@@ -131,12 +133,14 @@ impl ForkBomb {
             Combine::Any => verdicts.iter().find_map(|verdict| verdict.suspects.first())?.user,
             Combine::All => {
                 let (first, others) = verdicts.split_first()?;
-                let blamed_by_all =
-                    |user: u32| others.iter().all(|verdict| verdict.suspects.iter().any(|other| other.user == user));
+                let blamed_by_all = |user: u32| {
+                    others.iter().all(|verdict| verdict.suspects.iter().any(|other| other.user == user))
+                };
                 first.suspects.iter().find(|suspect| blamed_by_all(suspect.user))?.user
             }
         };
-        let against = verdicts.iter().flat_map(|verdict| &verdict.suspects).filter(|suspect| suspect.user == user);
+        let against =
+            verdicts.iter().flat_map(|verdict| &verdict.suspects).filter(|suspect| suspect.user == user);
         Some((user, against.map(|suspect| suspect.evidence.clone()).collect()))
     }
 
@@ -145,7 +149,9 @@ impl ForkBomb {
             .iter()
             .map(|verdict| match verdict.suspects.first() {
                 // Only with `all` can a policy blame someone and nobody be found.
-                Some(suspect) => format!("{}: {}, but not every policy says so", verdict.policy, suspect.evidence.text),
+                Some(suspect) => {
+                    format!("{}: {}, but not every policy says so", verdict.policy, suspect.evidence.text)
+                }
                 None => format!("{}: {}", verdict.policy, verdict.otherwise),
             })
             .collect();

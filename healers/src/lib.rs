@@ -15,7 +15,7 @@ pub use case::{Case, Exceeded};
 pub use diagnosis::{Culprit, Diagnosis, Evidence, Repair};
 pub use forkbomb::ForkBomb;
 pub use limits::{LimitError, Limits};
-pub use registry::{REGISTRY, Registration, SettingsError, Users, build};
+pub use registry::{Build, REGISTRY, Registration, SettingsError, Users, build};
 
 use backdoors_sensor_box::SensorKind;
 

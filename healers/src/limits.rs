@@ -74,7 +74,10 @@ mod tests {
     fn a_limit_for_an_unknown_sensor_is_an_error() {
         let mut limits = Limits::default();
         assert_eq!(limits.set("nonsense", 1), Err(LimitError::UnknownSensor("nonsense".into())));
-        assert_eq!(limits.set("user.processes/bob", 1), Err(LimitError::BadInstance("user.processes/bob".into())));
+        assert_eq!(
+            limits.set("user.processes/bob", 1),
+            Err(LimitError::BadInstance("user.processes/bob".into()))
+        );
         assert_eq!(limits, Limits::default());
     }
 }

@@ -10,13 +10,14 @@ pub struct Registration {
     pub name: &'static str,
     /// Makes the healer from its settings. The table holds what the configuration says about this healer, without
     /// the monitor's own keys.
-    pub build: fn(toml::Table, &Users) -> Result<Box<dyn Healer>, SettingsError>,
+    pub build: Build,
 }
 
+/// Makes a healer from its settings and the names of the target's users.
+pub type Build = fn(toml::Table, &Users) -> Result<Box<dyn Healer>, SettingsError>;
+
 /// The healers: one line each.
-pub const REGISTRY: &[Registration] = &[
-    Registration { name: ForkBomb::NAME, build: ForkBomb::build },
-];
+pub const REGISTRY: &[Registration] = &[Registration { name: ForkBomb::NAME, build: ForkBomb::build }];
 
 /// Names of a target's users, as the monitor's configuration gives them. The monitor's own user database says
 /// nothing about another machine.

@@ -11,8 +11,8 @@ mod views;
 
 pub use client::{AskError, Client, Lines};
 pub use protocol::{
-    Answer, ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, ProcessRow, ProcessesAnswer, Query, SensorRow,
-    SensorsAnswer, TargetSummary,
+    Answer, ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, ProcessRow, ProcessesAnswer, Query,
+    SensorRow, SensorsAnswer, TargetSummary,
 };
 pub use server::{ListenError, Server};
 pub use views::TargetHandle;

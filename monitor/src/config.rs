@@ -131,6 +131,9 @@ pub struct HealerConfig {
     pub settings: toml::Table,
 }
 
+/// A healer and what the configuration says about it.
+pub type ConfiguredHealer = (HealerConfig, Box<dyn Healer>);
+
 /// What a healer may do by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -164,7 +167,9 @@ pub enum ConfigError {
         source: Box<toml::de::Error>,
     },
     /// A name cannot serve.
-    #[error("target `{0}`: a name is 1 to 64 letters, digits, dots, dashes or underscores, and no two targets share one")]
+    #[error(
+        "target `{0}`: a name is 1 to 64 letters, digits, dots, dashes or underscores, and no two targets share one"
+    )]
     BadName(String),
     /// A number cannot serve.
     #[error("target `{target}`: `{key}` must be {must}")]
@@ -244,8 +249,7 @@ impl TargetConfig {
         if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(plain) {
             return Err(ConfigError::BadName(self.name.clone()));
         }
-        let out_of_range =
-            |key, must| Err(ConfigError::OutOfRange { target: self.name.clone(), key, must });
+        let out_of_range = |key, must| Err(ConfigError::OutOfRange { target: self.name.clone(), key, must });
         if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&self.period) {
             return out_of_range("period", "between 1ms and 1h");
         }
@@ -266,16 +270,17 @@ impl TargetConfig {
     pub fn limits(&self) -> Result<Limits, ConfigError> {
         let mut limits = Limits::default();
         for (sensor, value) in &self.limits {
-            let number = match value {
-                LimitValue::Number(number) => *number,
-                LimitValue::Duration(text) => parse_duration(text).map(crate::clock::nanoseconds).map_err(
-                    |problem| ConfigError::BadLimitValue {
-                        target: self.name.clone(),
-                        sensor: sensor.clone(),
-                        problem,
-                    },
-                )?,
-            };
+            let number =
+                match value {
+                    LimitValue::Number(number) => *number,
+                    LimitValue::Duration(text) => parse_duration(text)
+                        .map(crate::clock::nanoseconds)
+                        .map_err(|problem| ConfigError::BadLimitValue {
+                            target: self.name.clone(),
+                            sensor: sensor.clone(),
+                            problem,
+                        })?,
+                };
             limits
                 .set(sensor, number)
                 .map_err(|source| ConfigError::BadLimit { target: self.name.clone(), source })?;
@@ -287,7 +292,7 @@ impl TargetConfig {
     ///
     /// # Errors
     /// [`ConfigError::BadHealer`].
-    pub fn make_healers(&self) -> Result<Vec<(HealerConfig, Box<dyn Healer>)>, ConfigError> {
+    pub fn make_healers(&self) -> Result<Vec<ConfiguredHealer>, ConfigError> {
         self.healers
             .iter()
             .map(|config| {

@@ -55,7 +55,7 @@ impl Dispatcher {
     }
 
     /// The events among `exceeded` that concern a healer.
-    pub fn concerning<'a>(&self, healer: usize, exceeded: &'a [Exceeded]) -> Vec<Exceeded> {
+    pub fn concerning(&self, healer: usize, exceeded: &[Exceeded]) -> Vec<Exceeded> {
         let watches = self.lines.get(healer).map_or(&[][..], |line| &line.watches);
         exceeded.iter().filter(|event| watches.contains(&event.kind)).copied().collect()
     }

@@ -64,8 +64,12 @@ mod tests {
             cpu_time: 0,
             command: "x".into(),
         };
-        let processes =
-            vec![process(1, 0), process(5, 0), process(6, ProcessFlags::KERNEL), process(7, ProcessFlags::PROTECTED)];
+        let processes = vec![
+            process(1, 0),
+            process(5, 0),
+            process(6, ProcessFlags::KERNEL),
+            process(7, ProcessFlags::PROTECTED),
+        ];
         ProcessView { processes, ..ProcessView::default() }
     }
 

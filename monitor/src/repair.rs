@@ -164,9 +164,9 @@ impl Repair {
     #[must_use]
     pub fn sequence(&self) -> Option<u64> {
         match self.phase {
-            Phase::Writing { sequence, .. } | Phase::Waiting { sequence, .. } | Phase::Running { sequence } => {
-                Some(sequence)
-            }
+            Phase::Writing { sequence, .. }
+            | Phase::Waiting { sequence, .. }
+            | Phase::Running { sequence } => Some(sequence),
             Phase::Learning { .. } | Phase::Ended(_) => None,
         }
     }
@@ -179,7 +179,9 @@ impl Repair {
         if now >= self.deadline {
             let waiting_for = match self.phase {
                 Phase::Learning { busy: true } => Wait::EarlierCommand,
-                Phase::Writing { again: true, .. } | Phase::Waiting { arrived: false, .. } => Wait::PathAfterWrite,
+                Phase::Writing { again: true, .. } | Phase::Waiting { arrived: false, .. } => {
+                    Wait::PathAfterWrite
+                }
                 Phase::Waiting { .. } => Wait::Acknowledgement,
                 Phase::Running { .. } => Wait::End,
                 Phase::Learning { .. } | Phase::Writing { .. } | Phase::Ended(_) => Wait::Path,

@@ -122,7 +122,8 @@ impl Sampler {
         if now >= self.next_sample {
             self.sample(now);
             // Samples have absolute deadlines; those that were missed are left out.
-            let missed = now.saturating_sub(self.next_sample).as_nanos() / self.config.period.as_nanos().max(1);
+            let missed =
+                now.saturating_sub(self.next_sample).as_nanos() / self.config.period.as_nanos().max(1);
             let periods = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
             self.next_sample = self.next_sample.saturating_add(self.config.period.saturating_mul(periods));
         }

@@ -80,7 +80,13 @@ impl Policy {
     }
 
     /// The evidence against a user, or a sentence why it is none.
-    fn evidence(self, healer: &ForkBomb, census: &Census, user: u32, of: &UserCensus) -> Result<Evidence, String> {
+    fn evidence(
+        self,
+        healer: &ForkBomb,
+        census: &Census,
+        user: u32,
+        of: &UserCensus,
+    ) -> Result<Evidence, String> {
         let (text, value, limit, broken) = match self {
             Policy::TooManyProcesses => return too_many(healer, census, user, of),
             Policy::RateTooHigh => {
@@ -110,7 +116,8 @@ impl Policy {
 /// The user's own limit, else the machine's if this user makes up enough of it.
 fn too_many(healer: &ForkBomb, census: &Census, user: u32, of: &UserCensus) -> Result<Evidence, String> {
     let (processes, total) = (of.processes, census.total);
-    let evidence = |limit, text| Evidence { name: Policy::TooManyProcesses.name(), text, value: processes, limit };
+    let evidence =
+        |limit, text| Evidence { name: Policy::TooManyProcesses.name(), text, value: processes, limit };
     let has = format!("user {user} has {processes} of {total} processes");
     if of.limit.is_some_and(|limit| processes > limit) {
         return Ok(evidence(of.limit, format!("{has} ({})", Limit(of.limit))));
@@ -122,7 +129,10 @@ fn too_many(healer: &ForkBomb, census: &Census, user: u32, of: &UserCensus) -> R
         if share >= healer.least_share {
             return Ok(evidence(census.limit, text));
         }
-        return Err(format!("{text}, too small a share to stand out (least {:.0} %)", healer.least_share * 100.0));
+        return Err(format!(
+            "{text}, too small a share to stand out (least {:.0} %)",
+            healer.least_share * 100.0
+        ));
     }
     Err(format!("{has} ({}, {} for the machine)", Limit(of.limit), Limit(census.limit)))
 }

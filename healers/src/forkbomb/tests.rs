@@ -75,7 +75,8 @@ fn a_user_over_its_limit_is_blamed_with_the_numbers() {
     let mut processes = crowd(60001, 398);
     processes.extend(crowd(1000, 33));
     let sensors = vec![reading(SensorKind::USER_PROCESSES, 60001, 390, 200)];
-    let Diagnosis::Culprit { culprit, evidence, repair, victims } = examine(&healer(""), processes, sensors) else {
+    let Diagnosis::Culprit { culprit, evidence, repair, victims } = examine(&healer(""), processes, sensors)
+    else {
         panic!("nobody blamed");
     };
     assert_eq!(culprit, Culprit::User { user: 60001 });
@@ -133,7 +134,8 @@ fn a_user_who_forks_too_fast_is_blamed_however_few_processes_are_alive() {
 
 #[test]
 fn the_user_with_the_deepest_tree_is_blamed() {
-    let processes = vec![process(7, 1001, 40, "deep"), process(8, 1002, 41, "deeper"), process(9, 1003, 2, "sh")];
+    let processes =
+        vec![process(7, 1001, 40, "deep"), process(8, 1002, 41, "deeper"), process(9, 1003, 2, "sh")];
     let diagnosis = examine(&healer("policies = ['tree-too-deep']\ntree_depth = 30"), processes, vec![]);
     assert_eq!(culprit(&diagnosis), Some(1002));
     let Diagnosis::Culprit { evidence, .. } = diagnosis else { unreachable!() };
@@ -171,7 +173,10 @@ fn spared_users_are_passed_over_and_said_to_be() {
     {
         let sensors = vec![reading(SensorKind::USER_PROCESSES, user, 400, 200)];
         let why = reason(examine(&healer(settings), crowd(user, 400), sensors.clone()));
-        assert!(why.contains(&format!("user {user} has 400 of 400 processes (limit 200), but is spared")), "{why}");
+        assert!(
+            why.contains(&format!("user {user} has 400 of 400 processes (limit 200), but is spared")),
+            "{why}"
+        );
         let mut both = crowd(user, 400);
         both.extend(crowd(3000, 300));
         let mut sensors = sensors;
@@ -186,7 +191,8 @@ fn protected_processes_are_nobodys_fault() {
     for process in &mut processes {
         process.flags = ProcessFlags::PROTECTED;
     }
-    let why = reason(examine(&healer(""), processes, vec![reading(SensorKind::USER_PROCESSES, 5000, 300, 200)]));
+    let why =
+        reason(examine(&healer(""), processes, vec![reading(SensorKind::USER_PROCESSES, 5000, 300, 200)]));
     assert!(why.contains("but has no process in the table that may be killed"), "{why}");
 }
 
@@ -244,7 +250,8 @@ fn any_reading() -> impl Strategy<Value = SensorReading> {
     ];
     let instance = prop_oneof![Just(0), Just(999), 1000..1004u32, any::<u32>()];
     let number = || prop_oneof![0..50u64, any::<u64>()];
-    (kind, instance, number(), number()).prop_map(|(kind, instance, value, limit)| reading(kind, instance, value, limit))
+    (kind, instance, number(), number())
+        .prop_map(|(kind, instance, value, limit)| reading(kind, instance, value, limit))
 }
 
 proptest! {

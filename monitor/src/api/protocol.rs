@@ -35,8 +35,6 @@ pub enum Query {
         dry_run: bool,
         /// Most processes to kill; 0: no bound.
         most_victims: u64,
-        /// Who orders it, for the journal.
-        by: String,
     },
     /// Entries of the journal, one a line.
     Events {
@@ -237,6 +235,8 @@ pub struct HealAnswer {
     pub end: Option<CommandEnd>,
     /// From the beginning to the end, as the monitor saw it, nanoseconds.
     pub took_ns: u64,
+    /// The target's monotonic clock when it was last sampled, nanoseconds.
+    pub clock_ns: u64,
     /// Processes that matched when the order came.
     pub matching: usize,
     /// The first of them.

@@ -110,7 +110,9 @@ impl Server {
 fn bind(path: &Path) -> Result<UnixListener, ListenError> {
     let failed = |source| ListenError::Failed { path: path.to_owned(), source };
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.file_type().is_socket() => return Err(ListenError::NoSocket(path.to_owned())),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ListenError::NoSocket(path.to_owned()));
+        }
         Ok(_) if UnixStream::connect(path).is_ok() => return Err(ListenError::InUse(path.to_owned())),
         Ok(_) => std::fs::remove_file(path).map_err(failed)?,
         Err(_) => {}
@@ -176,12 +178,11 @@ fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> 
         }
         Query::Sensors { target } => reply(stream, shared.target(&target).map(|target| target.sensors(now))),
         Query::Processes { target } => reply(stream, shared.processes(&target)),
-        Query::Heal { target, subject, dry_run, most_victims, by } => {
+        Query::Heal { target, subject, dry_run, most_victims } => {
             let healed = shared.target(&target).and_then(|target| {
                 let command = target.command(&subject, dry_run, most_victims)?;
                 let (sender, receiver) = sync_channel(1);
-                let by: String = by.chars().filter(|letter| !letter.is_control()).take(64).collect();
-                hand_over(target, Request::Order(Order { command, by, reply: sender }))?;
+                hand_over(target, Request::Order(Order { command, by: asker(stream), reply: sender }))?;
                 let patience = target.config.patience * 2 + SAMPLER_PATIENCE;
                 let reply = receiver.recv_timeout(patience).map_err(|_| no_answer(target))??;
                 Ok(target.healed(&reply))
@@ -220,6 +221,14 @@ impl Shared {
     }
 }
 
+/// Who asks, as the kernel says.
+fn asker(stream: &UnixStream) -> String {
+    match rustix::net::sockopt::socket_peercred(stream) {
+        Ok(credentials) => format!("user {} with the command line", credentials.uid.as_raw()),
+        Err(_) => "somebody with the command line".to_owned(),
+    }
+}
+
 fn hand_over(target: &TargetHandle, request: Request) -> Result<(), Failure> {
     if target.attendant.request(request) {
         return Ok(());
@@ -229,7 +238,8 @@ fn hand_over(target: &TargetHandle, request: Request) -> Result<(), Failure> {
 }
 
 fn no_answer(target: &TargetHandle) -> Failure {
-    let message = format!("no answer about target `{}` in time; `backdoors events` may tell more", target.config.name);
+    let message =
+        format!("no answer about target `{}` in time; `backdoors events` may tell more", target.config.name);
     Failure { kind: ErrorKind::Unreachable, message }
 }
 

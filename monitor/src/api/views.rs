@@ -1,8 +1,8 @@
 //! From what the samplers know to what the API answers.
 
 use super::protocol::{
-    ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, MOST_MATCHING, ProcessRow, ProcessesAnswer, SensorRow,
-    SensorsAnswer, TargetSummary,
+    ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, MOST_MATCHING, ProcessRow, ProcessesAnswer,
+    SensorRow, SensorsAnswer, TargetSummary,
 };
 use crate::clock::nanoseconds;
 use crate::config::TargetConfig;
@@ -71,13 +71,15 @@ impl TargetHandle {
     pub(super) fn sensors(&self, now: Duration) -> SensorsAnswer {
         let status = self.status();
         let row = |reading: &SensorReading| {
-            let is_users =
-                reading.kind.description().is_some_and(|line| line.instance == Instance::User);
+            let is_users = reading.kind.description().is_some_and(|line| line.instance == Instance::User);
             SensorRow {
                 name: reading.name(),
                 kind: reading.kind.0,
                 instance: reading.instance,
-                user_name: is_users.then(|| self.config.user_name(reading.instance)).flatten().map(str::to_owned),
+                user_name: is_users
+                    .then(|| self.config.user_name(reading.instance))
+                    .flatten()
+                    .map(str::to_owned),
                 class: class_name(reading.class).to_owned(),
                 unit: unit_name(reading.unit).to_owned(),
                 value: reading.value,
@@ -155,7 +157,8 @@ impl TargetHandle {
                 (HealOutcome::Refused, Some(format!("the target refused: {}", view.reason)), None)
             }
             Outcome::GaveUp(view) => {
-                let reason = format!("the target gave up: {} of those to be killed are alive", view.remaining);
+                let reason =
+                    format!("the target gave up: {} of those to be killed are alive", view.remaining);
                 (HealOutcome::GaveUp, Some(reason), end(view))
             }
             Outcome::TimedOut { waiting_for, last } => {
@@ -177,8 +180,14 @@ impl TargetHandle {
             reason,
             end,
             took_ns: nanoseconds(reply.took),
+            clock_ns: self.status().view.clock,
             matching: reply.matching.len(),
-            processes: reply.matching.iter().take(MOST_MATCHING).map(|process| self.process(process)).collect(),
+            processes: reply
+                .matching
+                .iter()
+                .take(MOST_MATCHING)
+                .map(|process| self.process(process))
+                .collect(),
         }
     }
 }

@@ -115,7 +115,9 @@ fn the_monitors_limit_overrides_the_targets() {
 #[test]
 fn a_sensor_without_limit_never_raises_an_event() {
     let mut detector = detector();
-    for (index, class) in [Class::Progress, Class::Level, Class::Floor, Class::Pressure].into_iter().enumerate() {
+    for (index, class) in
+        [Class::Progress, Class::Level, Class::Floor, Class::Pressure].into_iter().enumerate()
+    {
         let sensor = SensorReading { limit: None, ..reading(SensorKind::FORKS, class, u64::MAX, 0) };
         assert_eq!(feed(&mut detector, at(index as u64 * 900), vec![sensor]), []);
     }
@@ -149,7 +151,8 @@ fn forgetting_clears_what_was_raised() {
 }
 
 fn any_sensors() -> impl Strategy<Value = Vec<SensorReading>> {
-    let class = prop_oneof![Just(Class::Progress), Just(Class::Level), Just(Class::Floor), Just(Class::Pressure)];
+    let class =
+        prop_oneof![Just(Class::Progress), Just(Class::Level), Just(Class::Floor), Just(Class::Pressure)];
     let number = || prop_oneof![0..6u64, any::<u64>()];
     let one = (0..4u32, 0..2u32, class, number(), prop::option::of(number()));
     prop::collection::vec(

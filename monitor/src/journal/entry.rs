@@ -180,7 +180,9 @@ impl What {
             }
             What::NothingFound { healer, reason } => format!("{healer} blames nobody: {reason}"),
             What::Proposal { healer, order } => format!("{healer} proposes: {order}"),
-            What::Withheld { healer, order, reason } => format!("{healer} wanted: {order}; withheld: {reason}"),
+            What::Withheld { healer, order, reason } => {
+                format!("{healer} wanted: {order}; withheld: {reason}")
+            }
             What::CommandWritten { sequence, by, opcode, subject, dry_run } => {
                 let dry = if *dry_run { ", dry run" } else { "" };
                 format!("command {sequence} written: {opcode} {subject}{dry} (by {by})")
@@ -203,7 +205,9 @@ impl What {
                     ms(end.took_ns)
                 )
             }
-            What::Refused { sequence, reason } => format!("command {sequence} refused by the target: {reason}"),
+            What::Refused { sequence, reason } => {
+                format!("command {sequence} refused by the target: {reason}")
+            }
             What::GaveUp(end) => format!(
                 "command {} given up by the target: {} matched, {} signals, {} still alive",
                 end.sequence, end.matched, end.signalled, end.remaining

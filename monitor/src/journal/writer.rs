@@ -59,7 +59,9 @@ impl Journal {
     /// Adds an entry. Never waits: if the disk is far behind, the entry goes to the log alone.
     pub fn add(&self, entry: Entry) {
         tracing::info!(target: "journal", of = %entry.target, "{}", entry.text);
-        if let Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) = self.entries.try_send(entry) {
+        if let Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) =
+            self.entries.try_send(entry)
+        {
             tracing::error!("the journal is not keeping up, entry dropped: {}", entry.text);
         }
     }

@@ -111,7 +111,8 @@ impl Linker for SessionLinker {
             .map_err(failed)?
             .next()
             .ok_or_else(|| LinkError(format!("{} has no address", self.address)))?;
-        let SessionConfigParts { target_certificate, identity, provider, connections, deadline } = &self.config;
+        let SessionConfigParts { target_certificate, identity, provider, connections, deadline } =
+            &self.config;
         let config = SessionConfig {
             address,
             target_certificate: target_certificate.clone(),

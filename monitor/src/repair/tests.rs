@@ -108,7 +108,9 @@ fn an_earlier_command_that_still_runs_is_waited_for() {
 
 #[test]
 fn a_write_that_may_have_arrived_is_repeated_only_if_it_was_not_accepted() {
-    for (found, writes_again) in [(view(7, 7, CommandState::Done), true), (view(8, 8, CommandState::Running), false)] {
+    for (found, writes_again) in
+        [(view(7, 7, CommandState::Done), true), (view(8, 8, CommandState::Running), false)]
+    {
         let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
         repair.acknowledgement(at(0), &view(7, 7, CommandState::Done));
         assert!(matches!(repair.step(at(0)), Step::Write { sequence: 8, .. }));

@@ -19,7 +19,9 @@ impl Sampler {
     /// Fetches the sensor box into the fetcher's view.
     pub(super) fn fetch(&mut self, now: Duration) -> Result<(), FetchError<String>> {
         self.connect(now).map_err(FetchError::Access)?;
-        let Some(link) = self.link.as_deref_mut() else { return Err(FetchError::Access("no link".to_owned())) };
+        let Some(link) = self.link.as_deref_mut() else {
+            return Err(FetchError::Access("no link".to_owned()));
+        };
         let Some(region) = link.region(RegionKind::SENSORS) else {
             self.refresh_directory(now);
             return Err(FetchError::Access("the target's directory lists no sensor box".to_owned()));
@@ -56,7 +58,11 @@ impl Sampler {
     }
 
     /// Writes a command into this monitor's slot: its body, and behind it the sequence that makes it valid.
-    pub(super) fn write_command(&mut self, now: Duration, command: &EncodedCommand) -> Result<(), WriteFailed> {
+    pub(super) fn write_command(
+        &mut self,
+        now: Duration,
+        command: &EncodedCommand,
+    ) -> Result<(), WriteFailed> {
         let mut may_have_changed = false;
         let written = self.with_region(now, RegionKind::COMMAND, |link, region| {
             let slice = |offset, bytes: &[u8]| {
@@ -106,11 +112,15 @@ impl Sampler {
         work: impl FnOnce(&mut dyn Link, &Region) -> Result<T, FetchError<AccessError>>,
     ) -> Result<T, FetchError<String>> {
         self.connect(now).map_err(FetchError::Access)?;
-        let Some(link) = self.link.as_deref_mut() else { return Err(FetchError::Access("no link".to_owned())) };
+        let Some(link) = self.link.as_deref_mut() else {
+            return Err(FetchError::Access("no link".to_owned()));
+        };
         let worked = match (link.region(kind), self.generation) {
             (None, _) => {
                 self.refresh_directory(now);
-                return Err(FetchError::Access(format!("the target's directory lists no region of kind {kind}")));
+                return Err(FetchError::Access(format!(
+                    "the target's directory lists no region of kind {kind}"
+                )));
             }
             (Some(region), Some(expected)) if region.generation != expected => {
                 Err(FetchError::Access(AccessError::Gone { expected, found: region.generation }))

@@ -1,8 +1,8 @@
 //! From events to repairs: healers are called, what they propose is checked, and one command at a time is followed
 //! to its end.
 
-use super::order::{Order, OrderError, OrderReply, Request, matching};
 use super::Sampler;
+use super::order::{Order, OrderError, OrderReply, Request, matching};
 use crate::clock::nanoseconds;
 use crate::config::Mode;
 use crate::guard;
@@ -46,7 +46,9 @@ impl Sampler {
         let busy = self.running.is_some();
         let may_act = |healing: &Healing| !(busy && healing.mode == Mode::Act);
         let due: Vec<usize> = (0..self.healers.len())
-            .filter(|&index| may_act(&self.healers[index]) && self.dispatcher.is_due(index, now, &self.exceeded))
+            .filter(|&index| {
+                may_act(&self.healers[index]) && self.dispatcher.is_due(index, now, &self.exceeded)
+            })
             .collect();
         if due.is_empty() {
             return;
@@ -78,8 +80,10 @@ impl Sampler {
         let Some(healing) = self.healers.get_mut(index) else { return };
         let (name, mode) = (healing.healer.name().to_owned(), healing.mode);
         // A plug-in that breaks must not end the watch over the target.
-        let diagnosis = catch_unwind(AssertUnwindSafe(|| healing.healer.examine(&case)))
-            .unwrap_or_else(|_| Diagnosis::Nothing { reason: "the healer broke while it examined".to_owned() });
+        let diagnosis =
+            catch_unwind(AssertUnwindSafe(|| healing.healer.examine(&case))).unwrap_or_else(|_| {
+                Diagnosis::Nothing { reason: "the healer broke while it examined".to_owned() }
+            });
         match diagnosis {
             Diagnosis::Nothing { reason } => {
                 let told = std::mem::replace(&mut healing.told_nothing, true);
@@ -262,6 +266,7 @@ fn order_text(target: &str, command: &Command) -> String {
         Opcode::Nothing => "--nothing".to_owned(),
     };
     let dry = if command.dry_run { " --dry-run" } else { "" };
-    let most = if command.most_victims > 0 { format!(" --most {}", command.most_victims) } else { String::new() };
+    let most =
+        if command.most_victims > 0 { format!(" --most {}", command.most_victims) } else { String::new() };
     format!("backdoors heal {target} {what}{most}{dry}")
 }

@@ -1,2 +1,100 @@
-//! x
-fn main() {}
+//! `backdoors`: the monitor and its command line.
+
+mod ask;
+mod events;
+mod heal;
+mod keys;
+mod monitor;
+mod ps;
+mod sensors;
+mod table;
+mod targets;
+mod units;
+
+use backdoors_monitor::config::DEFAULT_SOCKET;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0   done
+  1   it failed: no monitor is running, no such target, bad configuration, ...
+  2   the target refused the command
+  3   the target cannot be reached
+  4   the target gave up, did not end in time, or nobody knows
+  64  the command line is wrong";
+
+/// Looks after machines through their RDMA NICs, and heals them without the help of their CPUs.
+#[derive(Parser)]
+#[command(name = "backdoors", version, after_help = AFTER_HELP)]
+struct Arguments {
+    /// Socket of the running monitor.
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the monitor: connect to the targets, sample, detect, heal, keep the journal.
+    Monitor(monitor::Arguments),
+    /// List the targets.
+    Targets(targets::Arguments),
+    /// Show the sensors of a target, as last sampled.
+    Sensors(sensors::Arguments),
+    /// Show the processes of a target, read now.
+    Ps(ps::Arguments),
+    /// Kill processes of a target, through its kernel half.
+    Heal(heal::Arguments),
+    /// Show the journal.
+    Events(events::Arguments),
+    /// Make keys.
+    Keys(keys::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            // Also help and version come this way. If they cannot be printed there is nobody to tell.
+            drop(message.print());
+            return if message.use_stderr() { ask::USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let socket = arguments.socket;
+    let result = match arguments.command {
+        Command::Monitor(arguments) => monitor::run(&arguments),
+        Command::Targets(arguments) => targets::run(&socket, &arguments),
+        Command::Sensors(arguments) => sensors::run(&socket, &arguments),
+        Command::Ps(arguments) => ps::run(&socket, &arguments),
+        Command::Heal(arguments) => heal::run(&socket, arguments),
+        Command::Events(arguments) => events::run(&socket, arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("backdoors: {error:#}");
+            ask::exit_code(&error)
+        }
+    }
+}
+
+/// Whoever read our output has read enough, as in `backdoors ps web1 | head`.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}
