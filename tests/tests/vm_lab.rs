@@ -146,6 +146,12 @@ fn a_guest_whose_kernel_panics_is_silent_but_keeps_its_console() {
 }
 
 #[test]
+fn a_guest_outlives_the_thread_that_booted_it() {
+    let vm = thread::spawn(|| Vm::boot(VmConfig::default()).unwrap()).join().unwrap();
+    assert_eq!(vm.shell("echo here").unwrap(), "here");
+}
+
+#[test]
 fn no_guest_is_left_behind_when_a_test_panics() {
     let (sender, receiver) = mpsc::channel();
     let test = thread::spawn(move || {

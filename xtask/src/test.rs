@@ -29,7 +29,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         tests.args(["nextest", "run", "--workspace", "--no-tests=pass"]).args(&arguments.filter);
     } else {
         // Documentation has its own turn below.
-        tests.args(["test", "--workspace", "--all-targets", "--no-fail-fast", "--"]).args(&arguments.filter);
+        tests.args(["test", "--workspace", "--tests", "--no-fail-fast", "--"]).args(&arguments.filter);
     }
     if arguments.full {
         tests.env("BACKDOORS_FULL", "1");

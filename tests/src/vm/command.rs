@@ -10,6 +10,8 @@ use super::{
 
 /// How long the server in the guest, which nothing there can hold up for long, may take to answer.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// The same for a command that is late: the guest may well be dead, and the caller has waited long enough.
+const PARTING_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A line for the guest's shell (bash). A plain string makes one that root runs.
 #[derive(Clone, Debug)]
@@ -134,12 +136,13 @@ impl<'vm> Running<'vm> {
     /// Waits until the shell has ended; processes that it left in the background do not count.
     ///
     /// # Errors
-    /// [`VmError::Late`] after killing its process group, or when the guest is gone.
+    /// [`VmError::Late`] after trying to kill its process group, or when the guest is gone.
     pub fn wait(mut self, deadline: Duration) -> Result<Output, VmError> {
         if !self.look(deadline)? {
-            let output = self.output().unwrap_or_default();
-            // It may have ended just now; then there is nothing to kill.
-            let _ = self.signal(9);
+            let output = self.output_within(PARTING_DEADLINE).unwrap_or_default();
+            // Either it is killed, or it has ended just now, or nobody is there to do it.
+            let action = Action::Signal { task: self.answers.id, signal: 9 };
+            let _ = self.channel.ask(action, b"", PARTING_DEADLINE);
             return Err(VmError::Late { command: self.command.clone(), deadline, output });
         }
         self.ended.take().ok_or(VmError::Gone)
@@ -159,15 +162,19 @@ impl<'vm> Running<'vm> {
     /// # Errors
     /// When the guest does not answer.
     pub fn output(&mut self) -> Result<Output, VmError> {
+        self.output_within(ANSWER_DEADLINE)
+    }
+
+    fn output_within(&mut self, deadline: Duration) -> Result<Output, VmError> {
         if self.is_running()? {
-            match self.channel.ask(Action::ReadOutput { task: self.answers.id }, b"", ANSWER_DEADLINE) {
+            match self.channel.ask(Action::ReadOutput { task: self.answers.id }, b"", deadline) {
                 Ok((Event::Output { stdout }, payload)) => return Ok(Output::new(0, stdout, &payload)),
                 // It ended in between: its last answer is on the way.
-                Ok(_) | Err(VmError::Refused(_)) => drop(self.look(ANSWER_DEADLINE)?),
+                Ok(_) | Err(VmError::Refused(_)) => drop(self.look(deadline)?),
                 Err(error) => return Err(error),
             }
         }
-        self.ended.clone().ok_or(VmError::Silent(ANSWER_DEADLINE))
+        self.ended.clone().ok_or(VmError::Silent(deadline))
     }
 
     /// Whether its shell still runs.

@@ -42,7 +42,7 @@ pub enum VmError {
     /// The guest, or what serves the lab in it, has ended; nothing can be done with it any more.
     #[error("the guest is gone")]
     Gone,
-    /// The command's process group was sent SIGKILL.
+    /// The command's process group was sent SIGKILL, unless the guest hangs. Under load more time may help.
     #[error("no result within {deadline:?} from: {command}\nso far it printed: {output}")]
     Late {
         /// The command.

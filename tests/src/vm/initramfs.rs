@@ -89,7 +89,9 @@ fn base(kernel: Kernel, cached: &CachedKernel) -> Result<PathBuf, VmError> {
     let contents = Contents::of_this_machine()?;
     let mut hasher = DefaultHasher::new();
     (INIT, TOOLS, cached.release(), cached.version()).hash(&mut hasher);
-    for path in contents.programs.iter().chain(&contents.libraries) {
+    // The loader's cache changes whenever a library is installed or upgraded.
+    let loader_cache = Path::new("/etc/ld.so.cache").to_owned();
+    for path in contents.programs.iter().chain(&contents.libraries).chain([&loader_cache]) {
         let metadata = fs::metadata(path).map_err(VmError::host(format!("look at {}", path.display())))?;
         let age = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         (path, metadata.len(), age).hash(&mut hasher);

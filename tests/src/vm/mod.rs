@@ -164,7 +164,7 @@ impl Vm {
     /// Runs a command to its end; any exit status will do.
     ///
     /// # Errors
-    /// [`VmError::Late`] when it does not end in time, after killing it; or when the guest does not answer.
+    /// [`VmError::Late`] when it does not end in time, after trying to kill it; or when the guest does not answer.
     pub fn run_within(
         &self,
         deadline: Duration,

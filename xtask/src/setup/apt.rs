@@ -3,12 +3,7 @@
 //! Everything lives in a directory of our own, so the machine's sources, lists and caches stay as they are. The
 //! machine's settings for apt still apply: it may need a proxy.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -40,6 +35,7 @@ impl Suite {
             directory.path().join("sources.list"),
             format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {suite} main\n"),
         )?;
+        fs::write(directory.path().join("apt.conf"), configuration(directory.path()))?;
         let suite = Suite { directory };
         succeed(suite.apt("apt-get").args(["--quiet=2", "update"]))?;
         Ok(suite)
@@ -85,35 +81,39 @@ impl Suite {
     }
 
     fn apt(&self, program: &str) -> Command {
-        let ours = self.directory.path();
         let mut command = Command::new(program);
-        let mut set = |name: &str, value: PathBuf| {
-            command.arg("-o").arg(format!("{name}={}", value.display()));
-        };
-        set("Dir::Etc::SourceList", ours.join("sources.list"));
-        set("Dir::Etc::SourceParts", "/dev/null".into());
-        set("Dir::State", ours.into());
-        set("Dir::State::Lists", ours.join("lists"));
-        set("Dir::State::Status", "/dev/null".into());
-        set("Dir::Cache", ours.join("cache"));
-        command.args([
-            "-o",
-            "APT::Architecture=amd64",
-            "-o",
-            "APT::Architectures=amd64",
-            "-o",
-            "APT::Sandbox::User=root", // the directory is ours alone
-            "-o",
-            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
-            "-o",
-            "Acquire::Languages=none",
-            "-o",
-            "Acquire::Retries=3",
-            "-o",
-            "Acquire::http::Timeout=30",
-        ]);
+        command.arg("--config-file").arg(self.directory.path().join("apt.conf"));
         command
     }
+}
+
+/// What apt reads after the machine's own configuration.
+fn configuration(ours: &Path) -> String {
+    let ours = ours.display();
+    format!(
+        r#"
+Dir::Etc::SourceList "{ours}/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::State "{ours}";
+Dir::State::Lists "{ours}/lists";
+Dir::State::Status "/dev/null";
+Dir::Cache "{ours}/cache";
+// These are for the machine's own lists and caches.
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+APT::Architecture "amd64";
+#clear APT::Architectures;
+// The directory is ours alone.
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
+"#
+    )
 }
 
 /// Names of the packages needed in any case; of alternatives, none.
