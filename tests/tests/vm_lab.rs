@@ -190,6 +190,8 @@ fn no_guest_is_left_behind_when_a_test_is_killed() {
 #[ignore = "run by the test above, in a process of its own"]
 fn holds_a_guest_until_its_input_ends() {
     let vm = Vm::boot(VmConfig::default()).unwrap();
+    // Left to itself, a guest that runs would notice that it is alone, and power off.
+    vm.pause().unwrap();
     println!("qemu is {}", vm.qemu_pid());
     std::io::stdin().lines().count();
 }
