@@ -110,7 +110,7 @@ fn base(kernel: Kernel, cached: &CachedKernel) -> Result<PathBuf, VmError> {
     contents.write(BufWriter::new(new.as_file_mut()), &cached.modules())?;
     // Others that start guests at this moment may hold an older one open; its name is all that goes.
     for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+        if entry.path() != path && entry.file_name().to_string_lossy().starts_with(&prefix) {
             let _ = fs::remove_file(entry.path());
         }
     }
