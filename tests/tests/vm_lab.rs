@@ -146,6 +146,12 @@ fn a_guest_whose_kernel_panics_is_silent_but_keeps_its_console() {
 }
 
 #[test]
+fn a_guest_without_room_for_its_files_is_refused() {
+    let result = Vm::boot(VmConfig { memory_mib: 128, ..VmConfig::default() });
+    assert!(matches!(result, Err(VmError::TooLarge { memory_mib: 128, .. })), "{result:?}");
+}
+
+#[test]
 fn a_guest_outlives_the_thread_that_booted_it() {
     let vm = thread::spawn(|| Vm::boot(VmConfig::default()).unwrap()).join().unwrap();
     assert_eq!(vm.shell("echo here").unwrap(), "here");

@@ -21,6 +21,16 @@ pub enum VmError {
     /// Nothing was started.
     #[error("a wire has two ends, and both are taken")]
     WireTaken,
+    /// Nothing was started.
+    #[error(
+        "the guest's files take {files_mib} MiB, and Linux keeps half of {memory_mib} MiB at most: raise `memory_mib`"
+    )]
+    TooLarge {
+        /// All that the guest holds at its start.
+        files_mib: u64,
+        /// Its memory.
+        memory_mib: u32,
+    },
     /// The guest was not started, or is stopped again.
     #[error("cannot {action}: {source}")]
     Host {

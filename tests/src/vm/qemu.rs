@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::Ipv4Addr,
     os::unix::net::{UnixListener, UnixStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Mutex, OnceLock, PoisonError,
@@ -42,6 +42,7 @@ impl Qemu {
         let scratch = Scratch::new().map_err(VmError::host("make a directory for a guest"))?;
         let initramfs = scratch.path("initramfs");
         initramfs::write(&initramfs, config.kernel, &kernel, &config.programs, &config.files)?;
+        check_fits(&initramfs, config.memory_mib)?;
         let end = config.network.map(|wire| wire.take_end()).transpose()?;
         let address = end.as_ref().map(|end| end.address);
 
@@ -129,6 +130,16 @@ impl Drop for Qemu {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A file system that does not fit would be unpacked in part, and the guest would fail in odd ways.
+fn check_fits(initramfs: &Path, memory_mib: u32) -> Result<(), VmError> {
+    let size = fs::metadata(initramfs).map_err(VmError::host("look at the file system of a guest"))?.len();
+    // Half of what the kernel leaves of the memory, which is about three quarters.
+    if size > (u64::from(memory_mib) << 20) * 3 / 8 {
+        return Err(VmError::TooLarge { files_mib: size >> 20, memory_mib });
+    }
+    Ok(())
 }
 
 fn kernel_command_line(config: &VmConfig<'_>, end: Option<&End>) -> String {
