@@ -59,7 +59,8 @@ impl Process {
     /// An emulated NIC on the loopback interface.
     #[must_use]
     pub fn emulated(program: PathBuf, socket: PathBuf) -> Process {
-        let arguments = ["--provider", "emulated", "--listen", "127.0.0.1:0"].map(String::from).into();
+        let arguments =
+            ["--provider", "emulated", "--listen", "127.0.0.1:0", "--log", "error"].map(String::from).into();
         let dialers = |deadline| Ok(Box::new(emulated::Dialer::new(deadline, None)) as Box<dyn Dialer>);
         Process::new(program, arguments, socket, Box::new(dialers))
     }
