@@ -1,0 +1,312 @@
+//! Loading a new kernel half.
+
+use crate::kernel::maps::{KernelHalf, Misfit, PINNED_MAPS, survey};
+use crate::kernel::pins::{Pins, PinsError};
+use crate::kernel::probe::{KernelAbilities, NoTypes, OomKills, probe};
+use crate::kernel::settings::{Control, Settings};
+use crate::kernel::shape;
+use crate::limits::Limits;
+use crate::memory::new_generation;
+use backdoors_sensor_box::SensorKind;
+use backdoors_sensor_box::SharedWords;
+use backdoors_sensor_box::layout::Capabilities;
+use backdoors_sensor_box::writer::{ProcessTable, SensorBox, Shape};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, ProgramInput};
+use std::mem::offset_of;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::fmt;
+use zerocopy::IntoBytes;
+
+/// The compiled kernel half, aligned as its reader wants it.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kernel_half.bpf.o")));
+
+const TICK: Duration = Duration::from_millis(1);
+const GIVE_UP: Duration = Duration::from_secs(5);
+const SETTINGS: &str = ".rodata.settings";
+
+/// Which processes are seen and reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// All of the machine's.
+    #[default]
+    Machine,
+    /// Those of the agent's pid namespace, by the ids they have there.
+    PidNamespace,
+}
+
+/// What kernel half is wanted.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Which processes it sees and reaches.
+    pub scope: Scope,
+    /// Have the helper kill even where the kernel can.
+    pub helper_kills: bool,
+    /// Entries of the process table.
+    pub capacity: u32,
+    /// CPUs that get sensors.
+    pub cpus: u32,
+    /// Limits of sensors.
+    pub limits: Limits,
+}
+
+/// Why no kernel half was loaded. Nothing is left of it unless a variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Nothing is known about the kernel.
+    #[error(transparent)]
+    NoTypes(#[from] NoTypes),
+    /// The kernel refuses it.
+    #[error("the kernel refused the kernel half at {step}: {source}{}", Words(.said))]
+    Refused {
+        /// What was being done.
+        step: String,
+        /// What the system says.
+        source: libbpf_rs::Error,
+        /// What the loader said about it.
+        said: String,
+    },
+    /// A scope of the whole machine from inside a pid namespace.
+    #[error(
+        "the agent runs in a pid namespace and cannot watch the whole machine from there: set scope = \"pid-namespace\", \
+         or start it outside"
+    )]
+    Inside,
+    /// Its memory cannot be laid out or mapped.
+    #[error("the kernel half's memory cannot be used: {0}")]
+    Memory(String),
+    /// It cannot be kept.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+}
+
+struct Words<'a>(&'a str);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(formatter, "\n{}", self.0.trim_end()) }
+    }
+}
+
+impl Plan {
+    fn settings(&self, abilities: &KernelAbilities) -> Settings {
+        let mut settings = Settings {
+            scoped: u32::from(self.scope == Scope::PidNamespace),
+            kills_all: u32::from(abilities.signals_any_task && !self.helper_kills),
+            capacity: self.capacity,
+            page_bytes: rustix::param::page_size() as u32,
+            user_processes_limit: self.limits.of(SensorKind::USER_PROCESSES),
+            user_fork_rate_limit: self.limits.of(SensorKind::USER_FORK_RATE),
+            tick: TICK.as_nanos() as u64,
+            give_up: GIVE_UP.as_nanos() as u64,
+            ..Settings::default()
+        };
+        shape::place(&mut settings, self.cpus);
+        settings
+    }
+
+    /// Says which build with which settings a kernel half is of.
+    ///
+    /// # Errors
+    /// [`NoTypes`] if nothing is known about the kernel.
+    pub fn fingerprint(&self) -> Result<u64, NoTypes> {
+        Ok(fingerprint(&self.settings(&probe()?)))
+    }
+
+    /// Bits of [`Capabilities`] a kernel half of this plan has.
+    ///
+    /// # Errors
+    /// [`NoTypes`] if nothing is known about the kernel.
+    pub fn capabilities(&self) -> Result<u64, NoTypes> {
+        Ok(capabilities(&self.settings(&probe()?)))
+    }
+}
+
+fn capabilities(settings: &Settings) -> u64 {
+    let kills = match settings.kills_all {
+        0 => Capabilities::KERNEL_KILLS_RUNNING | Capabilities::HELPER_KILLS,
+        _ => Capabilities::KERNEL_KILLS_ALL,
+    };
+    let scoped = if settings.scoped == 0 { 0 } else { Capabilities::SCOPED };
+    Capabilities::KERNEL_HALF | kills | scoped
+}
+
+fn fingerprint(settings: &Settings) -> u64 {
+    // FNV-1a; 0 marks a kernel half that was left half made.
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    OBJECT.0.iter().chain(settings.as_bytes()).fold(0xcbf2_9ce4_8422_2325, step) | 1
+}
+
+/// Loads, lays out, attaches, fills, starts and pins a kernel half. `protected` are processes no command reaches.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn load(pins: &Pins, plan: &Plan, spared: &[u32], protected: &[u32]) -> Result<KernelHalf, LoadError> {
+    let abilities = probe()?;
+    let settings = plan.settings(&abilities);
+    pins.prepare()?;
+    let loaded = build(pins, plan, &settings, &abilities, spared, protected);
+    if loaded.is_err() {
+        // What matters is why it could not be loaded; the next start removes what may be left.
+        if let Err(error) = pins.remove() {
+            tracing::warn!(%error, "pins of a kernel half that could not be loaded are left");
+        }
+    }
+    loaded
+}
+
+fn build(
+    pins: &Pins,
+    plan: &Plan,
+    settings: &Settings,
+    abilities: &KernelAbilities,
+    spared: &[u32],
+    protected: &[u32],
+) -> Result<KernelHalf, LoadError> {
+    let mut object = said("load", || configure(open()?, settings, abilities)?.load())?;
+    let mut half = KernelHalf::open(pins, |name| {
+        let map = object.maps().find(|map| map.name() == name);
+        let map = map.ok_or_else(|| Misfit::Incomplete(format!("no map {name}")))?;
+        MapHandle::try_from(&map).map_err(|error| Misfit::Incomplete(error.to_string()))
+    })
+    .map_err(memory)?;
+    half.memory.generation = new_generation().map_err(memory)?;
+    run_once(&object, "find_scope")?;
+    let level = half.control.words.load(offset_of!(Control, scope_level) / 8) as u32;
+    if settings.scoped == 0 && level != 0 {
+        return Err(LoadError::Inside);
+    }
+    lay_out(&half, plan, settings)?;
+    free_entries(&object, settings.capacity)?;
+    half.spare(spared);
+    half.protect(protected);
+    attach(pins, &object)?;
+    run_once(&object, "start_timer")?;
+    for mut map in object.maps_mut().filter(|map| PINNED_MAPS.iter().any(|name| map.name() == *name)) {
+        let path = pins.map(&map.name().to_string_lossy());
+        map.pin(&path).map_err(|source| refused("pinning a map", source))?;
+    }
+    // Now that their start times are in the table.
+    half.protect(protected);
+    half.survey().map_err(memory)?;
+    half.control.words.store(offset_of!(Control, fingerprint) / 8, fingerprint(settings));
+    Ok(half)
+}
+
+fn open() -> libbpf_rs::Result<OpenObject> {
+    ObjectBuilder::default().open_memory(&OBJECT.0)
+}
+
+fn configure(
+    mut object: OpenObject,
+    settings: &Settings,
+    abilities: &KernelAbilities,
+) -> libbpf_rs::Result<OpenObject> {
+    for mut program in object.progs_mut() {
+        let wanted = match program.name().to_str() {
+            Some("on_tick") => abilities.timer_interrupts,
+            Some("on_oom_kill") => abilities.oom_kills == OomKills::Victim,
+            Some("on_oom_kill_before_6_9") => abilities.oom_kills == OomKills::ProcessId,
+            _ => true,
+        };
+        program.set_autoload(wanted);
+    }
+    for mut map in object.maps_mut() {
+        match map.name().to_str() {
+            Some(SETTINGS) => map.set_initial_value(settings.as_bytes())?,
+            Some("processes") => map.set_max_entries(settings.capacity + 1)?,
+            Some("condemned" | "free_entries") => map.set_max_entries(settings.capacity)?,
+            Some("tracked") => map.set_max_entries((settings.capacity * 4).max(32768))?,
+            _ => {}
+        }
+    }
+    Ok(object)
+}
+
+fn lay_out(half: &KernelHalf, plan: &Plan, settings: &Settings) -> Result<(), LoadError> {
+    let memory_region = &half.memory;
+    let shape = Shape {
+        generation: memory_region.generation,
+        capabilities: capabilities(settings),
+        cpus: settings.cpus,
+        tick_period: settings.tick,
+    };
+    let sensors = SensorBox::lay_out(memory_region.sensors.words.clone(), &shape).map_err(memory)?;
+    shape::make_sensors(&sensors, settings, &plan.limits).map_err(memory)?;
+    ProcessTable::lay_out(memory_region.processes.words.clone(), memory_region.generation).map_err(memory)?;
+    Ok(())
+}
+
+/// The lowest entries come first, so that the table stays dense.
+fn free_entries(object: &Object, capacity: u32) -> Result<(), LoadError> {
+    let map = object.maps().find(|map| map.name() == "free_entries");
+    let map = map.ok_or_else(|| LoadError::Memory("no map free_entries".into()))?;
+    for entry in (0..capacity).rev() {
+        map.update(&[], &entry.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|source| refused("listing free entries", source))?;
+    }
+    Ok(())
+}
+
+/// Hooks first, then what was there before them: so no process is missed, and none is counted twice.
+fn attach(pins: &Pins, object: &Object) -> Result<(), LoadError> {
+    let hooks = |seed: bool| {
+        object.progs_mut().filter(move |program| {
+            let section = program.section().to_string_lossy().into_owned();
+            program.autoload() && if seed { section == "iter/task" } else { section.starts_with("tp_btf/") }
+        })
+    };
+    for program in hooks(false).chain(hooks(true)) {
+        let name = program.name().to_string_lossy().into_owned();
+        let mut link = said(&name, || program.attach())?;
+        link.pin(pins.link(&name)).map_err(|source| refused("pinning a link", source))?;
+        if program.section() == "iter/task" {
+            survey(&link).map_err(memory)?;
+        }
+    }
+    Ok(())
+}
+
+fn run_once(object: &Object, name: &str) -> Result<(), LoadError> {
+    let program = object.progs_mut().find(|program| program.name() == name);
+    let program = program.ok_or_else(|| LoadError::Memory(format!("no program {name}")))?;
+    let packet = [0; 64];
+    let input = ProgramInput { data_in: Some(&packet), ..ProgramInput::default() };
+    let output = program.test_run(input).map_err(|source| refused(name, source))?;
+    if output.return_value == 1 { Ok(()) } else { Err(LoadError::Memory(format!("{name} failed"))) }
+}
+
+static SAID: Mutex<String> = Mutex::new(String::new());
+/// The end of the verifier's log says why.
+const MOST_SAID: usize = 4096;
+
+/// Runs a step and keeps what the loader says about it for the error.
+fn said<T>(step: &str, action: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<T, LoadError> {
+    let clear = || SAID.lock().map(|mut said| std::mem::take(&mut *said)).unwrap_or_default();
+    clear();
+    let before = libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
+        if let Ok(mut said) = SAID.lock() {
+            said.push_str(&text);
+        }
+    })));
+    let result = action();
+    libbpf_rs::set_print(before);
+    let text = clear();
+    result.map_err(|source| {
+        let start = text.len().saturating_sub(MOST_SAID);
+        let start = (start..text.len()).find(|index| text.is_char_boundary(*index)).unwrap_or(text.len());
+        LoadError::Refused { step: step.into(), source, said: text[start..].into() }
+    })
+}
+
+fn refused(step: &str, source: libbpf_rs::Error) -> LoadError {
+    LoadError::Refused { step: step.into(), source, said: String::new() }
+}
+
+fn memory(error: impl fmt::Display) -> LoadError {
+    LoadError::Memory(error.to_string())
+}
+

@@ -1,0 +1,193 @@
+//! A kernel half that runs: its memory, and what the user half tells it.
+
+use crate::kernel::pins::Pins;
+use crate::kernel::settings::{Control, MAX_PROTECTED, MAX_SPARED, ProtectedProcess};
+use crate::memory::{ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, Region, TargetMemory};
+use backdoors_sensor_box::SharedWords;
+use backdoors_sensor_box::layout::{BoxHeader, MAX_SENSORS, ProcessEntry, ProcessTableHeader, SensorRecord};
+use backdoors_sensor_box::writer::{ProcessTable, SensorBox};
+use libbpf_rs::{Iter, Link, MapCore, MapHandle};
+use std::fmt::Display;
+use std::io::{self, Read};
+use std::mem::offset_of;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+
+/// Maps that others map, or that keep the kernel half alive; all are pinned.
+pub(super) const PINNED_MAPS: [&str; 7] = [
+    ".data.sensors",
+    ".data.commands",
+    ".data.acknowledgements",
+    ".data.control",
+    "processes",
+    "condemned",
+    // Its timer runs as long as this map is pinned.
+    "clockwork",
+];
+
+const SENSOR_BYTES: usize = size_of::<BoxHeader>() + MAX_SENSORS * size_of::<SensorRecord>();
+
+/// A kernel half and its memory, mapped here.
+#[derive(Debug)]
+pub struct KernelHalf {
+    /// What it shows.
+    pub memory: TargetMemory,
+    /// What it is told.
+    pub control: Region,
+    /// What it tells the helper: a word per entry of the process table.
+    pub condemned: Region,
+    pins: Pins,
+}
+
+/// Why pinned maps are not taken up. Nothing was changed; [`Pins::remove`] makes room for a new kernel half.
+#[derive(Debug, thiserror::Error)]
+pub enum Misfit {
+    /// Nothing is pinned.
+    #[error("no kernel half is pinned")]
+    Nothing,
+    /// A pin is missing or cannot be mapped.
+    #[error("the pinned kernel half is not whole: {0}")]
+    Incomplete(String),
+    /// Another build, or other settings, made it.
+    #[error("the pinned kernel half is another build's, or was loaded with other settings")]
+    OtherBuild,
+    /// It watches another pid namespace.
+    #[error("the pinned kernel half watches another pid namespace")]
+    OtherScope,
+    /// Box or table are of another layout.
+    #[error("the pinned kernel half's memory has another layout: {0}")]
+    OtherLayout(String),
+}
+
+pub(super) fn incomplete(what: impl Display) -> impl FnOnce(io::Error) -> Misfit {
+    move |error| Misfit::Incomplete(format!("{what}: {error}"))
+}
+
+impl KernelHalf {
+    /// Takes up the kernel half that is pinned, if its fingerprint is this one.
+    ///
+    /// # Errors
+    /// See [`Misfit`].
+    pub fn adopt(pins: &Pins, fingerprint: u64) -> Result<KernelHalf, Misfit> {
+        if !pins.any() {
+            return Err(Misfit::Nothing);
+        }
+        let half = KernelHalf::open(pins, |name| {
+            MapHandle::from_pinned_path(pins.map(name))
+                .map_err(|error| Misfit::Incomplete(format!("map {name}: {error}")))
+        })?;
+        let word = |offset: usize| half.control.words.load(offset / 8);
+        if word(offset_of!(Control, fingerprint)) != fingerprint {
+            return Err(Misfit::OtherBuild);
+        }
+        let scope = word(offset_of!(Control, scope_level));
+        if scope as u32 != 0 && scope >> 32 != own_namespace().map_err(incomplete("own pid namespace"))? {
+            return Err(Misfit::OtherScope);
+        }
+        let layout = |error: &dyn Display| Misfit::OtherLayout(error.to_string());
+        let sensors = SensorBox::adopt(half.memory.sensors.words.clone()).map_err(|error| layout(&error))?;
+        let table = ProcessTable::adopt(half.memory.processes.words.clone()).map_err(|error| layout(&error))?;
+        let generation = sensors.header().map_err(|error| layout(&error))?.generation;
+        if table.header().generation != generation {
+            return Err(Misfit::OtherLayout("box and process table are of different generations".into()));
+        }
+        let mut half = half;
+        half.memory.generation = generation;
+        Ok(half)
+    }
+
+    /// Maps the maps that `map` finds by name.
+    pub(super) fn open(
+        pins: &Pins,
+        map: impl Fn(&'static str) -> Result<MapHandle, Misfit>,
+    ) -> Result<KernelHalf, Misfit> {
+        let region = |name: &'static str, length: usize| {
+            let map = map(name)?;
+            let descriptor = map.as_fd().try_clone_to_owned().map_err(incomplete(name))?;
+            Region::map(descriptor, length).map_err(incomplete(name))
+        };
+        let capacity = map("condemned")?.max_entries() as usize;
+        let table = size_of::<ProcessTableHeader>() + capacity * size_of::<ProcessEntry>();
+        Ok(KernelHalf {
+            memory: TargetMemory {
+                sensors: region(".data.sensors", SENSOR_BYTES)?,
+                processes: region("processes", table)?,
+                commands: region(".data.commands", COMMAND_BYTES)?,
+                acknowledgements: region(".data.acknowledgements", ACKNOWLEDGEMENT_BYTES)?,
+                generation: 0,
+            },
+            control: region(".data.control", size_of::<Control>())?,
+            condemned: region("condemned", capacity * 8)?,
+            pins: pins.clone(),
+        })
+    }
+
+    /// Users whose processes no command reaches, besides root. At most [`MAX_SPARED`] count.
+    pub fn spare(&self, users: &[u32]) {
+        let memory = self.control.words.memory();
+        let count = users.len().min(MAX_SPARED) as u32;
+        for (index, user) in users.iter().take(MAX_SPARED).enumerate() {
+            let offset = offset_of!(Control, spared) + 4 * index;
+            write_bytes(memory, offset, &user.to_le_bytes());
+        }
+        write_bytes(memory, offset_of!(Control, spared_count), &count.to_le_bytes());
+    }
+
+    /// No command reaches these processes from now on, nor any longer those that were protected before. A process
+    /// that is not in the table yet is protected by its id alone. At most [`MAX_PROTECTED`] count.
+    pub fn protect(&self, pids: &[u32]) {
+        for index in 0..MAX_PROTECTED {
+            let mut entry = ProtectedProcess::default();
+            if let Some(&pid) = pids.get(index) {
+                entry = ProtectedProcess { pid, reserved: 0, start: self.start_of(pid).unwrap_or(0) };
+            }
+            let first = (offset_of!(Control, protected) + index * size_of::<ProtectedProcess>()) / 8;
+            self.control.words.store(first + 1, entry.start);
+            self.control.words.store(first, u64::from(entry.pid));
+        }
+    }
+
+    /// When the process with this id started, if it is in the table.
+    #[must_use]
+    pub fn start_of(&self, pid: u32) -> Option<u64> {
+        let table = ProcessTable::adopt(self.memory.processes.words.clone()).ok()?;
+        let used = table.header().high_water as usize;
+        (0..used).find_map(|index| {
+            let entry = table.get(index).ok().flatten()?;
+            (entry.pid == pid).then_some(entry.start)
+        })
+    }
+
+    /// Has the kernel half look at all processes: it learns of those it does not know, and brings names, parents and
+    /// protection up to date.
+    ///
+    /// # Errors
+    /// What the system says; then the table may be out of date.
+    pub fn survey(&self) -> io::Result<()> {
+        let link = Link::open(self.pins.link("seed")).map_err(io::Error::other)?;
+        survey(&link)
+    }
+
+    /// How many rounds the helper has made.
+    #[must_use]
+    pub fn helper_beat(&self) -> u64 {
+        self.control.words.load(offset_of!(Control, helper_beat) / 8)
+    }
+}
+
+pub(super) fn survey(link: &Link) -> io::Result<()> {
+    let mut rounds = Iter::new(link).map_err(io::Error::other)?;
+    let mut nothing = [0; 64];
+    while rounds.read(&mut nothing)? > 0 {}
+    Ok(())
+}
+
+/// Inode number of the pid namespace this process is in.
+pub(super) fn own_namespace() -> io::Result<u64> {
+    Ok(std::fs::metadata("/proc/self/ns/pid")?.ino())
+}
+
+fn write_bytes(memory: &backdoors_rdma::SharedMemory, offset: usize, bytes: &[u8]) {
+    let written = memory.write_bytes(offset, bytes);
+    debug_assert!(written.is_ok(), "the control map is as large as its mirror");
+}

@@ -1,0 +1,13 @@
+//! The kernel half as the user half handles it: load, adopt, protect, remove.
+
+mod load;
+mod maps;
+mod pins;
+mod probe;
+pub mod settings;
+mod shape;
+
+pub use load::{LoadError, Plan, Scope, load};
+pub use maps::{KernelHalf, Misfit};
+pub use pins::{Pins, PinsError};
+pub use probe::{KernelAbilities, NoTypes, OomKills, probe};

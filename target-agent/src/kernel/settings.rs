@@ -1,0 +1,97 @@
+//! What user half and kernel half share besides the sensor box; `bpf/settings.h` says the same.
+
+use std::mem::offset_of;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// User ids that can be spared, root not counted.
+pub const MAX_SPARED: usize = 64;
+/// Processes that can be protected.
+pub const MAX_PROTECTED: usize = 16;
+/// Users that have sensors at once.
+pub const USER_PAIRS: u32 = 128;
+
+/// Fixed before the kernel half is loaded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Settings {
+    /// 1: only processes of the loader's pid namespace are seen and reached.
+    pub scoped: u32,
+    /// 1: the kernel can walk and signal all tasks.
+    pub kills_all: u32,
+    /// Entries of the process table.
+    pub capacity: u32,
+    /// CPUs that have sensors.
+    pub cpus: u32,
+    /// Record of the first CPU's first sensor.
+    pub first_cpu: u32,
+    /// Record of the first user pair's first sensor.
+    pub first_user: u32,
+    /// Record of `kernel.timer`.
+    pub kernel_timer: u32,
+    /// Record of `processes`.
+    pub processes: u32,
+    /// Record of `processes.lost`.
+    pub processes_lost: u32,
+    /// Record of `users.lost`.
+    pub users_lost: u32,
+    /// Record of `oom.kills`.
+    pub oom_kills: u32,
+    /// Record of `forks`.
+    pub forks: u32,
+    /// Bytes of a page.
+    pub page_bytes: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Limit of new `user.processes` sensors.
+    pub user_processes_limit: u64,
+    /// Limit of new `user.fork_rate` sensors.
+    pub user_fork_rate_limit: u64,
+    /// Period of the timer, nanoseconds.
+    pub tick: u64,
+    /// How long a command goes on that cannot finish, nanoseconds.
+    pub give_up: u64,
+}
+
+/// A process no command reaches.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ProtectedProcess {
+    /// Process id in the scope; 0: none.
+    pub pid: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Start time on the monotonic clock, nanoseconds; 0: not known, any process with that id is meant.
+    pub start: u64,
+}
+
+/// Changes while the kernel half runs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Control {
+    /// Which build with which settings made the maps; written last.
+    pub fingerprint: u64,
+    /// Nesting level of the scope's pid namespace; 0: the whole machine.
+    pub scope_level: u32,
+    /// Inode number of the scope's pid namespace.
+    pub scope_namespace: u32,
+    /// A bit per command slot whose command is being carried out.
+    pub hunting: u32,
+    /// Entries of `spared` in use.
+    pub spared_count: u32,
+    /// Users whose processes no command reaches.
+    pub spared: [u32; MAX_SPARED],
+    /// Processes no command reaches.
+    pub protected: [ProtectedProcess; MAX_PROTECTED],
+    /// Rounds of the helper.
+    pub helper_beat: u64,
+    /// Zero.
+    pub reserved: [u64; 3],
+}
+
+const _: () = {
+    assert!(size_of::<Settings>() == 88);
+    assert!(size_of::<ProtectedProcess>() == 16);
+    assert!(size_of::<Control>() == 568);
+    assert!(offset_of!(Control, protected) == 280);
+    assert!(offset_of!(Control, helper_beat) == 536);
+};

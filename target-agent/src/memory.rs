@@ -1,0 +1,89 @@
+//! The memory a target shows: the same four regions whether the kernel half or the user half fills them.
+
+use crate::words::Words;
+use backdoors_rdma::{Protection, SharedMemory};
+use backdoors_sensor_box::layout::RegionKind;
+use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Memory that is mapped here and can be handed to others.
+#[derive(Debug)]
+pub struct Region {
+    /// What is mapped.
+    pub words: Words,
+    /// What others map.
+    pub descriptor: OwnedFd,
+}
+
+impl Region {
+    /// Maps the first `length` bytes of `descriptor` to be written.
+    ///
+    /// # Errors
+    /// What the system says; nothing is mapped then.
+    pub fn map(descriptor: OwnedFd, length: usize) -> io::Result<Region> {
+        let memory = SharedMemory::map(descriptor.as_fd(), 0, length, Protection::ReadWrite)?;
+        Ok(Region { words: Words::new(memory), descriptor })
+    }
+
+    /// Makes new memory of `length` bytes, all zero.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(name: &str, length: usize) -> io::Result<Region> {
+        let (memory, descriptor) = SharedMemory::create(name, length)?;
+        Ok(Region { words: Words::new(memory), descriptor })
+    }
+
+    /// Bytes.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a mapping is never empty")]
+    pub fn len(&self) -> usize {
+        self.words.memory().len()
+    }
+}
+
+/// What a target shows, and where it takes commands.
+#[derive(Debug)]
+pub struct TargetMemory {
+    /// The sensor box.
+    pub sensors: Region,
+    /// The process table.
+    pub processes: Region,
+    /// The command slots of all monitors.
+    pub commands: Region,
+    /// The acknowledgements.
+    pub acknowledgements: Region,
+    /// Tells these regions from earlier ones.
+    pub generation: u64,
+}
+
+/// Bytes of all command slots.
+pub const COMMAND_BYTES: usize = COMMAND_SLOTS * size_of::<CommandSlot>();
+/// Bytes of all acknowledgements.
+pub const ACKNOWLEDGEMENT_BYTES: usize = COMMAND_SLOTS * size_of::<Acknowledgement>();
+
+impl TargetMemory {
+    /// The regions every monitor may read, with their kinds.
+    #[must_use]
+    pub fn shown(&self) -> [(u32, &Region); 3] {
+        [
+            (RegionKind::SENSORS, &self.sensors),
+            (RegionKind::PROCESSES, &self.processes),
+            (RegionKind::ACKNOWLEDGEMENTS, &self.acknowledgements),
+        ]
+    }
+}
+
+/// A number that no earlier regions of this target had.
+///
+/// # Errors
+/// What the system says if it has no random bytes.
+pub fn new_generation() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    if filled != bytes.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(u64::from_le_bytes(bytes) | 1)
+}
