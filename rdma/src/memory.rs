@@ -264,3 +264,6 @@ fn unaligned_ends(offset: usize, length: usize) -> (usize, usize) {
     let first = (offset.next_multiple_of(8) - offset).min(length);
     (first, (length - first) % 8)
 }
+
+#[cfg(test)]
+mod tests;
