@@ -1,4 +1,5 @@
 //! `backdoors-nic` outlives the agent, its own misuse, and nothing else.
+#![allow(clippy::unwrap_used, reason = "this file is nothing but tests")]
 
 use backdoors_rdma::conformance::Fixture;
 use backdoors_rdma::conformance::fixtures::Process;

@@ -6,7 +6,7 @@ fn region(kind: u32) -> Region {
         kind,
         range: RemoteRange { address: 0x1000 * u64::from(kind), length: 64, key: 7 + kind },
         generation: 3,
-        rights: if kind % 2 == 0 { Rights::ReadOnly } else { Rights::Writable },
+        rights: if kind.is_multiple_of(2) { Rights::ReadOnly } else { Rights::Writable },
     }
 }
 
