@@ -1,7 +1,8 @@
 //! The monitor's configuration, TOML.
 //!
 //! ```toml
-//! identity = "/etc/backdoors/monitor1"              # made by `backdoors keys new --name monitor1 --dir /etc/backdoors`
+//! name = "monitor1"
+//! identity = "/etc/backdoors"                       # made by `backdoors keys new --name monitor1 --dir /etc/backdoors`
 //! socket = "/run/backdoors/monitor.sock"
 //! journal = "/var/lib/backdoors/journal.jsonl"
 //!
@@ -37,7 +38,9 @@ pub const DEFAULT_SOCKET: &str = "/run/backdoors/monitor.sock";
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// This monitor's key and certificate, as `backdoors keys new` makes them: their path without `.key` and `.crt`.
+    /// This monitor's name.
+    pub name: String,
+    /// Folder with `NAME.key` and `NAME.crt`, as `backdoors keys new` makes them.
     pub identity: PathBuf,
     /// The socket for the command line. Who may write to it may kill processes on every target.
     #[serde(default = "default_socket")]

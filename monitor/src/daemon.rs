@@ -8,22 +8,13 @@ use crate::link::{LinkError, SessionLinker};
 use crate::sampler::Sampler;
 use crate::sampler::thread::Attendant;
 use backdoors_rdma::handshake::{Identity, IdentityError};
-use std::path::{Path, PathBuf};
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The identity cannot be used.
-    #[error("identity {path}: {source}; `backdoors keys new` makes one")]
-    Identity {
-        /// Path of the identity, without `.key` and `.crt`.
-        path: PathBuf,
-        /// Why.
-        source: IdentityError,
-    },
-    /// The path of the identity has no name.
-    #[error("identity {0}: give the path of key and certificate without `.key` and `.crt`")]
-    NoIdentity(PathBuf),
+    #[error("identity: {0}; `backdoors keys new` makes one")]
+    Identity(#[from] IdentityError),
     /// A target's certificate cannot be used.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -46,7 +37,7 @@ pub enum DaemonError {
 /// # Errors
 /// See [`DaemonError`]. Before [`DaemonError::System`] nothing was begun.
 pub fn run(config: Config) -> Result<std::convert::Infallible, DaemonError> {
-    let identity = load_identity(&config.identity)?;
+    let identity = Identity::load(&config.identity, &config.name)?;
     let journal = Journal::open(&config.journal, config.journal_bytes)?;
     let mut samplers = Vec::new();
     for target in config.targets {
@@ -63,11 +54,4 @@ pub fn run(config: Config) -> Result<std::convert::Infallible, DaemonError> {
     }
     tracing::info!("looking after {} targets, listening on {}", targets.len(), config.socket.display());
     server.serve(targets, journal)
-}
-
-fn load_identity(path: &Path) -> Result<Identity, DaemonError> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-        return Err(DaemonError::NoIdentity(path.to_owned()));
-    };
-    Identity::load(folder, name).map_err(|source| DaemonError::Identity { path: path.to_owned(), source })
 }

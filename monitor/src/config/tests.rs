@@ -2,7 +2,8 @@ use super::*;
 use backdoors_sensor_box::SensorKind;
 
 const WHOLE: &str = r#"
-identity = "monitor"
+name = "monitor1"
+identity = "keys"
 journal = "/var/lib/backdoors/journal.jsonl"
 
 [[target]]
@@ -30,7 +31,7 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
 #[test]
 fn a_whole_configuration_is_understood() {
     let config = parse(WHOLE).unwrap();
-    assert_eq!(config.identity, Path::new("/etc/backdoors/monitor"));
+    assert_eq!(config.identity, Path::new("/etc/backdoors/keys"));
     assert_eq!(config.socket, Path::new(DEFAULT_SOCKET));
     let target = &config.targets[0];
     assert_eq!(target.certificate, Path::new("/etc/backdoors/web1.pem"));

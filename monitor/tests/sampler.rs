@@ -1,0 +1,391 @@
+//! The whole way from sensors to repair, against a simulated machine under a clock turned by hand.
+
+mod simulation;
+
+use backdoors_monitor::journal::What;
+use backdoors_monitor::repair::Outcome;
+use backdoors_monitor::sampler::{Order, OrderError, OrderReply, Reach, Request};
+use backdoors_sensor_box::layout::{NO_LIMIT, RegionKind};
+use backdoors_sensor_box::{Command, Opcode, Refusal, SharedWords};
+use proptest::prelude::*;
+use simulation::{Fault, Simulation};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+const ACT: &str = "[[target.healer]]\nname = 'forkbomb'\nmode = 'act'\ncooldown = '1s'\n";
+const BOMBER: u32 = 60001;
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// A simulation whose monitor has connected.
+fn connected(lines: &str) -> Simulation {
+    let mut simulation = Simulation::new(lines);
+    simulation.machine.crowd(1, 1000, 10, 200);
+    simulation.run(ms(500));
+    assert_eq!(simulation.take_kinds(), ["connected"]);
+    simulation
+}
+
+fn kill_user(sequence: u64) -> Vec<u8> {
+    let command =
+        Command { opcode: Opcode::KillUser, subject: BOMBER, start: 0, most_victims: 0, dry_run: false };
+    let encoded = command.encode(sequence);
+    [&encoded.body[..], &encoded.sequence[..]].concat()
+}
+
+const REPAIR: [&str; 6] = ["event", "diagnosis", "command-written", "acknowledged", "repaired", "cleared"];
+
+#[test]
+fn a_fork_bomb_is_noticed_diagnosed_and_eradicated_by_reads_and_writes() {
+    let mut simulation = connected(ACT);
+    // From here on the agent on the target answers nobody.
+    simulation.path.set_agent_answers(false);
+    simulation.machine.crowd(20, BOMBER, 398, 200);
+    simulation.run(ms(500));
+    assert_eq!(simulation.machine.alive(BOMBER), 0);
+    assert_eq!(simulation.machine.alive(1000), 10);
+    assert_eq!(simulation.machine.slot_bytes(), kill_user(1));
+    let journal = simulation.entries.lock().unwrap().clone();
+    let kinds: Vec<String> = simulation.take_kinds();
+    assert_eq!(kinds, REPAIR);
+    let texts: Vec<&str> = journal.iter().map(|entry| entry.text.as_str()).collect();
+    assert_eq!(
+        texts[..2],
+        [
+            "user.processes[60001] is 398 (limit 200)",
+            "forkbomb blames user 60001: user 60001 has 398 of 409 processes (limit 200); \
+             most common command: sh (398 of 398); 398 to kill"
+        ]
+    );
+    assert_eq!(texts[2], "command 1 written: kill-user 60001 (by forkbomb)");
+    let What::Repaired(end) = &journal[4].what else { panic!("{:?}", journal[4]) };
+    assert_eq!((end.matched, end.signalled, end.remaining), (398, 398, 0));
+    assert_eq!(end.last_death_after_ns, Some(1_000_000));
+    // From the event to the end: one poll after the other, no sampling period in between.
+    assert!(journal[4].monotonic_ns - journal[0].monotonic_ns <= 5_000_000);
+}
+
+#[test]
+fn sampling_goes_on_at_its_period_while_a_repair_runs() {
+    let mut simulation = connected(&format!("period = '10ms'\npatience = '300ms'\n{ACT}"));
+    simulation.machine.deaf = true;
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    let before = simulation.sampler.status().lock().unwrap().samples;
+    simulation.run(ms(1000));
+    let after = simulation.sampler.status().lock().unwrap().samples;
+    assert!((99..=101).contains(&(after - before)), "{}", after - before);
+    assert_eq!(simulation.take_kinds(), ["event", "diagnosis", "command-written", "timed-out"]);
+}
+
+#[test]
+fn a_bomb_that_comes_back_is_repaired_again_after_the_cooldown() {
+    let mut simulation = connected(ACT);
+    for command in 1..=4 {
+        simulation.machine.crowd(20, BOMBER, 300, 200);
+        let mut waited = 0;
+        while simulation.machine.alive(BOMBER) > 0 {
+            simulation.run(ms(10));
+            waited += 10;
+            assert!(waited < 3000);
+        }
+        assert_eq!(simulation.machine.slot_bytes(), kill_user(command));
+        if command > 1 {
+            assert!((900..1300).contains(&waited), "a cooldown of 1 s, and {waited} ms were waited");
+        }
+    }
+}
+
+#[test]
+fn healers_that_may_not_act_only_tell() {
+    for (mode, kinds) in
+        [("propose", &["event", "diagnosis", "proposal"][..]), ("observe", &["event", "diagnosis"])]
+    {
+        let mut simulation = connected(&ACT.replace("'act'", &format!("'{mode}'")));
+        simulation.machine.crowd(20, BOMBER, 300, 200);
+        simulation.run(ms(900));
+        assert_eq!(simulation.take_kinds(), kinds);
+        assert_eq!(simulation.machine.slot_bytes(), [0; 64]);
+        assert_eq!(simulation.machine.alive(BOMBER), 300);
+    }
+}
+
+#[test]
+fn why_nobody_is_blamed_is_told_once() {
+    let mut simulation = connected(&format!("limits = {{ processes = 20 }}\n{ACT}least_share = 0.95\n"));
+    simulation.machine.crowd(20, BOMBER, 15, 200);
+    simulation.run(ms(5000));
+    let texts = simulation.take_texts();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(
+        texts[1].starts_with(
+            "forkbomb blames nobody: too-many-processes: user 60001 has 15 of 26 processes (limit 20 for the \
+             machine), too small a share to stand out (least 95 %); "
+        ),
+        "{texts:?}"
+    );
+}
+
+#[test]
+fn a_monitor_that_restarts_goes_on_with_the_sequence() {
+    let mut simulation = connected(ACT);
+    simulation.machine.accept_up_to(41);
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(300));
+    assert_eq!(simulation.machine.slot_bytes(), kill_user(42));
+    simulation.restart_monitor();
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(300));
+    assert_eq!(simulation.machine.slot_bytes(), kill_user(43));
+    assert_eq!(simulation.machine.alive(BOMBER), 0);
+}
+
+#[test]
+fn a_monitor_that_restarts_in_the_middle_of_a_repair_repeats_nothing_that_is_done() {
+    let mut simulation = connected(ACT);
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(101));
+    simulation.restart_monitor();
+    simulation.run(ms(3000));
+    assert_eq!(simulation.machine.alive(BOMBER), 0);
+    assert_eq!(simulation.machine.obeyed.len(), 1);
+}
+
+#[test]
+fn a_sequence_that_somebody_used_meanwhile_is_replaced() {
+    let mut simulation = connected(ACT);
+    simulation.machine.deaf = true;
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(110));
+    assert_eq!(simulation.machine.slot_bytes(), kill_user(1));
+    // The target looks at last, when command 1 is stale already.
+    simulation.machine.accept_up_to(0);
+    simulation.machine.deaf = false;
+    simulation.machine.tick(ms(0));
+    simulation.run(ms(500));
+    assert_eq!(simulation.machine.alive(BOMBER), 0);
+}
+
+#[test]
+fn a_command_is_obeyed_once_however_the_path_breaks_while_it_is_written() {
+    for fault in [Fault::AnswerLost, Fault::RequestLost] {
+        let mut simulation = connected(ACT);
+        simulation.path.on_next_write(fault);
+        simulation.machine.crowd(20, BOMBER, 300, 200);
+        simulation.run(ms(500));
+        assert_eq!(simulation.machine.alive(BOMBER), 0, "{fault:?}");
+        assert_eq!(simulation.machine.obeyed.len(), 1, "{fault:?}");
+        assert_eq!(simulation.path.dials(), 1, "a spare connection carries on");
+    }
+}
+
+#[test]
+fn a_repair_survives_the_loss_of_every_connection() {
+    let mut simulation = connected(ACT);
+    simulation.machine.deaf = true;
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(150));
+    simulation.path.break_connections();
+    simulation.run(ms(400));
+    simulation.machine.deaf = false;
+    simulation.run(ms(400));
+    assert_eq!(simulation.machine.alive(BOMBER), 0);
+    assert_eq!(simulation.machine.obeyed.len(), 1);
+    assert_eq!(simulation.path.dials(), 2);
+    assert!(simulation.take_kinds().contains(&"repaired".to_owned()));
+}
+
+#[test]
+fn spares_carry_on_while_the_agent_is_frozen_and_a_lost_target_is_found_again_by_itself() {
+    let mut simulation = connected("lost_after = '300ms'\n");
+    simulation.path.set_agent_answers(false);
+    simulation.path.break_connections();
+    simulation.run(ms(2000));
+    let journal = simulation.take();
+    assert_eq!(journal.len(), 1, "{journal:?}");
+    let What::Lost { silence_ns, .. } = &journal[0] else { panic!("{journal:?}") };
+    assert!((300_000_000..=500_000_000).contains(silence_ns), "{silence_ns}");
+    assert_eq!(simulation.sampler.status().lock().unwrap().reach, Reach::Lost);
+    simulation.path.set_agent_answers(true);
+    simulation.run(ms(6000));
+    assert_eq!(simulation.take_kinds(), ["recovered", "late"]);
+    assert_eq!(simulation.sampler.status().lock().unwrap().reach, Reach::Reachable);
+}
+
+#[test]
+fn memory_made_anew_is_taken_up_and_watched_without_help() {
+    let mut simulation = connected(ACT);
+    simulation.restart_agent();
+    simulation.run(ms(2000));
+    let kinds = simulation.take_kinds();
+    assert!(kinds.contains(&"made-anew".to_owned()), "{kinds:?}");
+    assert!(!kinds.contains(&"lost".to_owned()), "{kinds:?}");
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(300));
+    assert_eq!(simulation.take_kinds(), REPAIR);
+    assert_eq!(simulation.machine.slot_bytes(), kill_user(1));
+}
+
+#[test]
+fn a_kernel_that_hangs_is_told_from_a_path_that_is_lost() {
+    let mut simulation = connected("");
+    simulation.machine.hung = true;
+    simulation.run(ms(1000));
+    let texts = simulation.take_texts();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].starts_with("kernel.timer stood still for 5"), "{texts:?}");
+    simulation.machine.hung = false;
+    simulation.run(ms(200));
+    assert_eq!(simulation.take_kinds(), ["cleared"]);
+}
+
+#[test]
+fn a_monitor_that_was_late_accuses_nobody() {
+    let mut simulation = connected("");
+    simulation.machine.hung = true;
+    simulation.sleep(ms(60_000));
+    simulation.machine.hung = false;
+    simulation.run(ms(400));
+    assert_eq!(simulation.take_kinds(), ["late"]);
+}
+
+#[test]
+fn what_is_no_sensor_box_is_told_once_and_forgotten_when_it_is_one_again() {
+    let version_2 = 2 | 128 << 32;
+    for (word, value, complaint) in [
+        (0, 0xdead, "not a sensor box: magic"),
+        (1, version_2, "sensor box has layout version 2, this monitor reads 1"),
+        (5, 5000 | 5000 << 32, "sensor box contradicts itself: number of sensors"),
+        (5, 4000 | 4000 << 32, "sensor box is cut short"),
+        (4, 1, "sensor box was torn"),
+    ] {
+        let mut simulation = connected("");
+        let words = simulation.machine.region(RegionKind::SENSORS).0;
+        let good = words.load(word);
+        words.store(word, value);
+        simulation.run(ms(3000));
+        let texts = simulation.take_texts();
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(texts[0].contains(complaint), "{texts:?}");
+        assert_eq!(simulation.sampler.status().lock().unwrap().reach, Reach::Unreadable);
+        words.store(word, good);
+        simulation.run(ms(300));
+        assert_eq!(simulation.take_kinds(), ["late"]);
+        assert_eq!(simulation.sampler.status().lock().unwrap().reach, Reach::Reachable);
+    }
+}
+
+#[test]
+fn a_directory_without_sensor_box_is_named_and_read_again() {
+    let mut simulation = Simulation::new("");
+    simulation.path.serve_kinds(&simulation.machine, &[RegionKind::PROCESSES]);
+    simulation.run(ms(2000));
+    let texts = simulation.take_texts();
+    assert!(texts[0].contains("the target's directory lists no sensor box"), "{texts:?}");
+    simulation.path.serve(&simulation.machine);
+    simulation.run(ms(1000));
+    assert_eq!(simulation.take_kinds(), ["connected"]);
+}
+
+fn order(simulation: &mut Simulation, command: Command) -> Receiver<Result<OrderReply, OrderError>> {
+    let (reply, answer) = sync_channel(1);
+    simulation.sampler.request(Request::Order(Order { command, by: "test".into(), reply }));
+    simulation.run(ms(300));
+    answer
+}
+
+fn command(opcode: Opcode, subject: u32, dry_run: bool) -> Command {
+    Command { opcode, subject, start: 0, most_victims: 0, dry_run }
+}
+
+#[test]
+fn a_dry_run_counts_and_kills_nobody() {
+    let mut simulation = connected("");
+    let answer = order(&mut simulation, command(Opcode::KillUser, 1000, true));
+    let reply = answer.recv().unwrap().unwrap();
+    let Outcome::Done(view) = reply.outcome else { panic!("{reply:?}") };
+    assert_eq!((view.matched, view.signalled, reply.matching.len()), (10, 0, 10));
+    assert_eq!(simulation.machine.alive(1000), 10);
+    assert_eq!(simulation.take_texts()[2], "command 1: 10 would be killed, nobody was");
+}
+
+#[test]
+fn a_process_is_killed_only_if_it_is_the_one_in_the_table() {
+    let mut simulation = connected("");
+    let reply = order(&mut simulation, command(Opcode::KillProcess, 101, false)).recv().unwrap().unwrap();
+    assert_eq!(reply.command.start, 101_000);
+    assert!(matches!(reply.outcome, Outcome::Done(view) if view.signalled == 1), "{reply:?}");
+    assert_eq!(simulation.machine.alive(1000), 9);
+    let answer = order(&mut simulation, command(Opcode::KillProcess, 4711, false));
+    assert_eq!(answer.recv().unwrap().unwrap_err(), OrderError::NoSuchProcess(4711));
+}
+
+#[test]
+fn a_refusal_comes_back_with_its_reason() {
+    let mut simulation = connected("");
+    for (ordered, expected) in [
+        (command(Opcode::KillProcess, 1, false), Refusal::InitProcess),
+        (command(Opcode::KillUser, 0, false), Refusal::SparedUser),
+    ] {
+        let reply = order(&mut simulation, ordered).recv().unwrap().unwrap();
+        let Outcome::Refused(view) = reply.outcome else { panic!("{reply:?}") };
+        assert_eq!(view.reason, expected);
+        assert!(simulation.take_kinds().contains(&"refused".to_owned()));
+    }
+}
+
+#[test]
+fn orders_are_carried_out_one_after_the_other() {
+    let mut simulation = connected("");
+    let (reply, answers) = sync_channel(8);
+    for pid in [101, 102, 103] {
+        let command = command(Opcode::KillProcess, pid, false);
+        simulation.sampler.request(Request::Order(Order {
+            command,
+            by: "test".into(),
+            reply: reply.clone(),
+        }));
+    }
+    simulation.run(ms(300));
+    let sequences: Vec<u64> = (0..3)
+        .map(|_| match answers.recv().unwrap().unwrap().outcome {
+            Outcome::Done(view) => view.command,
+            outcome => panic!("{outcome:?}"),
+        })
+        .collect();
+    assert_eq!(sequences, [1, 2, 3]);
+    assert_eq!(simulation.machine.alive(1000), 7);
+}
+
+#[test]
+fn an_order_for_a_lost_target_fails_at_once() {
+    let mut simulation = connected("");
+    simulation.path.set_agent_answers(false);
+    simulation.path.break_connections();
+    simulation.run(ms(3000));
+    let answer = order(&mut simulation, command(Opcode::KillUser, 1000, false));
+    assert!(matches!(answer.recv().unwrap(), Err(OrderError::Unreachable(_))));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Memory that a broken or hostile target fills with anything.
+    #[test]
+    fn whatever_is_in_the_targets_memory_the_monitor_goes_on(
+        damage in prop::collection::vec(
+            (1..=4u32, 0..80usize, prop_oneof![any::<u64>(), 0..9u64, Just(NO_LIMIT)]), 1..40),
+        pauses in prop::collection::vec(1..300u64, 40),
+    ) {
+        let mut simulation = Simulation::new(ACT);
+        simulation.machine.crowd(1, BOMBER, 20, 10);
+        simulation.machine.hung = true;
+        for ((kind, word, value), pause) in damage.into_iter().zip(pauses) {
+            let words = simulation.machine.region(kind).0;
+            words.store(word % words.len(), value);
+            simulation.run(ms(pause));
+        }
+        prop_assert!(simulation.sampler.status().lock().unwrap().samples < 1_000_000);
+    }
+}
