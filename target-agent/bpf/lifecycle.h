@@ -80,7 +80,34 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	return 0;
 }
 
-/* Read once by the user half, after the hooks above are in place: learns of what was there before. */
+/* What no hook tells: a new parent, a new name, protection. Skipped if another writer is at work. */
+static __always_inline void refresh(struct task_struct *task, __u32 pid, __u32 parent)
+{
+	struct tracked *process = bpf_map_lookup_elem(&tracked, &pid);
+	struct bd_process *record = process ? table_entry(process->entry) : NULL;
+	__u64 guard, name[2];
+	__u32 flags;
+
+	if (!record)
+		return;
+	flags = is_protected(pid, process->start) ? BD_PROCESS_PROTECTED : 0;
+	bpf_core_read(name, sizeof(name), &task->comm);
+	if (record->parent == parent && record->flags == flags && name[0] == *(__u64 *)&record->command[0] &&
+	    name[1] == *(__u64 *)&record->command[8])
+		return;
+	guard = try_guard(record);
+	if (guard & 1)
+		return;
+	full_barrier();
+	if (guard >> 32 == pid) {
+		record->parent = parent;
+		record->flags = flags;
+		__builtin_memcpy(record->command, name, sizeof(name));
+	}
+	release_guard(record, guard, guard >> 32);
+}
+
+/* Read by the user half, first when the hooks above are in place: learns of what was there before. */
 SEC("iter/task")
 int seed(struct bpf_iter__task *context)
 {
@@ -104,7 +131,8 @@ int seed(struct bpf_iter__task *context)
 		ancestor = BPF_CORE_READ(ancestor, real_parent);
 		next = scope_pid(ancestor);
 	}
-	learn(task, pid, parent, depth, 0);
+	if (!learn(task, pid, parent, depth, 0))
+		refresh(task, pid, parent);
 	/* If it ended meanwhile, its end found nothing to forget. */
 	if (is_dead(task))
 		forget(pid);

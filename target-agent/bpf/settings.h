@@ -58,9 +58,10 @@ struct control {
 	__u32 spared_count;
 	__u32 spared[MAX_SPARED];
 	struct protected_process protected[MAX_PROTECTED];
-	/* Beats of the helper, written by it. */
+	/* Rounds of the helper, and its process id; written by it. */
 	__u64 helper_beat;
-	__u64 reserved[3];
+	__u64 helper_pid;
+	__u64 reserved[2];
 };
 _Static_assert(sizeof(struct control) == 568, "size");
 

@@ -1,7 +1,14 @@
 //! The target agent: loads the kernel half, hands its memory to the owner, shakes hands with monitors; or, where
 //! there is no eBPF, fills the sensor box itself.
 
+pub mod check;
+pub mod config;
+pub mod helper;
 pub mod kernel;
 pub mod limits;
 pub mod memory;
+mod offer;
+mod owner_process;
+pub mod run;
+pub mod source;
 pub mod words;

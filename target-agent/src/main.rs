@@ -1,3 +1,61 @@
 //! The program `backdoors-agent`.
 
-fn main() {}
+use anyhow::Context;
+use backdoors_target_agent::config::Config;
+use backdoors_target_agent::kernel::Pins;
+use backdoors_target_agent::{check, helper, run};
+use clap::{Parser, Subcommand};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+/// Lets monitors sense and heal this machine through its memory.
+#[derive(Parser)]
+#[command(name = "backdoors-agent", version)]
+struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+    /// Least weight of what is logged: error, warn, info, debug or trace.
+    #[arg(long, global = true, default_value = "info", value_name = "LEVEL")]
+    log: tracing::Level,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Be a target until told to stop.
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Remove the kernel half that a killed agent left.
+    Detach {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Say what this machine can do.
+    Check,
+    /// Kill on behalf of the kernel half; started by the agent.
+    #[command(hide = true)]
+    Helper {
+        /// Where the kernel half is.
+        #[arg(long, value_name = "FOLDER")]
+        pins: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_max_level(arguments.log)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    match arguments.action {
+        Action::Run { config } => run::run(&Config::load(&config)?)?,
+        Action::Detach { config } => Pins::new(&Config::load(&config)?.pins).remove()?,
+        Action::Check => std::io::stdout().write_all(check::report().as_bytes()).context("printing")?,
+        Action::Helper { pins } => helper::run(&pins).context("helping the kernel half")?,
+    }
+    Ok(())
+}

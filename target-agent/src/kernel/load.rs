@@ -167,13 +167,13 @@ fn build(
     protected: &[u32],
 ) -> Result<KernelHalf, LoadError> {
     let mut object = said("load", || configure(open()?, settings, abilities)?.load())?;
-    let mut half = KernelHalf::open(pins, |name| {
+    let generation = new_generation().map_err(memory)?;
+    let half = KernelHalf::open(pins, Some(generation), |name| {
         let map = object.maps().find(|map| map.name() == name);
         let map = map.ok_or_else(|| Misfit::Incomplete(format!("no map {name}")))?;
         MapHandle::try_from(&map).map_err(|error| Misfit::Incomplete(error.to_string()))
     })
     .map_err(memory)?;
-    half.memory.generation = new_generation().map_err(memory)?;
     run_once(&object, "find_scope")?;
     let level = half.control.words.load(offset_of!(Control, scope_level) / 8) as u32;
     if settings.scoped == 0 && level != 0 {

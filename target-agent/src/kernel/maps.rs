@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 /// Maps that others map, or that keep the kernel half alive; all are pinned.
 pub(super) const PINNED_MAPS: [&str; 7] = [
@@ -31,7 +32,7 @@ const SENSOR_BYTES: usize = size_of::<BoxHeader>() + MAX_SENSORS * size_of::<Sen
 #[derive(Debug)]
 pub struct KernelHalf {
     /// What it shows.
-    pub memory: TargetMemory,
+    pub memory: Arc<TargetMemory>,
     /// What it is told.
     pub control: Region,
     /// What it tells the helper: a word per entry of the process table.
@@ -69,13 +70,7 @@ impl KernelHalf {
     /// # Errors
     /// See [`Misfit`].
     pub fn adopt(pins: &Pins, fingerprint: u64) -> Result<KernelHalf, Misfit> {
-        if !pins.any() {
-            return Err(Misfit::Nothing);
-        }
-        let half = KernelHalf::open(pins, |name| {
-            MapHandle::from_pinned_path(pins.map(name))
-                .map_err(|error| Misfit::Incomplete(format!("map {name}: {error}")))
-        })?;
+        let half = KernelHalf::attach(pins)?;
         let word = |offset: usize| half.control.words.load(offset / 8);
         if word(offset_of!(Control, fingerprint)) != fingerprint {
             return Err(Misfit::OtherBuild);
@@ -91,14 +86,27 @@ impl KernelHalf {
         if table.header().generation != generation {
             return Err(Misfit::OtherLayout("box and process table are of different generations".into()));
         }
-        let mut half = half;
-        half.memory.generation = generation;
         Ok(half)
     }
 
-    /// Maps the maps that `map` finds by name.
+    /// Maps the kernel half that is pinned, whatever it is.
+    ///
+    /// # Errors
+    /// [`Misfit::Nothing`] or [`Misfit::Incomplete`].
+    pub fn attach(pins: &Pins) -> Result<KernelHalf, Misfit> {
+        if !pins.any() {
+            return Err(Misfit::Nothing);
+        }
+        KernelHalf::open(pins, None, |name| {
+            MapHandle::from_pinned_path(pins.map(name))
+                .map_err(|error| Misfit::Incomplete(format!("map {name}: {error}")))
+        })
+    }
+
+    /// Maps the maps that `map` finds by name. Without a generation it is what the box says.
     pub(super) fn open(
         pins: &Pins,
+        generation: Option<u64>,
         map: impl Fn(&'static str) -> Result<MapHandle, Misfit>,
     ) -> Result<KernelHalf, Misfit> {
         let region = |name: &'static str, length: usize| {
@@ -108,14 +116,17 @@ impl KernelHalf {
         };
         let capacity = map("condemned")?.max_entries() as usize;
         let table = size_of::<ProcessTableHeader>() + capacity * size_of::<ProcessEntry>();
+        let sensors = region(".data.sensors", SENSOR_BYTES)?;
+        let generation =
+            generation.unwrap_or_else(|| sensors.words.load(offset_of!(BoxHeader, generation) / 8));
         Ok(KernelHalf {
-            memory: TargetMemory {
-                sensors: region(".data.sensors", SENSOR_BYTES)?,
+            memory: Arc::new(TargetMemory {
+                sensors,
                 processes: region("processes", table)?,
                 commands: region(".data.commands", COMMAND_BYTES)?,
                 acknowledgements: region(".data.acknowledgements", ACKNOWLEDGEMENT_BYTES)?,
-                generation: 0,
-            },
+                generation,
+            }),
             control: region(".data.control", size_of::<Control>())?,
             condemned: region("condemned", capacity * 8)?,
             pins: pins.clone(),
@@ -168,10 +179,11 @@ impl KernelHalf {
         survey(&link)
     }
 
-    /// How many rounds the helper has made.
+    /// How many rounds the helper has made, and its process id.
     #[must_use]
-    pub fn helper_beat(&self) -> u64 {
-        self.control.words.load(offset_of!(Control, helper_beat) / 8)
+    pub fn helper(&self) -> (u64, u32) {
+        let word = |offset: usize| self.control.words.load(offset / 8);
+        (word(offset_of!(Control, helper_beat)), word(offset_of!(Control, helper_pid)) as u32)
     }
 }
 

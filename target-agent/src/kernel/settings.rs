@@ -84,8 +84,10 @@ pub struct Control {
     pub protected: [ProtectedProcess; MAX_PROTECTED],
     /// Rounds of the helper.
     pub helper_beat: u64,
+    /// Process id of the helper.
+    pub helper_pid: u64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }
 
 const _: () = {

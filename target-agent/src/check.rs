@@ -1,0 +1,53 @@
+//! `backdoors-agent check`: what this machine can do.
+
+use crate::kernel::{OomKills, probe};
+use rustix::process::{Resource, getrlimit};
+use std::fmt::Write;
+
+/// Says, a line per ability, what this machine can do and what follows from it.
+#[must_use]
+pub fn report() -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, has: bool, yes: &str, no: &str| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{} {name}: {}", if has { "yes" } else { "no " }, if has { yes } else { no });
+    };
+    line(
+        "root",
+        rustix::process::geteuid().is_root(),
+        "the kernel half can be loaded",
+        "the agent must run as root",
+    );
+    match probe() {
+        Err(error) => line("kernel half", false, "", &error.to_string()),
+        Ok(abilities) => {
+            line("kernel type information", true, "the kernel half fits itself to this kernel", "");
+            line(
+                "kernel kills",
+                abilities.signals_any_task,
+                "the kernel half kills any process by itself",
+                "the kernel half kills processes as they run, the real-time helper the others (needs Linux 6.13)",
+            );
+            line(
+                "timer interrupts",
+                abilities.timer_interrupts,
+                "cpu.ticks counts them",
+                "cpu.ticks stays 0 on this architecture",
+            );
+            line(
+                "memory kills",
+                abilities.oom_kills != OomKills::Untold,
+                "oom.kills counts them",
+                "oom.kills stays 0",
+            );
+        }
+    }
+    let locked = getrlimit(Resource::Memlock).current;
+    line(
+        "locked memory",
+        locked.is_none() || rustix::process::geteuid().is_root(),
+        "the agent stays in memory",
+        "the agent may be paged out: raise RLIMIT_MEMLOCK",
+    );
+    text
+}

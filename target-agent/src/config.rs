@@ -1,0 +1,216 @@
+//! The agent's configuration file.
+
+use crate::kernel::Scope;
+use crate::limits::{Limits, UnknownSensor};
+use backdoors_sensor_box::layout::{COMMAND_SLOTS, MAX_PROCESSES};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Who fills the sensor box.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The kernel half if the kernel takes it, else the user half.
+    #[default]
+    Auto,
+    /// The kernel half; without it the agent does not start.
+    Kernel,
+    /// The user half. Then a frozen agent means a frozen box.
+    Procfs,
+}
+
+/// Who kills where there is a kernel half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kills {
+    /// The kernel half where the kernel lets it, else the helper.
+    #[default]
+    Auto,
+    /// The helper, also where the kernel half could.
+    Helper,
+}
+
+/// A monitor that may be admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MonitorConfig {
+    /// Its name here.
+    pub name: String,
+    /// PEM file of its certificate.
+    pub certificate: PathBuf,
+    /// Its command slot, 0 to 15; nobody else's.
+    pub slot: u32,
+}
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The target's name, and the name of its key.
+    pub name: String,
+    /// Where handshakes are served.
+    pub listen: SocketAddr,
+    /// Folder with `NAME.crt` and `NAME.key`.
+    pub identity: PathBuf,
+    /// Socket of the owner of registered memory, `backdoors-nic`.
+    pub owner: PathBuf,
+    /// Folder of a bpf file system where the kernel half is kept; no other agent's.
+    #[serde(default = "default_pins")]
+    pub pins: PathBuf,
+    /// Which processes are seen and reached.
+    #[serde(default)]
+    pub scope: Scope,
+    /// Who fills the sensor box.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Who kills.
+    #[serde(default)]
+    pub kills: Kills,
+    /// Entries of the process table. More cost 64 bytes each, here and on the wire of whoever reads the table.
+    #[serde(default = "default_process_table")]
+    pub process_table: u32,
+    /// Users whose processes no command reaches. Root always is one.
+    #[serde(default)]
+    pub spared_users: Vec<u32>,
+    /// Limits by sensor name, each in its sensor's unit.
+    #[serde(default)]
+    limits: BTreeMap<String, u64>,
+    /// The monitors that may be admitted.
+    #[serde(default, rename = "monitor")]
+    pub monitors: Vec<MonitorConfig>,
+}
+
+fn default_pins() -> PathBuf {
+    "/sys/fs/bpf/backdoors".into()
+}
+
+fn default_process_table() -> u32 {
+    8192
+}
+
+/// Why a configuration cannot be used. Nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or a key is missing, unknown or of the wrong type.
+    #[error("{path}: {source}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and where.
+        source: Box<toml::de::Error>,
+    },
+    /// Two monitors share a slot or a name.
+    #[error("two monitors have {0}: give each its own")]
+    Shared(String),
+    /// A slot that does not exist.
+    #[error("monitor {name:?} has slot {slot}, but slots are 0 to {}", COMMAND_SLOTS - 1)]
+    Slot {
+        /// The monitor.
+        name: String,
+        /// The slot.
+        slot: u32,
+    },
+    /// A process table too small or too large.
+    #[error("process_table is {0}, but must be 16 to {MAX_PROCESSES}")]
+    ProcessTable(u32),
+    /// More spared users than there is room for.
+    #[error("{0} spared users, but at most {most} can be", most = crate::kernel::settings::MAX_SPARED)]
+    SparedUsers(usize),
+    /// A limit for a sensor that does not exist.
+    #[error(transparent)]
+    Limit(#[from] UnknownSensor),
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let config: Config = toml::from_str(&text)
+            .map_err(|source| ConfigError::Syntax { path: path.into(), source: Box::new(source) })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let (mut names, mut slots) = (BTreeSet::new(), BTreeSet::new());
+        for monitor in &self.monitors {
+            if monitor.slot as usize >= COMMAND_SLOTS {
+                return Err(ConfigError::Slot { name: monitor.name.clone(), slot: monitor.slot });
+            }
+            if !names.insert(&monitor.name) {
+                return Err(ConfigError::Shared(format!("the name {:?}", monitor.name)));
+            }
+            if !slots.insert(monitor.slot) {
+                return Err(ConfigError::Shared(format!("slot {}", monitor.slot)));
+            }
+        }
+        if !(16..=MAX_PROCESSES as u32).contains(&self.process_table) {
+            return Err(ConfigError::ProcessTable(self.process_table));
+        }
+        if self.spared_users.len() > crate::kernel::settings::MAX_SPARED {
+            return Err(ConfigError::SparedUsers(self.spared_users.len()));
+        }
+        self.limits().map(drop)?;
+        Ok(())
+    }
+
+    /// The limits of sensors.
+    ///
+    /// # Errors
+    /// [`UnknownSensor`], which [`Config::load`] has ruled out.
+    pub fn limits(&self) -> Result<Limits, UnknownSensor> {
+        Limits::new(&self.limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "name = 'a'\nlisten = '127.0.0.1:1'\nidentity = '/i'\nowner = '/o'\n";
+
+    fn checked(more: &str) -> Result<Config, String> {
+        let config: Config = toml::from_str(&format!("{LEAST}{more}")).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn the_least_configuration_watches_the_machine_and_chooses_by_itself() {
+        let config = checked("").unwrap();
+        assert_eq!((config.scope, config.mode, config.kills), (Scope::Machine, Mode::Auto, Kills::Auto));
+    }
+
+    #[test]
+    fn monitors_share_neither_slot_nor_name() {
+        let two = |first: &str, second: &str| {
+            checked(&format!(
+                "[[monitor]]\ncertificate = '/c'\n{first}\n[[monitor]]\ncertificate = '/c'\n{second}\n"
+            ))
+        };
+        assert!(two("name = 'x'\nslot = 0", "name = 'y'\nslot = 1").is_ok());
+        assert!(two("name = 'x'\nslot = 0", "name = 'y'\nslot = 0").unwrap_err().contains("slot 0"));
+        assert!(two("name = 'x'\nslot = 0", "name = 'x'\nslot = 1").unwrap_err().contains("name"));
+        assert!(two("name = 'x'\nslot = 0", "name = 'y'\nslot = 16").unwrap_err().contains("0 to 15"));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_an_error() {
+        assert!(checked("spare_users = [1]\n").is_err());
+        assert!(checked("[limits]\n'user.procs' = 1\n").is_err());
+    }
+}

@@ -1,0 +1,112 @@
+//! The real-time process that kills where the kernel half cannot.
+//!
+//! The kernel half judges; the helper only carries out. A condemned entry's word is the sequence that the entry has
+//! while it is that process's, so a process is never killed for another that had its id before.
+
+use crate::kernel::settings::Control;
+use crate::kernel::{KernelHalf, Pins};
+use crate::words::Words;
+use backdoors_sensor_box::SharedWords;
+use backdoors_sensor_box::layout::{ProcessEntry, ProcessTableHeader};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::mem::offset_of;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{io, thread};
+
+/// Priority among real-time processes: below the NIC's owner, which must answer meanwhile.
+const PRIORITY: i32 = 40;
+const ROUND: Duration = Duration::from_millis(1);
+/// Rounds between looks whether the kernel half is still there.
+const LOOK_EVERY: u64 = 1024;
+/// How long a helper that is alive may go without a round.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(300);
+
+const HIGH_WATER: usize = offset_of!(ProcessTableHeader, high_water) / 8;
+const HUNTING: usize = offset_of!(Control, hunting) / 8;
+const BEAT: usize = offset_of!(Control, helper_beat) / 8;
+const PID: usize = offset_of!(Control, helper_pid) / 8;
+
+/// Starts a helper for the kernel half in `pins`, unless one is at work. Returns the process if it was started.
+///
+/// # Errors
+/// What the system says if it cannot be started.
+pub fn ensure(half: &KernelHalf, pins: &Path) -> io::Result<Option<Child>> {
+    let (before, pid) = half.helper();
+    if pid != 0 {
+        thread::sleep(SIGN_OF_LIFE);
+        if half.helper().0 != before {
+            return Ok(None);
+        }
+    }
+    let child = Command::new(std::env::current_exe()?)
+        .arg("helper")
+        .arg("--pins")
+        .arg(pins)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    Ok(Some(child))
+}
+
+/// Carries out what the kernel half condemns, until the kernel half is gone.
+///
+/// # Errors
+/// What the system says if there is no kernel half, or it cannot be mapped.
+pub fn run(pins: &Path) -> io::Result<()> {
+    let place = Pins::new(pins);
+    let half = KernelHalf::attach(&place).map_err(io::Error::other)?;
+    if let Err(error) = backdoors_rdma::realtime::lock_memory() {
+        tracing::warn!(%error, "the helper's memory is not locked: repair may stall when memory is short");
+    }
+    if let Err(error) = backdoors_rdma::realtime::schedule_first(PRIORITY) {
+        tracing::warn!(%error, "the helper is not real-time: repair may stall when the machine is busy");
+    }
+    half.control.words.store(PID, u64::from(std::process::id()));
+    let (processes, condemned) = (&half.memory.processes.words, &half.condemned.words);
+    for round in 1.. {
+        half.control.words.store(BEAT, round);
+        if half.control.words.load(HUNTING) as u32 != 0 {
+            carry_out(processes, condemned);
+        } else if round % LOOK_EVERY == 0 && !place.any() {
+            break;
+        }
+        thread::sleep(ROUND);
+    }
+    Ok(())
+}
+
+fn carry_out(processes: &Words, condemned: &Words) {
+    let used = (processes.load(HIGH_WATER) >> 32) as usize;
+    for index in 0..used.min(condemned.len()) {
+        let sentence = condemned.load(index);
+        if sentence == 0 || sentence % 2 == 1 {
+            continue;
+        }
+        let Some(pid) = condemned_pid(processes, index, sentence) else { continue };
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        // Only now is it sure whose descriptor that is.
+        if condemned_pid(processes, index, sentence) == Some(pid)
+            && pidfd_send_signal(&process, Signal::KILL).is_ok()
+        {
+            // If it was changed meanwhile, the entry is another process's already.
+            let _ = condemned.compare_exchange(index, sentence, sentence | 1);
+        }
+    }
+}
+
+fn condemned_pid(processes: &Words, index: usize, sentence: u64) -> Option<Pid> {
+    const HEADER_WORDS: usize = size_of::<ProcessTableHeader>() / 8;
+    const ENTRY_WORDS: usize = size_of::<ProcessEntry>() / 8;
+    let word = HEADER_WORDS + index * ENTRY_WORDS;
+    if word >= processes.len() {
+        return None;
+    }
+    // Sequence and pid are one word, written whole.
+    let guard = processes.load(word);
+    if guard & 0xffff_ffff != sentence {
+        return None;
+    }
+    Pid::from_raw((guard >> 32) as i32)
+}

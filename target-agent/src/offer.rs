@@ -1,0 +1,63 @@
+//! What the agent hands over to the owner of registered memory, and keeps handed over.
+
+use crate::memory::{Region, TargetMemory};
+use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError, RegionId, RegionRequest, Rights};
+use backdoors_sensor_box::layout::{CommandSlot, RegionKind};
+use std::io;
+use std::os::fd::AsFd;
+
+/// Makes the owner's regions those of `memory`: takes up what an earlier agent registered and still fits, retires the
+/// rest, registers what is missing. `slots` are the command slots that monitors have.
+///
+/// # Errors
+/// As the owner says; some regions may be registered by then, and a retry goes on from there.
+pub fn hand_over(owner: &mut Client, memory: &TargetMemory, slots: &[u32]) -> Result<Vec<RegionId>, OwnerError> {
+    let mut missing = wanted(memory, slots);
+    let mut registered = Vec::new();
+    for (id, region) in owner.regions()? {
+        match missing.iter().position(|(request, _)| *request == region) {
+            Some(index) => {
+                missing.swap_remove(index);
+                registered.push(id);
+            }
+            None => owner.retire(id)?,
+        }
+    }
+    for (request, region) in missing {
+        let descriptor = region.descriptor.as_fd().try_clone_to_owned();
+        let descriptor = descriptor.map_err(|error: io::Error| OwnerError::Memory(error.to_string()))?;
+        registered.push(owner.register(request, descriptor)?);
+    }
+    Ok(registered)
+}
+
+/// Whether the owner still has them all; it loses them when it is restarted.
+///
+/// # Errors
+/// As the owner says.
+pub fn is_handed_over(owner: &mut Client, memory: &TargetMemory, slots: &[u32]) -> Result<bool, OwnerError> {
+    let there = owner.regions()?;
+    Ok(wanted(memory, slots).iter().all(|(request, _)| there.iter().any(|(_, region)| region == request)))
+}
+
+fn wanted<'m>(memory: &'m TargetMemory, slots: &[u32]) -> Vec<(RegionRequest, &'m Region)> {
+    let generation = memory.generation;
+    let shown = memory.shown().map(|(kind, region)| {
+        let length = region.len() as u64;
+        let request = RegionRequest { kind, generation, offset: 0, length, rights: Rights::ReadOnly, slot: None };
+        (request, region)
+    });
+    let commands = slots.iter().map(|&slot| {
+        let length = size_of::<CommandSlot>() as u64;
+        let request = RegionRequest {
+            kind: RegionKind::COMMAND,
+            generation,
+            offset: u64::from(slot) * length,
+            length,
+            rights: Rights::Writable,
+            slot: Some(slot),
+        };
+        (request, &memory.commands)
+    });
+    shown.into_iter().chain(commands).collect()
+}

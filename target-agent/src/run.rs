@@ -1,0 +1,227 @@
+//! `backdoors-agent run`: brings everything up, then has nothing left to do but the heartbeat.
+
+use crate::config::Config;
+use crate::source::{Source, SourceError};
+use crate::{offer, owner_process};
+use backdoors_rdma::handshake::{
+    AcceptError, Acceptor, Certificate, Hello, Identity, IdentityError, Welcome, serve,
+};
+use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError};
+use backdoors_rdma::realtime;
+use backdoors_sensor_box::SensorKind;
+use backdoors_sensor_box::writer::{Sensor, SensorBox};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::words::Words;
+
+const HEARTBEAT: Duration = Duration::from_millis(100);
+/// Time between looks whether owner and helper are still there.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// Why the agent does not run. Whatever it had brought up is taken up again by the next start, or removed by
+/// `backdoors-agent detach`.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Nothing fills the sensor box.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Key or certificates cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The handshake cannot be served.
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+    /// The owner of registered memory cannot be reached.
+    #[error("no owner of registered memory at {path} ({source}): start backdoors-nic first, or correct `owner`")]
+    NoOwner {
+        /// Its socket.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The owner of registered memory does not take the regions.
+    #[error("the owner of registered memory did not take the regions: {0}")]
+    Owner(#[from] OwnerError),
+    /// The handshake's address cannot be listened at.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The sensor box cannot be used.
+    #[error("the sensor box cannot be used: {0}")]
+    Box(String),
+    /// The system refused something any process may do.
+    #[error("the system failed: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs the agent until it is told to stop (SIGTERM, SIGINT): then it takes everything back that it handed over, and
+/// unloads the kernel half. If it is killed instead, all of that stays and works on, for the next agent to take up.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run(config: &Config) -> Result<(), RunError> {
+    let mut stop = stop_socket()?;
+    let listener = TcpListener::bind(config.listen)
+        .map_err(|source| RunError::Listen { address: config.listen, source })?;
+    let acceptor = Arc::new(acceptor(config)?);
+    if let Err(error) = realtime::lock_memory() {
+        tracing::warn!(%error, "the agent's memory is not locked: its heartbeat may stall when memory is short");
+    }
+    let owner = connect(config)?;
+    let source = Source::bring_up(config, &protected(config))?;
+    let sensors = SensorBox::adopt(source.memory().sensors.words.clone());
+    let sensors = sensors.map_err(|error| RunError::Box(error.to_string()))?;
+    let heartbeat = sensors.find(SensorKind::AGENT_HEARTBEAT, 0);
+    let heartbeat = heartbeat.ok_or_else(|| RunError::Box("it has no heartbeat".into()))?;
+    let mut agent = Agent { config: config.clone(), source, owner: Some(owner) };
+    agent.hand_over()?;
+    let agent = Arc::new(Mutex::new(agent));
+    serve_handshakes(listener, acceptor, Arc::clone(&agent))?;
+    look_after(Arc::clone(&agent))?;
+    let generation = sensors.header().map(|header| header.generation).unwrap_or_default();
+    writeln!(io::stdout(), "ready: {} serves handshakes at {}, generation {generation:x}", config.name, config.listen)?;
+    beat(&sensors, heartbeat, &mut stop)?;
+    tracing::info!("stopping: monitors lose access, and what fills the sensor box ends");
+    lock(&agent).take_down()
+}
+
+struct Agent {
+    config: Config,
+    source: Source,
+    /// `None` while there is none.
+    owner: Option<Client>,
+}
+
+fn lock(agent: &Mutex<Agent>) -> MutexGuard<'_, Agent> {
+    // Nothing in there is left half changed by a panic that the next look would not put right.
+    agent.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Agent {
+    fn slots(&self) -> Vec<u32> {
+        self.config.monitors.iter().map(|monitor| monitor.slot).collect()
+    }
+
+    fn hand_over(&mut self) -> Result<(), OwnerError> {
+        let slots = self.slots();
+        let owner = self.owner.as_mut().ok_or_else(|| OwnerError::Lost("it is gone".into()))?;
+        offer::hand_over(owner, self.source.memory(), &slots).map(drop)
+    }
+
+    fn look_after(&mut self) {
+        self.source.look_after(&self.config, &protected(&self.config));
+        let slots = self.slots();
+        let memory = self.source.memory();
+        match self.owner.as_mut().map(|owner| offer::is_handed_over(owner, memory, &slots)) {
+            Some(Ok(true)) => return,
+            Some(Err(error)) => tracing::warn!(%error, "asking the owner"),
+            Some(Ok(false)) | None => {}
+        }
+        self.owner = Client::connect(&self.config.owner).ok();
+        if self.owner.is_some() {
+            match self.hand_over() {
+                Ok(()) => tracing::warn!("handed the memory over anew: monitors must shake hands again"),
+                Err(error) => tracing::warn!(%error, "the owner does not take the memory"),
+            }
+        }
+    }
+
+    fn admit(&mut self, monitor: &str, hello: &Hello) -> Result<Welcome, String> {
+        let slot = self.config.monitors.iter().find(|known| known.name == monitor);
+        let slot = slot.ok_or("no slot is set aside for that monitor")?.slot;
+        let owner = self.owner.as_mut().ok_or("the owner of the target's memory is gone; try later")?;
+        let admission = owner.admit(monitor, slot, &hello.endpoints).map_err(|error| error.to_string())?;
+        Ok(Welcome { target: self.config.name.clone(), admission })
+    }
+
+    fn take_down(&mut self) -> Result<(), RunError> {
+        if let Some(owner) = self.owner.as_mut() {
+            for (region, _) in owner.regions()? {
+                owner.retire(region)?;
+            }
+            for monitor in &self.config.monitors {
+                match owner.dismiss(&monitor.name) {
+                    Ok(()) | Err(OwnerError::UnknownMonitor(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(self.source.take_down().map_err(SourceError::from)?)
+    }
+}
+
+/// Besides the helper: this process, and the owner of the memory if it is in the same pid namespace.
+fn protected(config: &Config) -> Vec<u32> {
+    let owner = owner_process::pid(&config.owner);
+    if let Err(error) = &owner {
+        tracing::debug!(%error, "the owner's process id is not known");
+    }
+    [Some(std::process::id()), owner.ok()].into_iter().flatten().collect()
+}
+
+fn connect(config: &Config) -> Result<Client, RunError> {
+    Client::connect(&config.owner).map_err(|source| RunError::NoOwner { path: config.owner.clone(), source })
+}
+
+fn acceptor(config: &Config) -> Result<Acceptor, RunError> {
+    let identity = Identity::load(&config.identity, &config.name)?;
+    let mut monitors = Vec::new();
+    for monitor in &config.monitors {
+        monitors.push((monitor.name.clone(), Certificate::load(&monitor.certificate)?));
+    }
+    Ok(Acceptor::new(&identity, monitors)?)
+}
+
+fn serve_handshakes(listener: TcpListener, acceptor: Arc<Acceptor>, agent: Arc<Mutex<Agent>>) -> io::Result<()> {
+    thread::Builder::new().name("handshakes".into()).spawn(move || {
+        serve(&listener, &acceptor, move |monitor, hello| lock(&agent).admit(monitor, hello));
+    })?;
+    Ok(())
+}
+
+fn look_after(agent: Arc<Mutex<Agent>>) -> io::Result<()> {
+    lock(&agent).look_after();
+    thread::Builder::new().name("look-after".into()).spawn(move || {
+        loop {
+            thread::sleep(LOOK_AFTER);
+            lock(&agent).look_after();
+        }
+    })?;
+    Ok(())
+}
+
+/// A socket that becomes readable when this process is told to stop.
+fn stop_socket() -> io::Result<UnixStream> {
+    let (stop, sender) = UnixStream::pair()?;
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
+    }
+    stop.set_read_timeout(Some(HEARTBEAT))?;
+    Ok(stop)
+}
+
+/// Beats until told to stop.
+fn beat(sensors: &SensorBox<Words>, heartbeat: Sensor, stop: &mut UnixStream) -> io::Result<()> {
+    loop {
+        sensors.set(heartbeat, sensors.value(heartbeat).wrapping_add(1));
+        match stop.read(&mut [0]) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+                ) => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Where the readings come from.
+
+use crate::config::{Config, Kills};
+use crate::helper;
+use crate::kernel::{KernelHalf, LoadError, Pins, PinsError, Plan, load};
+use crate::limits::UnknownSensor;
+use crate::memory::TargetMemory;
+use backdoors_sensor_box::layout::Capabilities;
+use std::fs;
+use std::process::Child;
+use std::sync::Arc;
+
+/// A running source of readings that obeys commands.
+#[derive(Debug)]
+pub struct Source {
+    half: KernelHalf,
+    pins: Pins,
+    needs_helper: bool,
+    helper: Option<Child>,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No kernel half can be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The pins of another kernel half cannot be removed.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// A limit for a sensor that does not exist.
+    #[error(transparent)]
+    Limit(#[from] UnknownSensor),
+}
+
+/// What kernel half a configuration asks for.
+///
+/// # Errors
+/// [`UnknownSensor`] for a limit that is no sensor's.
+pub fn plan(config: &Config) -> Result<Plan, UnknownSensor> {
+    Ok(Plan {
+        scope: config.scope,
+        helper_kills: config.kills == Kills::Helper,
+        capacity: config.process_table,
+        cpus: cpus(),
+        limits: config.limits()?,
+    })
+}
+
+impl Source {
+    /// Takes up the kernel half that an earlier agent left, or loads a new one.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub fn bring_up(config: &Config, protected: &[u32]) -> Result<Source, SourceError> {
+        let plan = plan(config)?;
+        let pins = Pins::new(&config.pins);
+        let capabilities = plan.capabilities().map_err(LoadError::from)?;
+        let fingerprint = plan.fingerprint().map_err(LoadError::from)?;
+        let half = match KernelHalf::adopt(&pins, fingerprint) {
+            Ok(half) => {
+                tracing::info!("took up the kernel half that runs");
+                half.spare(&config.spared_users);
+                half
+            }
+            Err(misfit) => {
+                tracing::info!("loading a new kernel half: {misfit}");
+                pins.remove()?;
+                load(&pins, &plan, &config.spared_users, protected)?
+            }
+        };
+        let needs_helper = capabilities & Capabilities::HELPER_KILLS != 0;
+        Ok(Source { half, pins, needs_helper, helper: None })
+    }
+
+    /// What the target shows.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<TargetMemory> {
+        &self.half.memory
+    }
+
+    /// Sees that everything the source needs is there, and that no command reaches `others`, the agent or the
+    /// helper.
+    pub fn look_after(&mut self, config: &Config, others: &[u32]) {
+        if self.needs_helper {
+            self.look_after_helper(config);
+        }
+        let mut protected = vec![std::process::id()];
+        protected.extend(others);
+        let helper = self.half.helper().1;
+        if self.needs_helper && helper != 0 {
+            protected.push(helper);
+        }
+        self.half.protect(&protected);
+        if let Err(error) = self.half.survey() {
+            tracing::warn!(%error, "the process table may be out of date");
+        }
+    }
+
+    fn look_after_helper(&mut self, config: &Config) {
+        let runs = match &mut self.helper {
+            // Without an answer it is better not to start another one.
+            Some(child) => child.try_wait().map_or(true, |end| end.is_none()),
+            None => false,
+        };
+        if runs {
+            return;
+        }
+        match helper::ensure(&self.half, &config.pins) {
+            Ok(Some(child)) => {
+                tracing::info!(pid = child.id(), "started the helper");
+                self.helper = Some(child);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "no helper: sleeping processes cannot be killed"),
+        }
+    }
+
+    /// Unloads the kernel half. The helper ends by itself when it notices.
+    ///
+    /// # Errors
+    /// [`PinsError`]; then `backdoors-agent detach` goes on.
+    pub fn take_down(&mut self) -> Result<(), PinsError> {
+        self.pins.remove()?;
+        if let Some(helper) = &mut self.helper {
+            // It was about to end by itself; that it is gone already is no error.
+            let _ = helper.kill();
+            let _ = helper.wait();
+        }
+        Ok(())
+    }
+}
+
+/// CPUs that are or may soon be online, counted up to the highest.
+fn cpus() -> u32 {
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let highest = online.trim().rsplit([',', '-']).next().and_then(|number| number.parse::<u32>().ok());
+    highest.map_or_else(
+        || std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
+        |highest| highest + 1,
+    )
+}
+
