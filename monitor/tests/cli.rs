@@ -1,0 +1,308 @@
+//! The program `backdoors` against a daemon's API in this process, which looks after a simulated machine.
+
+// Parts of it serve the other test.
+#[allow(dead_code, unused_imports)]
+mod simulation;
+
+use backdoors_monitor::api::{Server, TargetHandle};
+use backdoors_monitor::clock::{Clock, SystemClock};
+use backdoors_monitor::journal::Journal;
+use backdoors_monitor::sampler::Sampler;
+use backdoors_monitor::sampler::thread::Attendant;
+use serde_json::Value;
+use simulation::{Machine, Path, config};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+struct Lab {
+    folder: tempfile::TempDir,
+    machine: Arc<Mutex<Machine>>,
+    path: Path,
+}
+
+impl Lab {
+    /// A daemon that has read its target.
+    fn new() -> Lab {
+        let folder = tempfile::tempdir().unwrap();
+        let mut machine = Machine::new(1);
+        machine.crowd(1, 1000, 3, 200);
+        machine.crowd(10, 60001, 30, 20);
+        let path = Path::new(&machine);
+        let config =
+            config("period = '10ms'\nlost_after = '100ms'\npatience = '2s'\nusers = { mallory = 60001 }\n");
+        let journal = Journal::open(&folder.path().join("journal"), 1 << 20).unwrap();
+        let to_journal = journal.clone();
+        let sampler = Sampler::new(
+            config.clone(),
+            Box::new(path.linker(3)),
+            Box::new(SystemClock),
+            Box::new(move |entry| to_journal.add(entry)),
+        )
+        .unwrap();
+        let attendant = Attendant::start(sampler).unwrap();
+        let server = Server::bind(&folder.path().join("socket")).unwrap();
+        let targets = vec![TargetHandle::new(config, attendant)];
+        std::thread::spawn(move || server.serve(targets, journal));
+        let machine = Arc::new(Mutex::new(machine));
+        let ticking = Arc::downgrade(&machine);
+        std::thread::spawn(move || {
+            while let Some(machine) = ticking.upgrade() {
+                machine.lock().unwrap().tick(SystemClock.monotonic());
+                drop(machine);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let lab = Lab { folder, machine, path };
+        lab.wait_for(&["targets", "--json"], |output| output.contains("\"reach\": \"reachable\""));
+        lab
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backdoors"));
+        command.args(arguments).arg("--socket").arg(self.folder.path().join("socket"));
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn text(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.text(arguments)).unwrap()
+    }
+
+    fn wait_for(&self, arguments: &[&str], good: impl Fn(&str) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            let text = String::from_utf8(self.run(arguments).stdout).unwrap();
+            if good(&text) {
+                return text;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{arguments:?} still prints {text}");
+        }
+    }
+
+    /// One raw request, all lines of the answer until the daemon hangs up or is silent.
+    fn raw(&self, request: &[u8]) -> String {
+        let mut stream = UnixStream::connect(self.folder.path().join("socket")).unwrap();
+        // The daemon may hang up before it has read everything.
+        drop(stream.write_all(request));
+        drop(stream.shutdown(std::net::Shutdown::Write));
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer));
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn help_names_every_command_and_exit_code() {
+    let output = Command::new(env!("CARGO_BIN_EXE_backdoors")).arg("--help").output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), include_str!("help.txt"));
+}
+
+#[test]
+fn a_wrong_command_line_has_an_exit_code_of_its_own() {
+    for arguments in [&["heel"][..], &["heal", "web1"], &["heal", "web1", "--uid", "1", "--pid", "2"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_backdoors")).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+    }
+}
+
+#[test]
+fn without_a_daemon_the_remedy_is_named() {
+    let output = Command::new(env!("CARGO_BIN_EXE_backdoors"))
+        .args(["targets", "--socket", "/nonexistent/socket"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("start one with `backdoors monitor --config FILE`"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn the_socket_is_its_owners_alone() {
+    let lab = Lab::new();
+    let mode = std::fs::metadata(lab.folder.path().join("socket")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let second = Server::bind(&lab.folder.path().join("socket")).unwrap_err().to_string();
+    assert!(second.contains("another monitor already listens"), "{second}");
+}
+
+#[test]
+fn sensors_are_shown_with_limits_and_marks() {
+    let lab = Lab::new();
+    let text = lab.text(&["sensors", "web1"]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "web1: reachable");
+    assert!(lines[1].ends_with("2 CPUs; ticks every 1.0 ms"), "{text}");
+    assert_eq!(lines[2], "capabilities: kernel-half, kernel-kills-all; generation 1; slot 3");
+    assert_eq!(lines[3], "SENSOR                         CLASS     VALUE     LIMIT", "{text}");
+    assert!(lines[4].starts_with("kernel.timer ") && lines[4].ends_with("moves within 500.0 ms"), "{text}");
+    assert_eq!(lines[5].split_whitespace().collect::<Vec<_>>(), ["processes", "level", "34", "≤", "4096"]);
+    let marked: Vec<&str> = lines[7].split_whitespace().collect();
+    assert_eq!(marked, ["user.processes[60001]", "mallory", "level", "30", "!", "≤", "20"]);
+    let json = lab.json(&["sensors", "web1", "--json"]);
+    assert_eq!(json["sensors"][3]["name"], "user.processes[60001]");
+    assert_eq!(json["sensors"][3]["exceeded"], true);
+    assert_eq!(json["sensors"][3]["limit"], 20);
+    assert!(json["target"]["age_ns"].as_u64().unwrap() < 5_000_000_000);
+}
+
+#[test]
+fn processes_are_listed_also_as_a_tree() {
+    let lab = Lab::new();
+    let text = lab.text(&["ps", "web1", "--tree"]);
+    assert_eq!(text.lines().count(), 1 + 34 + 1);
+    assert!(text.lines().nth(1).unwrap().ends_with("  init"), "{text}");
+    assert!(text.lines().nth(2).unwrap().ends_with("    sh"), "{text}");
+    assert!(text.contains(" mallory "), "{text}");
+    assert!(text.ends_with("\n34 processes\n"), "{text}");
+    assert_eq!(lab.json(&["ps", "web1", "--json"])["processes"].as_array().unwrap().len(), 34);
+}
+
+#[test]
+fn an_order_is_tried_dry_then_carried_out_and_both_are_in_the_journal() {
+    let lab = Lab::new();
+    let dry = lab.text(&["heal", "web1", "--uid", "mallory", "--dry-run"]);
+    assert!(
+        dry.starts_with(
+            "web1: kill-user 60001: dry run, nobody was killed\ncommand 1: 30 matched, 0 signalled"
+        ),
+        "{dry}"
+    );
+    assert!(dry.contains("would be killed, of 30 in the process table:\n"), "{dry}");
+    assert!(dry.ends_with("and 10 more\n"), "{dry}");
+    assert_eq!(lab.machine.lock().unwrap().alive(60001), 30);
+    let done = lab.json(&["heal", "web1", "--uid", "60001", "--json"]);
+    assert_eq!(done["outcome"], "done");
+    assert_eq!(done["end"]["signalled"], 30);
+    assert_eq!(lab.machine.lock().unwrap().alive(60001), 0);
+    let journal = lab.wait_for(&["events", "web1"], |text| text.contains("cleared"));
+    let kinds: Vec<&str> = journal.lines().map(|line| line.split_whitespace().nth(2).unwrap()).collect();
+    let order = ["command-written", "acknowledged", "repaired"];
+    assert_eq!(kinds, [&["connected", "event"][..], &order, &order, &["cleared"]].concat(), "{journal}");
+    assert!(
+        journal.contains(&format!("(by user {} with the command line)", rustix::process::getuid().as_raw()))
+    );
+}
+
+#[test]
+fn a_refusal_and_a_lost_target_have_exit_codes_and_reasons() {
+    let lab = Lab::new();
+    let output = lab.run(&["heal", "web1", "--pid", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "web1: kill-process 1: the target refused: the init process\n"
+    );
+    let unknown = lab.run(&["heal", "web1", "--pid", "4711"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("no process 4711 on the target"), "{}", stderr(&unknown));
+    lab.path.set_agent_answers(false);
+    lab.path.break_connections();
+    lab.wait_for(&["targets"], |text| text.contains("lost"));
+    let lost = lab.run(&["heal", "web1", "--uid", "60001"]);
+    assert_eq!(lost.status.code(), Some(3));
+    assert!(stderr(&lost).contains("nothing was written"), "{}", stderr(&lost));
+    assert_eq!(lab.run(&["ps", "web1"]).status.code(), Some(3));
+    assert!(lab.text(&["sensors", "web1"]).starts_with("web1: lost ("), "the last reading is still shown");
+}
+
+#[test]
+fn an_unknown_target_or_user_is_named_with_what_there_is() {
+    let lab = Lab::new();
+    for (arguments, complaint) in [
+        (&["sensors", "web2"][..], "no target is called `web2`; there are: web1"),
+        (&["events", "web2"], "no target is called `web2`; there are: web1"),
+        (&["heal", "web1", "--uid", "eve"], "user `eve` is unknown: users belong to the target"),
+    ] {
+        let output = lab.run(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(complaint), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn events_are_followed_as_they_happen() {
+    let lab = Lab::new();
+    let mut child = lab.command(&["events", "-f", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap()["kind"].clone();
+    assert_eq!([next(), next()], ["connected", "event"]);
+    lab.text(&["heal", "web1", "--uid", "60001"]);
+    assert_eq!([next(), next(), next(), next()], ["command-written", "acknowledged", "repaired", "cleared"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn whatever_comes_over_the_socket_the_daemon_goes_on() {
+    let lab = Lab::new();
+    let oversized = vec![b'x'; 1 << 20];
+    let deep = "[".repeat(10_000) + "\n";
+    for (request, complaint) in [
+        (&b"\n"[..], "not a request"),
+        (b"\xff\xfe\n", "not a request"),
+        (b"{\"request\":\"explode\"}\n", "unknown variant `explode`"),
+        (b"{\"request\":\"targets\",\"and\":1}\n{\"request\":\"targets\"}\n", "web1"),
+        (b"{\"request\":\"sensors\",\"target\":\"../../etc\"}\n", "no target is called"),
+        (deep.as_bytes(), "not a request"),
+        (&oversized, ""),
+    ] {
+        let answer = lab.raw(request);
+        assert!(answer.contains(complaint), "{answer}");
+    }
+    // More silent askers than there is room for: the next ones are told so.
+    let silent: Vec<UnixStream> =
+        (0..32).map(|_| UnixStream::connect(lab.folder.path().join("socket")).unwrap()).collect();
+    assert!(lab.wait_for(&["targets"], |_| true).is_empty());
+    drop(silent);
+    lab.wait_for(&["targets"], |text| text.contains("reachable"));
+}
+
+#[test]
+fn keys_are_made_once_and_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = || {
+        let arguments = ["keys", "new", "--name", "monitor1", "--dir"];
+        Command::new(env!("CARGO_BIN_EXE_backdoors")).args(arguments).arg(folder.path()).output().unwrap()
+    };
+    assert!(make().status.success());
+    let key = std::fs::read(folder.path().join("monitor1.key")).unwrap();
+    assert_eq!(make().status.code(), Some(1));
+    assert_eq!(std::fs::read(folder.path().join("monitor1.key")).unwrap(), key);
+    assert!(folder.path().join("monitor1.crt").exists());
+}
+
+#[test]
+fn a_configuration_is_checked_without_running_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("monitor.toml");
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let arguments = ["monitor", "--check", "--config"];
+        Command::new(env!("CARGO_BIN_EXE_backdoors")).args(arguments).arg(&file).output().unwrap()
+    };
+    assert!(check("name = 'm'\nidentity = '.'\njournal = 'j'\n").status.success());
+    let bad = check("name = 'm'\nidentity = '.'\n");
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(stderr(&bad).contains("missing field `journal`"), "{}", stderr(&bad));
+}
