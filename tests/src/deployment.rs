@@ -81,7 +81,7 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
         self.target.write(&format!("{FOLDER}/agent.toml"), &agent)?;
         let address = self.target.address();
         let daemon = format!(
-            "identity = \"{FOLDER}\"\nname = \"{MONITOR}\"\nsocket = \"{FOLDER}/monitor.sock\"\njournal = \"{FOLDER}/journal.jsonl\"\n\
+            "identity = \"{FOLDER}/{MONITOR}\"\nsocket = \"{FOLDER}/monitor.sock\"\njournal = \"{FOLDER}/journal.jsonl\"\n\
              [[target]]\nname = \"{TARGET}\"\naddress = \"{address}:7801\"\ncertificate = \"{FOLDER}/{TARGET}.crt\"\n\
              provider = \"{provider}\"\n{watch}\n{healers}\n"
         );

@@ -1,0 +1,14 @@
+//! Medians and ratios of paired measurements.
+
+use std::time::Duration;
+
+/// The median; `None` of nothing.
+pub fn median(times: &mut [Duration]) -> Option<Duration> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
+}
+
+/// Microseconds.
+pub fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
