@@ -1,5 +1,7 @@
 //! The program `backdoors` against a daemon's API in this process, which looks after a simulated machine.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 // Parts of it serve the other test.
 #[allow(dead_code, unused_imports)]
 mod simulation;

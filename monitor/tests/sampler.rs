@@ -1,5 +1,7 @@
 //! The whole way from sensors to repair, against a simulated machine under a clock turned by hand.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod simulation;
 
 use backdoors_monitor::journal::What;
