@@ -13,11 +13,14 @@ struct run {
 	__u64 start;
 	/* Sweeps in a row that found nobody. */
 	__u32 quiet;
-	/* Processes it may still be about to signal: bounded by most_victims. */
+	/* Processes chosen for victims: at most most_victims, if that is set. */
 	__u32 chosen;
-	/* Alive and matching, counted by the sweep that is going on; those without a mark among them. */
+	/* Alive and matching, counted by the sweep that is going on; those without a mark, and those chosen for
+	 * victims, among them. */
 	__u32 alive;
 	__u32 unmarked;
+	__u32 doomed;
+	__u32 reserved;
 };
 
 static struct run runs[BD_COMMAND_SLOTS];
@@ -112,19 +115,6 @@ static __always_inline void unmark(__u64 *word, __u32 pid, __u64 bits)
 		    __sync_val_compare_and_swap(word, before, before & ~bits) == before)
 			return;
 	}
-}
-
-/* A process ended that these marks were on. */
-__noinline int note_death(__u64 marks)
-{
-	__u32 concerned = READ(control.hunting) & (__u16)marks;
-
-	if (!concerned)
-		return 0;
-	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++)
-		if (concerned & slot_bit(slot))
-			WRITE(runs[slot].answer.last_death_at, bpf_ktime_get_ns());
-	return 0;
 }
 
 /* Why a command is not obeyed; 0 if it is. */

@@ -25,8 +25,8 @@ struct {
 	__type(value, struct bd_process);
 } processes SEC(".maps");
 
-/* One word per entry, for kernels that cannot signal any task: an even number other than 0 is the sequence of
- * the entry whose process must die; the helper makes it odd once it has sent the signal. */
+/* One word per entry, for what the kernel cannot signal: an even number other than 0 is the sequence of the entry
+ * whose process must die; whoever sends the signal makes it odd. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -34,6 +34,12 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } condemned SEC(".maps");
+
+/* Wakes the helper when there are sentences to carry out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536);
+} wakeups SEC(".maps");
 
 /* Entries of the process table that are free. */
 struct {
@@ -49,7 +55,7 @@ struct {
 struct tracked {
 	/* pid << 32 | commands whose tree it belongs to << 16 | commands that counted it. */
 	__u64 marks;
-	/* pid << 32 | commands that signalled it. */
+	/* pid << 32 | commands that chose it for a victim << 16 | commands that signalled it. */
 	__u64 struck;
 	/* user << 32 | user pair. */
 	__u64 owner;

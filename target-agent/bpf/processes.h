@@ -123,6 +123,9 @@ static __always_inline void write_entry(__u32 entry, struct task_struct *task, _
 	release_guard(record, guard, pid);
 }
 
+/* In strike.h. */
+__noinline int note_death(struct tracked *process, __u32 pid);
+
 /* Forgets a process. Several threads may come here for one process: the one that removes it counts it. */
 __noinline int forget(__u32 pid)
 {
@@ -134,7 +137,7 @@ __noinline int forget(__u32 pid)
 	process = *found;
 	if (process.marks >> 32 != pid)
 		return 0;
-	note_death(process.marks);
+	note_death(found, pid);
 	if (bpf_map_delete_elem(&tracked, &pid))
 		return 0;
 	if (process.kernel)

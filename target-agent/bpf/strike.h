@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
 /* Carrying commands out. Where the kernel can walk and signal all tasks, sweeps of the timer do it, and children
  * of culprits are signalled at birth. Elsewhere sweeps of the process table condemn entries: culprits that run are
- * signalled as they run, all others by the helper. */
+ * signalled as they run, all others by the helper. So it is, too, where the timer interrupts an idle CPU or a kernel
+ * thread: x86 kernels let no signal be sent from there (bpf_send_signal_common asks nmi_uaccess_okay). */
 #ifndef BACKDOORS_STRIKE_H
 #define BACKDOORS_STRIKE_H
 
 enum sweep_kind {
-	/* Take the marks off that earlier commands of the slots in `sweep_slots` left. */
+	/* Take off the marks that earlier commands of the slots in `sweep_slots` left, and all sentences. */
 	SWEEP_CLEAR,
 	/* Find descendants. */
 	SWEEP_TREE,
@@ -20,6 +21,7 @@ enum sweep_kind {
 static __u32 sweep_kind;
 static __u32 sweep_slots;
 static __u32 sweep_found;
+static __u32 sweep_sentenced;
 
 /* Counts the process for those commands that had not counted it, and returns the commands that may signal it
  * and have not done so. */
@@ -37,19 +39,24 @@ __noinline __u32 choose(struct tracked *process, __u32 pid, __u32 meaning)
 			continue;
 		if (mark(&process->marks, pid, bit))
 			__sync_fetch_and_add(&run->answer.matched, 1);
-		if (run->command.flags & BD_COMMAND_DRY_RUN || READ(process->struck) & bit)
+		if (run->command.flags & BD_COMMAND_DRY_RUN)
 			continue;
 		/* A place among the victims is taken before the signal, so that the bound holds on all CPUs. */
-		if (run->command.most_victims &&
-		    (READ(run->chosen) >= run->command.most_victims ||
-		     __sync_fetch_and_add(&run->chosen, 1) >= run->command.most_victims))
-			continue;
-		may |= bit;
+		if (!(READ(process->struck) & (__u64)bit << 16)) {
+			if (run->command.most_victims &&
+			    (READ(run->chosen) >= run->command.most_victims ||
+			     __sync_fetch_and_add(&run->chosen, 1) >= run->command.most_victims))
+				continue;
+			mark(&process->struck, pid, (__u64)bit << 16);
+		}
+		__sync_fetch_and_add(&run->doomed, 1);
+		if (!(READ(process->struck) & bit))
+			may |= bit;
 	}
 	return may;
 }
 
-__noinline int count_signal(struct tracked *process, __u32 pid, __u32 slots, __u32 sent)
+__noinline int count_signal(struct tracked *process, __u32 pid, __u32 slots)
 {
 	__u64 now = bpf_ktime_get_ns();
 
@@ -57,19 +64,74 @@ __noinline int count_signal(struct tracked *process, __u32 pid, __u32 slots, __u
 		struct run *run = &runs[slot];
 		__u32 bit = slot_bit(slot);
 
-		if (!(slots & bit))
-			continue;
-		if (!sent) {
-			if (run->command.most_victims)
-				__sync_fetch_and_add(&run->chosen, -1);
-			continue;
-		}
-		if (process && !mark(&process->struck, pid, bit))
+		if (!(slots & bit) || (process && !mark(&process->struck, pid, bit)))
 			continue;
 		__sync_fetch_and_add(&run->answer.signalled, 1);
 		if (!READ(run->answer.first_signal_at))
 			WRITE(run->answer.first_signal_at, now);
 	}
+	return 0;
+}
+
+enum sentence {
+	SENTENCE_NONE,
+	SENTENCE_PASSED,
+	SENTENCE_CARRIED_OUT,
+};
+
+__noinline __u32 sentence_on(__u32 entry)
+{
+	struct bd_process *record = table_entry(entry);
+	__u64 *word = bpf_map_lookup_elem(&condemned, &entry);
+	__u32 sequence;
+
+	if (!record || !word || !READ(*word))
+		return SENTENCE_NONE;
+	sequence = READ(*guard_of(record));
+	if (READ(*word) == sequence)
+		return SENTENCE_PASSED;
+	return READ(*word) == (sequence | 1) ? SENTENCE_CARRIED_OUT : SENTENCE_NONE;
+}
+
+/* A process ends: those that counted it must know, and who was sent a signal since the last sweep. */
+__noinline int note_death(struct tracked *process, __u32 pid)
+{
+	__u32 hunting = READ(control.hunting), struck;
+	__u64 now;
+
+	if (!process || !(hunting & (__u16)READ(process->marks)))
+		return 0;
+	now = bpf_ktime_get_ns();
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++)
+		if (hunting & (__u16)READ(process->marks) & slot_bit(slot))
+			WRITE(runs[slot].answer.last_death_at, now);
+	struck = READ(process->struck);
+	if (sentence_on(process->entry) == SENTENCE_CARRIED_OUT)
+		count_signal(process, pid, hunting & struck >> 16);
+	return 0;
+}
+
+__noinline int condemn(__u32 entry)
+{
+	struct bd_process *record = table_entry(entry);
+	__u64 *word = bpf_map_lookup_elem(&condemned, &entry);
+	__u32 sequence;
+
+	if (!record || !word)
+		return 0;
+	sequence = READ(*guard_of(record));
+	if (!(sequence & 1))
+		WRITE(*word, sequence);
+	sweep_sentenced = 1;
+	return 0;
+}
+
+__noinline int pardon(__u32 entry)
+{
+	__u64 *word = bpf_map_lookup_elem(&condemned, &entry);
+
+	if (word && READ(*word))
+		WRITE(*word, 0);
 	return 0;
 }
 
@@ -118,15 +180,31 @@ static __always_inline int visit_marks(struct tracked *process, __u32 pid, __u32
 		__u32 slots = sweep_slots & 0xffff;
 
 		unmark(&process->marks, pid, slots | slots << 16);
-		unmark(&process->struck, pid, slots);
+		unmark(&process->struck, pid, slots | slots << 16);
+		pardon(process->entry);
 		return 0;
 	}
 	return inherit_tree(process, pid, parent);
 }
 
+/* Returns 1 if nothing was done to the process yet. */
+static __always_inline int visit_sentence(struct tracked *process, __u32 pid, __u32 meaning)
+{
+	if (!meaning) {
+		pardon(process->entry);
+		return 0;
+	}
+	count_alive(meaning, 0);
+	if (sentence_on(process->entry) == SENTENCE_CARRIED_OUT) {
+		count_signal(process, pid, choose(process, pid, meaning));
+		return 0;
+	}
+	return 1;
+}
+
 static __always_inline int visit_task(struct task_struct *task)
 {
-	__u32 pid = scope_pid(task), user, tree, meaning, may;
+	__u32 pid = scope_pid(task), user, tree, meaning;
 	struct tracked *process;
 
 	if (!pid || task->flags & PF_KTHREAD)
@@ -140,12 +218,22 @@ static __always_inline int visit_task(struct task_struct *task)
 		return 0;
 	user = user_of(task);
 	meaning = commands_meaning(pid, user, BPF_CORE_READ(task, start_time), tree);
+	if (!process) {
+		/* It found no room and carries no marks, so only commands without a bound may signal it. */
+		count_alive(meaning, 1);
+		if (meaning & ~sweep_slots && signal_task(task))
+			count_signal(process, pid, meaning & ~sweep_slots);
+		return 0;
+	}
+	if (!visit_sentence(process, pid, meaning))
+		return 0;
+	meaning = choose(process, pid, meaning);
 	if (!meaning)
 		return 0;
-	count_alive(meaning, !process);
-	may = process ? choose(process, pid, meaning) : meaning & ~sweep_slots;
-	if (may)
-		count_signal(process, pid, may, signal_task(task));
+	if (signal_task(task))
+		count_signal(process, pid, meaning);
+	else
+		condemn(process->entry);
 	return 0;
 }
 
@@ -165,12 +253,11 @@ __noinline int sweep_tasks(void)
 static long visit_entry(__u32 entry, void *context)
 {
 	struct bd_process *record = table_entry(entry);
-	__u64 *sentence = bpf_map_lookup_elem(&condemned, &entry);
 	struct tracked *process;
-	__u32 pid, tree, meaning, may;
+	__u32 pid, tree, meaning;
 	__u64 guard;
 
-	if (!record || !sentence)
+	if (!record)
 		return 1;
 	guard = READ(*guard_of(record));
 	pid = guard >> 32;
@@ -183,19 +270,8 @@ static long visit_entry(__u32 entry, void *context)
 	if (sweep_kind != SWEEP_KILL)
 		return 0;
 	meaning = commands_meaning(pid, READ(process->owner) >> 32, process->start, tree);
-	if (!meaning)
-		return 0;
-	count_alive(meaning, 0);
-	if (READ(*sentence) == ((__u32)guard | 1)) {
-		/* The helper sent the signal. */
-		count_signal(process, pid, meaning, 1);
-		return 0;
-	}
-	if (READ(*sentence) == (__u32)guard)
-		return 0;
-	may = choose(process, pid, meaning);
-	if (may)
-		WRITE(*sentence, (__u32)guard);
+	if (visit_sentence(process, pid, meaning) && choose(process, pid, meaning))
+		condemn(entry);
 	return 0;
 }
 
@@ -223,54 +299,43 @@ static __always_inline void sweep(__u32 kind, __u32 slots)
 static __always_inline void on_birth(struct task_struct *child, __u32 pid)
 {
 	struct tracked *process = bpf_map_lookup_elem(&tracked, &pid);
-	struct bd_process *record;
-	__u64 *sentence;
-	__u32 meaning, may, entry;
+	__u32 meaning;
 
 	if (!process)
 		return;
 	meaning = commands_meaning(pid, READ(process->owner) >> 32, process->start,
 				   (__u32)READ(process->marks) >> 16);
+	meaning = choose(process, pid, meaning);
 	if (!meaning)
 		return;
-	may = choose(process, pid, meaning);
-	if (!may)
-		return;
-	if (settings.kills_all) {
-		count_signal(process, pid, may, signal_task(child));
-		return;
-	}
-	entry = process->entry;
-	record = table_entry(entry);
-	sentence = bpf_map_lookup_elem(&condemned, &entry);
-	if (record && sentence)
-		WRITE(*sentence, (__u32)READ(*guard_of(record)));
+	if (settings.kills_all && signal_task(child))
+		count_signal(process, pid, meaning);
+	else
+		condemn(process->entry);
 }
 
-/* Where only the running task can be signalled: called whenever one stops running, ticks or forks. */
+/* A process runs while commands do: if it is condemned it can be signalled on the spot, whatever the kernel. */
 static __always_inline void on_running(struct task_struct *task)
 {
 	struct tracked *process;
-	struct bd_process *record;
-	__u64 *sentence, guard;
+	__u64 *word, sequence;
 	__u32 pid, entry;
 
-	if (settings.kills_all || task->flags & (PF_KTHREAD | PF_EXITING))
+	if (task->flags & (PF_KTHREAD | PF_EXITING))
 		return;
 	pid = scope_pid(task);
 	process = bpf_map_lookup_elem(&tracked, &pid);
 	if (!pid || !process)
 		return;
 	entry = process->entry;
-	record = table_entry(entry);
-	sentence = bpf_map_lookup_elem(&condemned, &entry);
-	if (!record || !sentence)
+	if (sentence_on(entry) != SENTENCE_PASSED)
 		return;
-	guard = (__u32)READ(*guard_of(record));
-	if (!guard || READ(*sentence) != guard)
+	word = bpf_map_lookup_elem(&condemned, &entry);
+	if (!word)
 		return;
-	if (!bpf_send_signal(SIGKILL))
-		__sync_val_compare_and_swap(sentence, guard, guard | 1);
+	sequence = READ(*word);
+	if (__sync_val_compare_and_swap(word, sequence, sequence | 1) == sequence && bpf_send_signal(SIGKILL))
+		__sync_val_compare_and_swap(word, sequence | 1, sequence);
 }
 
 __noinline int settle(__u32 slot, __u64 now)
@@ -289,7 +354,8 @@ __noinline int settle(__u32 slot, __u64 now)
 	run->quiet = run->alive ? 0 : run->quiet + 1;
 	if (run->quiet >= 2 || run->command.flags & BD_COMMAND_DRY_RUN)
 		run->answer.state = BD_STATE_DONE;
-	else if (now - run->answer.accepted_at >= settings.give_up)
+	else if (now - run->answer.accepted_at >= settings.give_up ||
+		 (run->command.most_victims && run->chosen >= run->command.most_victims && run->alive && !run->doomed))
 		run->answer.state = BD_STATE_GAVE_UP;
 	over = run->answer.state != BD_STATE_RUNNING;
 	if (over) {
@@ -343,11 +409,14 @@ static __always_inline void obey(__u64 now)
 	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++) {
 		runs[slot].alive = 0;
 		runs[slot].unmarked = 0;
+		runs[slot].doomed = 0;
 		if (runs[slot].command.most_victims || runs[slot].command.flags & BD_COMMAND_DRY_RUN)
 			bounded |= slot_bit(slot);
 	}
-	/* Processes that found no room carry no marks, so only commands without a bound may signal them. */
+	sweep_sentenced = 0;
 	sweep(SWEEP_KILL, bounded);
+	if (READ(sweep_sentenced))
+		bpf_ringbuf_output(&wakeups, &now, sizeof(now), BPF_RB_FORCE_WAKEUP);
 	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++)
 		if (READ(control.hunting) & slot_bit(slot))
 			settle(slot, now);

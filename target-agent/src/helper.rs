@@ -8,6 +8,7 @@ use crate::kernel::{KernelHalf, Pins};
 use crate::words::Words;
 use backdoors_sensor_box::SharedWords;
 use backdoors_sensor_box::layout::{ProcessEntry, ProcessTableHeader};
+use libbpf_rs::RingBufferBuilder;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::mem::offset_of;
 use std::path::Path;
@@ -18,8 +19,8 @@ use std::{io, thread};
 /// Priority among real-time processes: below the NIC's owner, which must answer meanwhile.
 const PRIORITY: i32 = 40;
 const ROUND: Duration = Duration::from_millis(1);
-/// Rounds between looks whether the kernel half is still there.
-const LOOK_EVERY: u64 = 1024;
+/// Longest wait for the kernel half's call.
+const REST: Duration = Duration::from_millis(100);
 /// How long a helper that is alive may go without a round.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(300);
 
@@ -64,15 +65,21 @@ pub fn run(pins: &Path) -> io::Result<()> {
         tracing::warn!(%error, "the helper is not real-time: repair may stall when the machine is busy");
     }
     half.control.words.store(PID, u64::from(std::process::id()));
+    let mut wakeups = RingBufferBuilder::new();
+    wakeups.add(&half.wakeups, |_| 0).map_err(io::Error::other)?;
+    let wakeups = wakeups.build().map_err(io::Error::other)?;
     let (processes, condemned) = (&half.memory.processes.words, &half.condemned.words);
     for round in 1.. {
         half.control.words.store(BEAT, round);
         if half.control.words.load(HUNTING) as u32 != 0 {
             carry_out(processes, condemned);
-        } else if round % LOOK_EVERY == 0 && !place.any() {
+            thread::sleep(ROUND);
+        } else if !place.any() {
             break;
         }
-        thread::sleep(ROUND);
+        let patience = if half.control.words.load(HUNTING) as u32 == 0 { REST } else { Duration::ZERO };
+        // An interrupted wait is as good as one that ended.
+        let _ = wakeups.poll(patience);
     }
     Ok(())
 }
@@ -86,12 +93,13 @@ fn carry_out(processes: &Words, condemned: &Words) {
         }
         let Some(pid) = condemned_pid(processes, index, sentence) else { continue };
         let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
-        // Only now is it sure whose descriptor that is.
+        // Only now is it sure whose descriptor that is. Marked first, because the process may be gone right after.
         if condemned_pid(processes, index, sentence) == Some(pid)
-            && pidfd_send_signal(&process, Signal::KILL).is_ok()
+            && condemned.compare_exchange(index, sentence, sentence | 1).is_ok()
+            && pidfd_send_signal(&process, Signal::KILL).is_err()
         {
-            // If it was changed meanwhile, the entry is another process's already.
-            let _ = condemned.compare_exchange(index, sentence, sentence | 1);
+            // If it was changed meanwhile, the kernel half has judged anew.
+            let _ = condemned.compare_exchange(index, sentence | 1, sentence);
         }
     }
 }

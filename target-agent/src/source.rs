@@ -5,7 +5,6 @@ use crate::helper;
 use crate::kernel::{KernelHalf, LoadError, Pins, PinsError, Plan, load};
 use crate::limits::UnknownSensor;
 use crate::memory::TargetMemory;
-use backdoors_sensor_box::layout::Capabilities;
 use std::fs;
 use std::process::Child;
 use std::sync::Arc;
@@ -15,7 +14,6 @@ use std::sync::Arc;
 pub struct Source {
     half: KernelHalf,
     pins: Pins,
-    needs_helper: bool,
     helper: Option<Child>,
 }
 
@@ -55,7 +53,6 @@ impl Source {
     pub fn bring_up(config: &Config, protected: &[u32]) -> Result<Source, SourceError> {
         let plan = plan(config)?;
         let pins = Pins::new(&config.pins);
-        let capabilities = plan.capabilities().map_err(LoadError::from)?;
         let fingerprint = plan.fingerprint().map_err(LoadError::from)?;
         let half = match KernelHalf::adopt(&pins, fingerprint) {
             Ok(half) => {
@@ -69,8 +66,7 @@ impl Source {
                 load(&pins, &plan, &config.spared_users, protected)?
             }
         };
-        let needs_helper = capabilities & Capabilities::HELPER_KILLS != 0;
-        Ok(Source { half, pins, needs_helper, helper: None })
+        Ok(Source { half, pins, helper: None })
     }
 
     /// What the target shows.
@@ -82,13 +78,11 @@ impl Source {
     /// Sees that everything the source needs is there, and that no command reaches `others`, the agent or the
     /// helper.
     pub fn look_after(&mut self, config: &Config, others: &[u32]) {
-        if self.needs_helper {
-            self.look_after_helper(config);
-        }
+        self.look_after_helper(config);
         let mut protected = vec![std::process::id()];
         protected.extend(others);
         let helper = self.half.helper().1;
-        if self.needs_helper && helper != 0 {
+        if helper != 0 {
             protected.push(helper);
         }
         self.half.protect(&protected);

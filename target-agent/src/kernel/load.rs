@@ -115,21 +115,15 @@ impl Plan {
     pub fn fingerprint(&self) -> Result<u64, NoTypes> {
         Ok(fingerprint(&self.settings(&probe()?)))
     }
-
-    /// Bits of [`Capabilities`] a kernel half of this plan has.
-    ///
-    /// # Errors
-    /// [`NoTypes`] if nothing is known about the kernel.
-    pub fn capabilities(&self) -> Result<u64, NoTypes> {
-        Ok(capabilities(&self.settings(&probe()?)))
-    }
 }
 
 fn capabilities(settings: &Settings) -> u64 {
     let kills = match settings.kills_all {
-        0 => Capabilities::KERNEL_KILLS_RUNNING | Capabilities::HELPER_KILLS,
+        0 => Capabilities::KERNEL_KILLS_RUNNING,
         _ => Capabilities::KERNEL_KILLS_ALL,
     };
+    // Also where the kernel kills: its timer cannot from an idle CPU.
+    let kills = kills | Capabilities::HELPER_KILLS;
     let scoped = if settings.scoped == 0 { 0 } else { Capabilities::SCOPED };
     Capabilities::KERNEL_HALF | kills | scoped
 }

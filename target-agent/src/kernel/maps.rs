@@ -15,13 +15,14 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 /// Maps that others map, or that keep the kernel half alive; all are pinned.
-pub(super) const PINNED_MAPS: [&str; 7] = [
+pub(super) const PINNED_MAPS: [&str; 8] = [
     ".data.sensors",
     ".data.commands",
     ".data.acknowledgements",
     ".data.control",
     "processes",
     "condemned",
+    "wakeups",
     // Its timer runs as long as this map is pinned.
     "clockwork",
 ];
@@ -37,6 +38,8 @@ pub struct KernelHalf {
     pub control: Region,
     /// What it tells the helper: a word per entry of the process table.
     pub condemned: Region,
+    /// What wakes the helper.
+    pub wakeups: MapHandle,
     pins: Pins,
 }
 
@@ -129,6 +132,7 @@ impl KernelHalf {
             }),
             control: region(".data.control", size_of::<Control>())?,
             condemned: region("condemned", capacity * 8)?,
+            wakeups: map("wakeups")?,
             pins: pins.clone(),
         })
     }
