@@ -10,7 +10,7 @@ const FOLDER: &str = "/run/backdoors";
 const TARGET: &str = "target";
 const MONITOR: &str = "monitor";
 /// How long a program may take to come up on a slow, emulated machine.
-const UP: Duration = Duration::from_secs(60);
+const UP: Duration = Duration::from_secs(30);
 
 /// What differs between deployments.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
         self.target.write(&format!("{FOLDER}/agent.toml"), &agent)?;
         let address = self.target.address();
         let daemon = format!(
-            "identity = \"{FOLDER}/{MONITOR}\"\nsocket = \"{FOLDER}/monitor.sock\"\njournal = \"{FOLDER}/journal.jsonl\"\n\
+            "name = \"{MONITOR}\"\nidentity = \"{FOLDER}\"\nsocket = \"{FOLDER}/monitor.sock\"\njournal = \"{FOLDER}/journal.jsonl\"\n\
              [[target]]\nname = \"{TARGET}\"\naddress = \"{address}:7801\"\ncertificate = \"{FOLDER}/{TARGET}.crt\"\n\
              provider = \"{provider}\"\n{watch}\n{healers}\n"
         );
@@ -180,7 +180,7 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
     pub fn logs(&self) -> String {
         let of = |machine: &M, files: &str| {
             machine
-                .shell(&format!("cd {FOLDER}; tail -n 40 {files} 2>&1"))
+                .shell(&format!("cd {FOLDER}; tail -n 40 {files} 2>&1 || true"))
                 .unwrap_or_else(|error| error.to_string())
         };
         format!("{}\n{}", of(self.target, "nic.log agent.log"), of(self.monitor, "daemon.log journal.jsonl"))

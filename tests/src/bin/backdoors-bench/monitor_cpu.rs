@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let address = shake_hands(nic, &target, monitor.certificate())?;
     for (period, thesis) in PERIODS {
         let config = format!(
-            "identity = \"monitor\"\nsocket = \"{period}.sock\"\njournal = \"{period}.jsonl\"\n\
+            "name = \"monitor\"\nidentity = \".\"\nsocket = \"{period}.sock\"\njournal = \"{period}.jsonl\"\n\
              [[target]]\nname = \"target\"\naddress = \"{address}\"\ncertificate = \"target.crt\"\nperiod = \"{period}ms\"\n"
         );
         let file = folder.path().join(format!("{period}.toml"));
