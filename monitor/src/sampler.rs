@@ -20,7 +20,7 @@ use crate::journal::{Entry, What};
 use crate::link::{Link, Linker};
 use crate::reachability::{Change, Reachability};
 use backdoors_healers::Exceeded;
-use backdoors_sensor_box::{Class, FetchError, SensorFetcher, SensorKind};
+use backdoors_sensor_box::{Class, FetchError, SensorFetcher, SensorKind, Unit};
 use healing::{Healing, Running};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -217,6 +217,7 @@ impl Sampler {
                         sensor: sensor_name(exceeded.kind, exceeded.instance),
                         instance: exceeded.instance,
                         class: class_name(exceeded.class),
+                        unit: unit_name(exceeded.unit),
                         value: exceeded.value,
                         limit: exceeded.limit,
                     });
@@ -276,6 +277,18 @@ pub fn class_name(class: Class) -> &'static str {
         Class::Level => "level",
         Class::Floor => "floor",
         Class::Pressure => "pressure",
+    }
+}
+
+/// A unit as journals and answers name it.
+#[must_use]
+pub fn unit_name(unit: Option<Unit>) -> &'static str {
+    match unit {
+        Some(Unit::Count) => "count",
+        Some(Unit::PerSecond) => "per-second",
+        Some(Unit::Bytes) => "bytes",
+        Some(Unit::Nanoseconds) => "nanoseconds",
+        None => "unknown",
     }
 }
 

@@ -9,12 +9,10 @@ use crate::config::TargetConfig;
 use crate::journal::CommandEnd;
 use crate::repair::{Outcome, Wait};
 use crate::sampler::thread::Attendant;
-use crate::sampler::{OrderError, OrderReply, Status, class_name, sensor_name};
+use crate::sampler::{OrderError, OrderReply, Status, class_name, sensor_name, unit_name};
 use backdoors_healers::Limits;
 use backdoors_sensor_box::layout::{Capabilities, ProcessFlags};
-use backdoors_sensor_box::{
-    Command, Instance, Opcode, Process, ProcessView, SensorKind, SensorReading, Unit,
-};
+use backdoors_sensor_box::{Command, Instance, Opcode, Process, ProcessView, SensorKind, SensorReading};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -219,14 +217,4 @@ fn capability_names(bits: u64) -> Vec<String> {
         names.push(format!("unknown:{:#x}", bits & !known));
     }
     names
-}
-
-fn unit_name(unit: Option<Unit>) -> &'static str {
-    match unit {
-        Some(Unit::Count) => "count",
-        Some(Unit::PerSecond) => "per-second",
-        Some(Unit::Bytes) => "bytes",
-        Some(Unit::Nanoseconds) => "nanoseconds",
-        None => "unknown",
-    }
 }

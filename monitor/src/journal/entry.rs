@@ -44,7 +44,7 @@ pub enum What {
     /// The monitor did not sample for longer than it should.
     Late { gap_ns: u64 },
     /// A sensor became exceptional.
-    Event { sensor: String, instance: u32, class: &'static str, value: u64, limit: u64 },
+    Event { sensor: String, instance: u32, class: &'static str, unit: &'static str, value: u64, limit: u64 },
     /// A sensor is no longer exceptional.
     Cleared { sensor: String, instance: u32, value: u64, lasted_ns: u64 },
     /// A healer found a culprit.
@@ -170,7 +170,15 @@ impl What {
             What::Event { sensor, class: "pressure", value, limit, .. } => {
                 format!("{sensor} counted {value} more (limit {limit})")
             }
-            What::Event { sensor, value, limit, .. } => format!("{sensor} is {value} (limit {limit})"),
+            What::Event { sensor, unit, value, limit, .. } => {
+                let unit = match *unit {
+                    "per-second" => "/s",
+                    "bytes" => " B",
+                    "nanoseconds" => " ns",
+                    _ => "",
+                };
+                format!("{sensor} is {value}{unit} (limit {limit}{unit})")
+            }
             What::Cleared { sensor, value, lasted_ns, .. } => {
                 format!("{sensor} is no longer exceptional at {value}, after {}", ms(*lasted_ns))
             }
