@@ -15,7 +15,8 @@ fn passes(vm: &Vm, command: &str) {
 fn passes_over_loopback(kernel: Kernel) {
     let wire = Wire::new().unwrap();
     let programs = vec!["backdoors-conformance".into(), "backdoors-nic".into()];
-    let vm = Vm::boot(VmConfig { kernel, cpus: 2, network: Some(&wire), programs, ..VmConfig::default() }).unwrap();
+    let vm = Vm::boot(VmConfig { kernel, cpus: 2, network: Some(&wire), programs, ..VmConfig::default() })
+        .unwrap();
     passes(&vm, "backdoors-conformance --provider verbs");
     passes(&vm, "backdoors-conformance --provider verbs --nic /usr/bin/backdoors-nic");
 }

@@ -1,7 +1,9 @@
-//! The project's tasks: `cargo xtask setup | test | ci | fuzz`.
+//! The project's tasks: `cargo xtask setup | demo | test | ci | fuzz | bench`.
 
+mod bench;
 mod ci;
 mod command;
+mod demo;
 mod fuzz;
 mod setup;
 mod test;
@@ -21,10 +23,14 @@ struct Arguments {
 enum Task {
     /// Install the system packages and fetch the guest kernels that are missing
     Setup(setup::Arguments),
+    /// Show the main job: a fork bomb on one host, eradicated by another through its memory
+    Demo,
     /// Run all tests
     Test(test::Arguments),
     /// Feed any bytes to the parsers of a target's memory
     Fuzz(fuzz::Arguments),
+    /// Measure the promised numbers, release build
+    Bench(bench::Arguments),
     /// Run what continuous integration runs: format, lints, licences, documentation, tests
     Ci,
 }
@@ -32,8 +38,10 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Setup(arguments) => setup::run(&arguments),
+        Task::Demo => demo::run(),
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Ci => ci::run(),
     }
 }

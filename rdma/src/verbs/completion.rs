@@ -9,8 +9,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Looks at the queue between two looks at the clock, which can cost more than they do.
-const LOOKS: u32 = 64;
+/// Looks at the queue between two looks at the clock, which may be a call into the kernel.
+const LOOKS: u32 = 256;
 /// Until then the processor is kept: a small READ is answered within.
 const SPIN: Duration = Duration::from_micros(200);
 /// Until then it is offered to others between looks; later this thread sleeps.
@@ -77,20 +77,21 @@ impl CompletionQueue {
         }
     }
 
-    /// Waits for a completion, until `deadline` has passed since `start`; `None` if none came. It keeps the processor
-    /// for a short while only, so that neither a dead target nor soft-RoCE on a machine with one processor make it
-    /// starve others.
-    pub(super) fn wait(&self, start: Instant, deadline: Duration) -> io::Result<Option<Completion>> {
+    /// Waits for a completion, at most about as long as `deadline`. It keeps the processor for a short while only, so
+    /// that neither a dead target nor soft-RoCE on a machine with one processor make it starve others.
+    pub(super) fn wait(&self, deadline: Duration) -> io::Result<Waited> {
+        let mut since = None;
         loop {
             for _ in 0..LOOKS {
-                if let Some(completion) = self.poll()? {
-                    return Ok(Some(completion));
+                let completion = self.poll()?;
+                if completion.is_some() {
+                    return Ok(Waited { completion, since });
                 }
-                std::hint::spin_loop();
+                // No `spin_loop` here: in a virtual machine it can give the processor to the hypervisor.
             }
-            let waited = start.elapsed();
+            let waited = since.get_or_insert_with(Instant::now).elapsed();
             if waited >= deadline {
-                return Ok(None);
+                return Ok(Waited { completion: None, since });
             }
             if waited >= YIELD {
                 std::thread::sleep((waited / SLEEP_SHARE).min(LONGEST_SLEEP).min(deadline - waited));
@@ -98,6 +99,22 @@ impl CompletionQueue {
                 std::thread::yield_now();
             }
         }
+    }
+}
+
+/// What came of waiting.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waited {
+    /// The completion, unless the deadline passed without one.
+    pub(super) completion: Option<Completion>,
+    /// When the clock was first looked at, if it was: what ends at once ends before that.
+    since: Option<Instant>,
+}
+
+impl Waited {
+    /// For how long, but for the first microseconds.
+    pub(super) fn duration(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
