@@ -22,7 +22,12 @@ fn main() -> Result<()> {
     let monitor = Host::boot(&network, "monitor", Ipv4Addr::new(10, 88, 0, 2), limits)?;
     println!("two hosts: target {}, monitor {}", target.address(), monitor.address());
 
-    let mut deployment = Deployment::install(&target, &monitor, plan("emulated", "chrt --rr 10"))?;
+    let mut plan = plan("emulated", "chrt --rr 10");
+    // High enough for the bomb to hurt before it is noticed.
+    plan.agent =
+        "scope = \"pid-namespace\"\n[limits]\n\"user.processes\" = 300\n\"user.fork_rate\" = 100000\n"
+            .to_owned();
+    let mut deployment = Deployment::install(&target, &monitor, plan)?;
     deployment.start_daemon()?;
     println!("the monitor reads the target's memory through an emulated NIC:\n");
     println!("{}", deployment.backdoors("sensors target")?);
