@@ -1,0 +1,225 @@
+//! A machine to be tested: a pid namespace with an owner of memory, an agent and whoever the test starts.
+
+use backdoors_rdma::emulated::Nic;
+use backdoors_rdma::handshake::Identity;
+use backdoors_rdma::owner::{Client, Listener, serve};
+use backdoors_sensor_box::layout::{Acknowledgement, CommandSlot};
+use backdoors_sensor_box::{
+    AcknowledgementView, Command as Order, CommandState, EncodedCommand, Opcode, Process, ProcessView, Refusal,
+    SensorKind, SensorView,
+};
+use backdoors_target_agent::kernel::{KernelHalf, Pins};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const INSIDE: &str = "BACKDOORS_TEST_INSIDE";
+/// Longer than anything takes on a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs `test` again, inside new pid and mount namespaces, where `body` is run instead.
+pub fn inside(test: &str, body: impl FnOnce()) {
+    assert!(rustix::process::geteuid().is_root(), "this test loads eBPF programs: run it as root");
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    // A shell is the first process: it waits for orphans, as init does.
+    let end = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", "\"$@\"; exit $?", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(end.success(), "{test} failed inside its namespace: {end}");
+}
+
+/// The machine.
+pub struct Host {
+    folder: tempfile::TempDir,
+    agent: Option<Child>,
+    half: Option<KernelHalf>,
+    sequences: [u64; 16],
+}
+
+impl Host {
+    /// Starts owner and agent; `more` is added to the agent's configuration.
+    pub fn start(more: &str) -> Host {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("bpf")).unwrap();
+        for name in ["target", "monitor"] {
+            Identity::generate(name).unwrap().save(folder.path()).unwrap();
+        }
+        let mut host = Host { folder, agent: None, half: None, sequences: [0; 16] };
+        let listener = Listener::bind(&host.path("nic.sock")).unwrap();
+        thread::spawn(move || {
+            let (stop, _never) = UnixStream::pair().unwrap();
+            let mut nic = Nic::new("127.0.0.1:0".parse().unwrap(), None).unwrap();
+            serve(&listener, &mut nic, std::os::fd::AsFd::as_fd(&stop)).unwrap();
+        });
+        let folder = host.folder.path().display().to_string();
+        let config = format!(
+            "name = 'target'\nlisten = '127.0.0.1:0'\nidentity = '{folder}'\nowner = '{folder}/nic.sock'\n\
+             pins = '{folder}/bpf/agent'\nscope = 'pid-namespace'\n{more}\n\
+             [[monitor]]\nname = 'monitor'\ncertificate = '{folder}/monitor.crt'\nslot = 3\n"
+        );
+        std::fs::write(host.path("agent.toml"), config).unwrap();
+        host.start_agent();
+        host
+    }
+
+    /// Starts the agent (again) and waits until it is ready.
+    pub fn start_agent(&mut self) {
+        let mut agent = Command::new(env!("CARGO_BIN_EXE_backdoors-agent"))
+            .arg("run")
+            .arg("--config")
+            .arg(self.path("agent.toml"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(agent.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("ready"), "the agent did not come up: {line:?}");
+        self.agent = Some(agent);
+        self.half = Some(KernelHalf::attach(&self.pins()).unwrap());
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn pins(&self) -> Pins {
+        Pins::new(&self.path("bpf/agent"))
+    }
+
+    pub fn half(&self) -> &KernelHalf {
+        self.half.as_ref().unwrap()
+    }
+
+    pub fn owner(&self) -> Client {
+        Client::connect(&self.path("nic.sock")).unwrap()
+    }
+
+    pub fn agent_pid(&self) -> u32 {
+        self.agent.as_ref().unwrap().id()
+    }
+
+    pub fn signal(&self, pid: u32, signal: Signal) {
+        kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+    }
+
+    /// Stops the agent with this signal and waits for its end.
+    pub fn end_agent(&mut self, signal: Signal) {
+        self.signal(self.agent_pid(), signal);
+        self.agent.take().unwrap().wait().unwrap();
+    }
+
+    pub fn sensors(&self) -> SensorView {
+        let memory = self.half().memory.sensors.words.memory();
+        let mut bytes = vec![0; memory.len()];
+        memory.read_bytes(0, &mut bytes).unwrap();
+        SensorView::decode(&bytes).unwrap()
+    }
+
+    pub fn sensor(&self, kind: SensorKind, instance: u32) -> u64 {
+        self.sensors().sensor(kind, instance).map_or(0, |sensor| sensor.value)
+    }
+
+    /// What the table shows, read until no entry is torn.
+    pub fn table(&self) -> ProcessView {
+        let memory = self.half().memory.processes.words.memory();
+        let mut bytes = vec![0; memory.len()];
+        eventually("a process table without torn entries", || {
+            memory.read_bytes(0, &mut bytes).unwrap();
+            let view = ProcessView::decode(&bytes).unwrap();
+            view.torn.is_empty().then_some(view)
+        })
+    }
+
+    pub fn of_user(&self, user: u32) -> Vec<Process> {
+        self.table().processes.into_iter().filter(|process| process.user == user).collect()
+    }
+
+    /// Writes a command into a slot as a monitor's NIC would.
+    pub fn write(&mut self, slot: usize, sequence: u64, order: &Order) {
+        let encoded = order.encode(sequence);
+        let memory = self.half().memory.commands.words.memory();
+        let base = slot * size_of::<CommandSlot>();
+        memory.write_bytes(base, &encoded.body).unwrap();
+        memory.write_bytes(base + EncodedCommand::SEQUENCE_OFFSET as usize, &encoded.sequence).unwrap();
+    }
+
+    pub fn acknowledgement(&self, slot: usize) -> Option<AcknowledgementView> {
+        let mut bytes = [0; size_of::<Acknowledgement>()];
+        let memory = self.half().memory.acknowledgements.words.memory();
+        memory.read_bytes(slot * bytes.len(), &mut bytes).unwrap();
+        AcknowledgementView::decode(&bytes).ok()
+    }
+
+    /// Gives the next command of a slot and waits until it is over.
+    pub fn order(&mut self, slot: usize, order: Order) -> AcknowledgementView {
+        self.sequences[slot] += 1;
+        let sequence = self.sequences[slot];
+        self.write(slot, sequence, &order);
+        self.answer(slot, sequence)
+    }
+
+    /// The final answer to the command with this sequence.
+    pub fn answer(&self, slot: usize, sequence: u64) -> AcknowledgementView {
+        eventually("an acknowledgement", || {
+            let view = self.acknowledgement(slot)?;
+            (view.command == sequence && view.state != CommandState::Running).then_some(view)
+        })
+    }
+
+    pub fn refused(&mut self, opcode: Opcode, subject: u32) -> Refusal {
+        let answer = self.order(0, order(opcode, subject));
+        assert_eq!(answer.state, CommandState::Refused);
+        assert_eq!((answer.matched, answer.signalled), (0, 0));
+        answer.reason
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+        let _ = self.pins().remove();
+    }
+}
+
+pub fn order(opcode: Opcode, subject: u32) -> Order {
+    Order { opcode, subject, start: 0, most_victims: 0, dry_run: false }
+}
+
+/// Waits until `look` finds something.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Runs a shell script as a user, with room for `most` processes of that user.
+pub fn victim(user: u32, most: u32, script: &str) -> Child {
+    assert!(user >= 60000);
+    Command::new("sh")
+        .args(["-c", &format!("ulimit -u {most}; {script}")])
+        .uid(user)
+        .gid(user)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+

@@ -1,0 +1,7 @@
+//! The agent on this machine's kernel, each test in a pid namespace of its own, with victims that cannot get out of it.
+
+mod commands;
+mod counts;
+mod host;
+mod lifetime;
+mod sensors;
