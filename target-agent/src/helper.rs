@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::mem::offset_of;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 /// Priority among real-time processes: below the NIC's owner, which must answer meanwhile.
@@ -23,6 +23,9 @@ const ROUND: Duration = Duration::from_millis(1);
 const REST: Duration = Duration::from_millis(100);
 /// How long a helper that is alive may go without a round.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(300);
+
+/// How long a new one may take to come up.
+const COMING_UP: Duration = Duration::from_secs(2);
 
 const HIGH_WATER: usize = offset_of!(ProcessTableHeader, high_water) / 8;
 const HUNTING: usize = offset_of!(Control, hunting) / 8;
@@ -48,6 +51,11 @@ pub fn ensure(half: &KernelHalf, pins: &Path) -> io::Result<Option<Child>> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()?;
+    // Its process id must be known before anybody is told that it is protected.
+    let start = Instant::now();
+    while half.helper().1 != child.id() && start.elapsed() < COMING_UP {
+        thread::sleep(ROUND);
+    }
     Ok(Some(child))
 }
 
