@@ -13,6 +13,7 @@
 #include "users.h"
 #include "commands.h"
 #include "processes.h"
+#include "victims.h"
 #include "strike.h"
 #include "lifecycle.h"
 #include "sensors.h"

@@ -123,7 +123,7 @@ static __always_inline void write_entry(__u32 entry, struct task_struct *task, _
 	release_guard(record, guard, pid);
 }
 
-/* In strike.h. */
+/* In victims.h. */
 __noinline int note_death(struct tracked *process, __u32 pid);
 
 /* Forgets a process. Several threads may come here for one process: the one that removes it counts it. */

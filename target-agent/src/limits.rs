@@ -49,10 +49,7 @@ mod tests {
     fn a_limit_that_is_not_given_is_the_catalogues() {
         let limits = Limits::new(&BTreeMap::from([("user.processes".into(), 7)])).unwrap();
         assert_eq!(limits.of(SensorKind::USER_PROCESSES), 7);
-        assert_eq!(
-            limits.of(SensorKind::PROCESSES),
-            SensorKind::PROCESSES.description().unwrap().limit
-        );
+        assert_eq!(limits.of(SensorKind::PROCESSES), SensorKind::PROCESSES.description().unwrap().limit);
     }
 
     #[test]

@@ -11,7 +11,11 @@ use std::os::fd::AsFd;
 ///
 /// # Errors
 /// As the owner says; some regions may be registered by then, and a retry goes on from there.
-pub fn hand_over(owner: &mut Client, memory: &TargetMemory, slots: &[u32]) -> Result<Vec<RegionId>, OwnerError> {
+pub fn hand_over(
+    owner: &mut Client,
+    memory: &TargetMemory,
+    slots: &[u32],
+) -> Result<Vec<RegionId>, OwnerError> {
     let mut missing = wanted(memory, slots);
     let mut registered = Vec::new();
     for (id, region) in owner.regions()? {
@@ -44,7 +48,8 @@ fn wanted<'m>(memory: &'m TargetMemory, slots: &[u32]) -> Vec<(RegionRequest, &'
     let generation = memory.generation;
     let shown = memory.shown().map(|(kind, region)| {
         let length = region.len() as u64;
-        let request = RegionRequest { kind, generation, offset: 0, length, rights: Rights::ReadOnly, slot: None };
+        let request =
+            RegionRequest { kind, generation, offset: 0, length, rights: Rights::ReadOnly, slot: None };
         (request, region)
     });
     let commands = slots.iter().map(|&slot| {

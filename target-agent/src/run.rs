@@ -38,7 +38,9 @@ pub enum RunError {
     #[error(transparent)]
     Accept(#[from] AcceptError),
     /// The owner of registered memory cannot be reached.
-    #[error("no owner of registered memory at {path} ({source}): start backdoors-nic first, or correct `owner`")]
+    #[error(
+        "no owner of registered memory at {path} ({source}): start backdoors-nic first, or correct `owner`"
+    )]
     NoOwner {
         /// Its socket.
         path: PathBuf,
@@ -89,7 +91,12 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     serve_handshakes(listener, acceptor, Arc::clone(&agent))?;
     look_after(Arc::clone(&agent))?;
     let generation = sensors.header().map(|header| header.generation).unwrap_or_default();
-    writeln!(io::stdout(), "ready: {} serves handshakes at {}, generation {generation:x}", config.name, config.listen)?;
+    writeln!(
+        io::stdout(),
+        "ready: {} serves handshakes at {}, generation {generation:x}",
+        config.name,
+        config.listen
+    )?;
     beat(&sensors, heartbeat, &mut stop)?;
     tracing::info!("stopping: monitors lose access, and what fills the sensor box ends");
     lock(&agent).take_down()
@@ -182,7 +189,11 @@ fn acceptor(config: &Config) -> Result<Acceptor, RunError> {
     Ok(Acceptor::new(&identity, monitors)?)
 }
 
-fn serve_handshakes(listener: TcpListener, acceptor: Arc<Acceptor>, agent: Arc<Mutex<Agent>>) -> io::Result<()> {
+fn serve_handshakes(
+    listener: TcpListener,
+    acceptor: Arc<Acceptor>,
+    agent: Arc<Mutex<Agent>>,
+) -> io::Result<()> {
     thread::Builder::new().name("handshakes".into()).spawn(move || {
         serve(&listener, &acceptor, move |monitor, hello| lock(&agent).admit(monitor, hello));
     })?;

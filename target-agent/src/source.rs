@@ -134,4 +134,3 @@ fn cpus() -> u32 {
         |highest| highest + 1,
     )
 }
-

@@ -12,10 +12,10 @@ use backdoors_sensor_box::SharedWords;
 use backdoors_sensor_box::layout::Capabilities;
 use backdoors_sensor_box::writer::{ProcessTable, SensorBox, Shape};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, ProgramInput};
+use std::fmt;
 use std::mem::offset_of;
 use std::sync::Mutex;
 use std::time::Duration;
-use std::fmt;
 use zerocopy::IntoBytes;
 
 /// The compiled kernel half, aligned as its reader wants it.
@@ -303,4 +303,3 @@ fn refused(step: &str, source: libbpf_rs::Error) -> LoadError {
 fn memory(error: impl fmt::Display) -> LoadError {
     LoadError::Memory(error.to_string())
 }
-

@@ -84,7 +84,8 @@ impl KernelHalf {
         }
         let layout = |error: &dyn Display| Misfit::OtherLayout(error.to_string());
         let sensors = SensorBox::adopt(half.memory.sensors.words.clone()).map_err(|error| layout(&error))?;
-        let table = ProcessTable::adopt(half.memory.processes.words.clone()).map_err(|error| layout(&error))?;
+        let table =
+            ProcessTable::adopt(half.memory.processes.words.clone()).map_err(|error| layout(&error))?;
         let generation = sensors.header().map_err(|error| layout(&error))?.generation;
         if table.header().generation != generation {
             return Err(Misfit::OtherLayout("box and process table are of different generations".into()));

@@ -28,7 +28,9 @@ pub enum PinsError {
         source: io::Error,
     },
     /// A pin or the folder cannot be made, read or removed.
-    #[error("{path}: {source}; see that the agent runs as root, and that no other agent uses this folder for `pins`")]
+    #[error(
+        "{path}: {source}; see that the agent runs as root, and that no other agent uses this folder for `pins`"
+    )]
     Path {
         /// What could not be accessed.
         path: PathBuf,

@@ -19,12 +19,8 @@ const MACHINE: [SensorKind; 7] = [
 ];
 
 /// Sensors of a CPU, in the order `bpf/sensors.h` has.
-const CPU: [SensorKind; 4] = [
-    SensorKind::CPU_SWITCHES,
-    SensorKind::CPU_TICKS,
-    SensorKind::CPU_INTERRUPTS,
-    SensorKind::CPU_SOFTIRQS,
-];
+const CPU: [SensorKind; 4] =
+    [SensorKind::CPU_SWITCHES, SensorKind::CPU_TICKS, SensorKind::CPU_INTERRUPTS, SensorKind::CPU_SOFTIRQS];
 
 /// Records of the machine's sensors; a multiple of four keeps a CPU's four records on two cache lines.
 const FIRST_CPU: u32 = 8;

@@ -108,26 +108,29 @@ fn what_must_not_be_obeyed_is_refused_with_its_reason_and_nobody_dies() {
 
 #[test]
 fn a_stale_sequence_and_an_unknown_opcode_are_refused_and_the_next_command_is_obeyed() {
-    inside("commands::a_stale_sequence_and_an_unknown_opcode_are_refused_and_the_next_command_is_obeyed", || {
-        let mut host = Host::start("");
-        assert_eq!(host.order(5, order(Opcode::Nothing, 0)).state, CommandState::Done);
-        for stale in [77, 0, 1 << 40] {
-            host.write(5, stale, &order(Opcode::KillUser, 60129));
-            let answer = host.answer(5, stale);
-            assert_eq!((answer.state, answer.reason), (CommandState::Refused, Refusal::StaleSequence));
-            assert_eq!(answer.accepted, 1);
-        }
-        let memory = host.half().memory.commands.words.memory();
-        let base = 5 * 64;
-        memory.write_bytes(base, &99_u32.to_le_bytes()).unwrap();
-        memory.write_bytes(base + 56, &2_u64.to_le_bytes()).unwrap();
-        let answer = host.answer(5, 2);
-        assert_eq!((answer.state, answer.reason), (CommandState::Refused, Refusal::UnknownOpcode));
-        assert_eq!(answer.accepted, 2);
-        host.write(5, 3, &order(Opcode::Nothing, 0));
-        let answer = host.answer(5, 3);
-        assert_eq!((answer.state, answer.accepted), (CommandState::Done, 3));
-    });
+    inside(
+        "commands::a_stale_sequence_and_an_unknown_opcode_are_refused_and_the_next_command_is_obeyed",
+        || {
+            let mut host = Host::start("");
+            assert_eq!(host.order(5, order(Opcode::Nothing, 0)).state, CommandState::Done);
+            for stale in [77, 0, 1 << 40] {
+                host.write(5, stale, &order(Opcode::KillUser, 60129));
+                let answer = host.answer(5, stale);
+                assert_eq!((answer.state, answer.reason), (CommandState::Refused, Refusal::StaleSequence));
+                assert_eq!(answer.accepted, 1);
+            }
+            let memory = host.half().memory.commands.words.memory();
+            let base = 5 * 64;
+            memory.write_bytes(base, &99_u32.to_le_bytes()).unwrap();
+            memory.write_bytes(base + 56, &2_u64.to_le_bytes()).unwrap();
+            let answer = host.answer(5, 2);
+            assert_eq!((answer.state, answer.reason), (CommandState::Refused, Refusal::UnknownOpcode));
+            assert_eq!(answer.accepted, 2);
+            host.write(5, 3, &order(Opcode::Nothing, 0));
+            let answer = host.answer(5, 3);
+            assert_eq!((answer.state, answer.accepted), (CommandState::Done, 3));
+        },
+    );
 }
 
 #[test]
@@ -185,7 +188,11 @@ fn slots_do_not_disturb_each_other() {
         }
         for slot in 0..users.len() {
             let answer = host.answer(slot, 1);
-            assert_eq!((answer.state, answer.matched, answer.signalled), (CommandState::Done, 3, 3), "{slot}");
+            assert_eq!(
+                (answer.state, answer.matched, answer.signalled),
+                (CommandState::Done, 3, 3),
+                "{slot}"
+            );
         }
         for victim in &mut victims {
             victim.wait().unwrap();

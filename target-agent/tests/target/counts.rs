@@ -72,7 +72,9 @@ fn a_process_whose_second_thread_runs_a_program_stays_the_same_process() {
             .spawn()
             .unwrap();
         let shown = |command: &str| {
-            host.of_user(60113).into_iter().find(|process| process.command == command && process.pid == threads.id())
+            host.of_user(60113)
+                .into_iter()
+                .find(|process| process.command == command && process.pid == threads.id())
         };
         let after = eventually("the program the thread runs", || shown("sleep"));
         let started: u64 = std::fs::read_to_string(format!("/proc/{}/stat", after.pid))
@@ -100,12 +102,10 @@ fn a_process_whose_second_thread_runs_a_program_stays_the_same_process() {
 fn a_process_that_changes_its_user_is_counted_for_the_new_one() {
     inside("counts::a_process_that_changes_its_user_is_counted_for_the_new_one", || {
         let host = Host::start("");
-        let mut changed = Command::new("perl")
-            .args(["-e", "$< = $> = 60114; 1 while 1"])
-            .spawn()
-            .unwrap();
+        let mut changed = Command::new("perl").args(["-e", "$< = $> = 60114; 1 while 1"]).spawn().unwrap();
         eventually("a process of the new user", || {
-            (host.sensor(SensorKind::USER_PROCESSES, 60114) == 1 && host.of_user(60114).len() == 1).then_some(())
+            (host.sensor(SensorKind::USER_PROCESSES, 60114) == 1 && host.of_user(60114).len() == 1)
+                .then_some(())
         });
         assert_exact(&host);
         changed.kill().unwrap();
@@ -143,7 +143,8 @@ fn processes_outside_the_namespace_are_neither_listed_nor_counted() {
 fn a_full_table_loses_entries_but_no_counts_and_no_victims() {
     inside("counts::a_full_table_loses_entries_but_no_counts_and_no_victims", || {
         let mut host = Host::start("process_table = 16\n");
-        let mut crowd = victim(60115, 100, "i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done; wait");
+        let mut crowd =
+            victim(60115, 100, "i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done; wait");
         eventually("61 processes", || (host.sensor(SensorKind::USER_PROCESSES, 60115) == 61).then_some(()));
         assert!(host.sensor(SensorKind::PROCESSES_LOST, 0) >= 61 - 16);
         let table = host.table();

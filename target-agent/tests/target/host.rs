@@ -5,8 +5,8 @@ use backdoors_rdma::handshake::Identity;
 use backdoors_rdma::owner::{Client, Listener, serve};
 use backdoors_sensor_box::layout::{Acknowledgement, CommandSlot};
 use backdoors_sensor_box::{
-    AcknowledgementView, Command as Order, CommandState, EncodedCommand, Opcode, Process, ProcessView, Refusal,
-    SensorKind, SensorView,
+    AcknowledgementView, Command as Order, CommandState, EncodedCommand, Opcode, Process, ProcessView,
+    Refusal, SensorKind, SensorView,
 };
 use backdoors_target_agent::kernel::{KernelHalf, Pins};
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,7 +30,17 @@ pub fn inside(test: &str, body: impl FnOnce()) {
     }
     // A shell is the first process: it waits for orphans, as init does.
     let end = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", "\"$@\"; exit $?", "sh"])
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "-c",
+            "\"$@\"; exit $?",
+            "sh",
+        ])
         .arg(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
@@ -222,4 +232,3 @@ pub fn victim(user: u32, most: u32, script: &str) -> Child {
         .spawn()
         .unwrap()
 }
-

@@ -1,5 +1,7 @@
 //! The agent on this machine's kernel, each test in a pid namespace of its own, with victims that cannot get out of it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 mod commands;
 mod counts;
 mod host;

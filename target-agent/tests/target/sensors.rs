@@ -7,34 +7,37 @@ use rustix::process::Signal;
 
 #[test]
 fn timer_ticks_and_switches_go_on_while_the_agent_is_frozen_and_only_its_heartbeat_stops() {
-    inside("sensors::timer_ticks_and_switches_go_on_while_the_agent_is_frozen_and_only_its_heartbeat_stops", || {
-        let host = Host::start("");
-        let beat = host.sensor(SensorKind::AGENT_HEARTBEAT, 0);
-        eventually("a heartbeat", || (host.sensor(SensorKind::AGENT_HEARTBEAT, 0) > beat).then_some(()));
-        host.signal(host.agent_pid(), Signal::STOP);
-        let frozen = |host: &Host| {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", host.agent_pid())).unwrap();
-            stat.contains(") T ").then_some(())
-        };
-        eventually("a frozen agent", || frozen(&host));
-        let before = host.sensors();
-        eventually("300 ticks of the kernel's timer", || {
-            (host.sensor(SensorKind::KERNEL_TIMER, 0) > value(&before, SensorKind::KERNEL_TIMER, 0) + 300)
-                .then_some(())
-        });
-        let after = host.sensors();
-        assert!(after.clock > before.clock);
-        let sum = |view: &backdoors_sensor_box::SensorView, kind| {
-            view.of_kind(kind).map(|sensor| sensor.value).sum::<u64>()
-        };
-        for kind in [SensorKind::CPU_SWITCHES, SensorKind::CPU_SOFTIRQS] {
-            assert!(sum(&after, kind) > sum(&before, kind), "{kind:?}");
-        }
-        assert_eq!(
-            value(&after, SensorKind::AGENT_HEARTBEAT, 0),
-            value(&before, SensorKind::AGENT_HEARTBEAT, 0)
-        );
-    });
+    inside(
+        "sensors::timer_ticks_and_switches_go_on_while_the_agent_is_frozen_and_only_its_heartbeat_stops",
+        || {
+            let host = Host::start("");
+            let beat = host.sensor(SensorKind::AGENT_HEARTBEAT, 0);
+            eventually("a heartbeat", || (host.sensor(SensorKind::AGENT_HEARTBEAT, 0) > beat).then_some(()));
+            host.signal(host.agent_pid(), Signal::STOP);
+            let frozen = |host: &Host| {
+                let stat = std::fs::read_to_string(format!("/proc/{}/stat", host.agent_pid())).unwrap();
+                stat.contains(") T ").then_some(())
+            };
+            eventually("a frozen agent", || frozen(&host));
+            let before = host.sensors();
+            eventually("300 ticks of the kernel's timer", || {
+                (host.sensor(SensorKind::KERNEL_TIMER, 0) > value(&before, SensorKind::KERNEL_TIMER, 0) + 300)
+                    .then_some(())
+            });
+            let after = host.sensors();
+            assert!(after.clock > before.clock);
+            let sum = |view: &backdoors_sensor_box::SensorView, kind| {
+                view.of_kind(kind).map(|sensor| sensor.value).sum::<u64>()
+            };
+            for kind in [SensorKind::CPU_SWITCHES, SensorKind::CPU_SOFTIRQS] {
+                assert!(sum(&after, kind) > sum(&before, kind), "{kind:?}");
+            }
+            assert_eq!(
+                value(&after, SensorKind::AGENT_HEARTBEAT, 0),
+                value(&before, SensorKind::AGENT_HEARTBEAT, 0)
+            );
+        },
+    );
 }
 
 #[test]
@@ -58,24 +61,29 @@ fn every_sensor_of_the_catalogue_is_there_with_its_limit() {
 
 #[test]
 fn a_users_fork_rate_rises_with_its_forks_and_its_sensors_go_when_it_has_no_process() {
-    inside("sensors::a_users_fork_rate_rises_with_its_forks_and_its_sensors_go_when_it_has_no_process", || {
-        let host = Host::start("");
-        let mut busy = victim(60101, 20, "while :; do /bin/true; done");
-        eventually("a fork rate", || (host.sensor(SensorKind::USER_FORK_RATE, 60101) > 50).then_some(()));
-        busy.kill().unwrap();
-        busy.wait().unwrap();
-        eventually("a fork rate of zero", || {
-            (host.sensor(SensorKind::USER_FORK_RATE, 60101) == 0).then_some(())
-        });
-        eventually("the end of the user's sensors", || {
-            host.sensors().sensor(SensorKind::USER_PROCESSES, 60101).is_none().then_some(())
-        });
-        let mut again = victim(60101, 20, "sleep 1000");
-        eventually("the user's sensors", || {
-            (host.sensor(SensorKind::USER_PROCESSES, 60101) > 0).then_some(())
-        });
-        again.kill().unwrap();
-    });
+    inside(
+        "sensors::a_users_fork_rate_rises_with_its_forks_and_its_sensors_go_when_it_has_no_process",
+        || {
+            let host = Host::start("");
+            let mut busy = victim(60101, 20, "while :; do /bin/true; done");
+            eventually("a fork rate", || (host.sensor(SensorKind::USER_FORK_RATE, 60101) > 50).then_some(()));
+            busy.kill().unwrap();
+            busy.wait().unwrap();
+            eventually("a fork rate of zero", || {
+                (host.sensor(SensorKind::USER_FORK_RATE, 60101) == 0).then_some(())
+            });
+            eventually("the end of the user's sensors", || {
+                host.sensors().sensor(SensorKind::USER_PROCESSES, 60101).is_none().then_some(())
+            });
+            let mut again = victim(60101, 20, "sleep 1000");
+            eventually("the user's sensors", || {
+                (host.sensor(SensorKind::USER_PROCESSES, 60101) > 0).then_some(())
+            });
+            again.kill().unwrap();
+            again.wait().unwrap();
+        again.wait().unwrap();
+        },
+    );
 }
 
 #[test]
@@ -96,6 +104,7 @@ fn a_process_that_uses_memory_and_time_shows_it() {
                 .then_some(())
         });
         hog.kill().unwrap();
+        hog.wait().unwrap();
         let table = host.table();
         let agent = table.processes.iter().find(|process| process.pid == host.agent_pid()).unwrap();
         assert_ne!(agent.flags & ProcessFlags::PROTECTED, 0);
