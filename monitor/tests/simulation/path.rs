@@ -30,6 +30,8 @@ pub struct Path(Arc<Mutex<Nic>>);
 
 struct Nic {
     memory: BTreeMap<u32, Memory>,
+    /// What a handshake grants anew.
+    revoked: BTreeMap<u32, Memory>,
     directory: DirectoryWriter,
     next_key: u32,
     /// Connections of an earlier epoch are dead.
@@ -51,6 +53,7 @@ impl Path {
         let (directory, _) = DirectoryWriter::create().unwrap();
         let nic = Nic {
             memory: BTreeMap::new(),
+            revoked: BTreeMap::new(),
             directory,
             next_key: 100,
             epoch: 0,
@@ -89,6 +92,12 @@ impl Path {
         nic.directory.publish(&regions);
     }
 
+    /// The keys die, and no directory tells new ones until the next handshake.
+    pub fn revoke_keys(&self) {
+        let mut nic = self.0.lock().unwrap();
+        nic.revoked = std::mem::take(&mut nic.memory);
+    }
+
     /// Breaks all connections that there are.
     pub fn break_connections(&self) {
         self.0.lock().unwrap().epoch += 1;
@@ -124,6 +133,8 @@ impl Linker for SimulatedLinker {
         {
             let mut nic = self.path.0.lock().unwrap();
             nic.dials += 1;
+            let revoked = std::mem::take(&mut nic.revoked);
+            nic.memory.extend(revoked);
             if !nic.agent_answers {
                 return Err(LinkError("the agent does not answer".into()));
             }
