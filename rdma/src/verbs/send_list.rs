@@ -11,8 +11,10 @@ use std::mem::MaybeUninit;
 
 /// Room for the requests of one post, made once so that posting allocates nothing.
 pub(super) struct SendList {
-    depth: usize,
-    // The pointers among these are set for each post and stale after it.
+    /// How many of the requests are in use.
+    used: usize,
+    // All of the depth, made once: what passes between a completion and the next post counts. The pointers among
+    // these are set for each post and stale after it.
     requests: Vec<ffi::ibv_send_wr>,
     segments: Vec<ffi::ibv_sge>,
 }
@@ -23,19 +25,24 @@ unsafe impl Send for SendList {}
 
 impl fmt::Debug for SendList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("SendList").field("depth", &self.depth).finish_non_exhaustive()
+        formatter.debug_struct("SendList").field("depth", &self.depth()).finish_non_exhaustive()
     }
 }
 
 impl SendList {
     /// Room for `depth` requests.
     pub(super) fn new(depth: usize) -> SendList {
-        SendList { depth, requests: Vec::with_capacity(depth), segments: Vec::with_capacity(depth) }
+        let segment = ffi::ibv_sge { addr: 0, length: 0, lkey: 0 };
+        SendList {
+            used: 0,
+            requests: (0..depth).map(|_| no_request()).collect(),
+            segments: vec![segment; depth],
+        }
     }
 
     /// Most requests it holds.
     pub(super) fn depth(&self) -> usize {
-        self.depth
+        self.requests.len()
     }
 
     /// Replaces the requests. All of them get the number `request`; the last one asks for a completion. Local bytes
@@ -47,20 +54,21 @@ impl SendList {
         arena: &Region,
         inline: usize,
     ) -> io::Result<()> {
-        self.requests.clear();
-        self.segments.clear();
+        self.used = 0;
         let mut fencing = Fencing::default();
         for work in work {
-            if self.requests.len() == self.depth {
+            let (Some(posted), Some(segment)) =
+                (self.requests.get_mut(self.used), self.segments.get_mut(self.used))
+            else {
                 return Err(invalid("more requests than the queue holds"));
-            }
-            let segment = match work {
+            };
+            *segment = match work {
                 Work::WriteInline { bytes, .. } if bytes.len() <= inline => {
                     ffi::ibv_sge { addr: bytes.as_ptr() as u64, length: bytes.len() as u32, lkey: 0 }
                 }
                 _ => arena_segment(&work, arena)?,
             };
-            let mut posted = no_request();
+            posted.send_flags = 0;
             posted.wr_id = request;
             posted.num_sge = i32::from(segment.length > 0);
             (posted.opcode, posted.wr) = remote_part(&work);
@@ -70,10 +78,9 @@ impl SendList {
             if fencing.needed(&work) {
                 posted.send_flags |= ffi::ibv_send_flags::IBV_SEND_FENCE.0;
             }
-            self.requests.push(posted);
-            self.segments.push(segment);
+            self.used += 1;
         }
-        match self.requests.last_mut() {
+        match self.requests[..self.used].last_mut() {
             None => Err(invalid("nothing to post")),
             Some(last) => {
                 last.send_flags |= ffi::ibv_send_flags::IBV_SEND_SIGNALED.0;
@@ -85,7 +92,8 @@ impl SendList {
     /// Calls `post` with the first request, linked to the others.
     pub(super) fn with_list<R>(&mut self, post: impl FnOnce(*mut ffi::ibv_send_wr) -> R) -> R {
         let mut next = std::ptr::null_mut();
-        for (posted, segment) in self.requests.iter_mut().zip(&mut self.segments).rev() {
+        let used = self.requests[..self.used].iter_mut().zip(&mut self.segments[..self.used]);
+        for (posted, segment) in used.rev() {
             posted.sg_list = segment;
             posted.next = next;
             next = posted;
