@@ -5,8 +5,8 @@
 #define BACKDOORS_PROCESSES_H
 
 #define MAX_DEPTH_WALK 64
-/* Writers of one entry meet for a few dozen instructions at most. */
-#define GUARD_ATTEMPTS 1024
+/* Writers of one entry meet for a few dozen instructions, unless an interrupt comes in between. */
+#define GUARD_ATTEMPTS 65536
 
 static __always_inline __u32 user_of(struct task_struct *task)
 {
@@ -53,19 +53,28 @@ static __always_inline __u64 try_guard(struct bd_process *entry)
 	return guard;
 }
 
-__noinline __u64 take_guard(struct bd_process *entry)
-{
-	__u64 guard = 1;
+struct guard_wait {
+	struct bd_process *entry;
+	__u64 guard;
+};
 
-	if (!entry)
-		return 1;
-	for (int attempt = 0; attempt < GUARD_ATTEMPTS; attempt++) {
-		guard = try_guard(entry);
-		if (!(guard & 1))
-			return guard;
-	}
-	/* Whoever held it is gone for good: a reader must not wait for it. */
-	return READ(*guard_of(entry)) & ~1ULL;
+static long retry_guard(__u32 attempt, void *context)
+{
+	struct guard_wait *wait = context;
+
+	wait->guard = try_guard(wait->entry);
+	return !(wait->guard & 1);
+}
+
+static __always_inline __u64 take_guard(struct bd_process *entry)
+{
+	struct guard_wait wait = { .entry = entry, .guard = try_guard(entry) };
+
+	if (!(wait.guard & 1))
+		return wait.guard;
+	bpf_loop(GUARD_ATTEMPTS, retry_guard, &wait, 0);
+	/* If it is still held, whoever held it is gone for good, and nobody must wait for it any more. */
+	return wait.guard & 1 ? READ(*guard_of(entry)) & ~1ULL : wait.guard;
 }
 
 static __always_inline void release_guard(struct bd_process *entry, __u64 guard, __u32 pid)

@@ -63,21 +63,33 @@ static __always_inline void publish_pair(struct bd_sensor *records, __u32 pair, 
 	}
 }
 
+static long claim_pair(__u32 pair, void *context)
+{
+	__u32 *claimed = context;
+
+	if (pair >= USER_PAIRS)
+		return 1;
+	if (READ(pairs[pair].state) != PAIR_FREE ||
+	    __sync_val_compare_and_swap(&pairs[pair].state, PAIR_FREE, PAIR_CLAIMED) != PAIR_FREE)
+		return 0;
+	*claimed = pair;
+	return 1;
+}
+
 /* The pair of a user, made if there is none; NONE if all are taken. */
 __noinline __u32 pair_of(__u32 user)
 {
 	__u32 *known = bpf_map_lookup_elem(&users, &user);
 	struct bd_sensor *records;
-	__u32 pair;
+	/* What helpers were given a pointer to, the verifier no longer knows. */
+	__u32 claimed = NONE, pair, value;
 	long error;
 
 	if (known)
 		return *known;
-	for (pair = 0; pair < USER_PAIRS; pair++) {
-		if (READ(pairs[pair].state) == PAIR_FREE &&
-		    __sync_val_compare_and_swap(&pairs[pair].state, PAIR_FREE, PAIR_CLAIMED) == PAIR_FREE)
-			break;
-	}
+	bpf_loop(USER_PAIRS, claim_pair, &claimed, 0);
+	pair = claimed;
+	value = claimed;
 	if (pair >= USER_PAIRS)
 		return NONE;
 	records = pair_records(pair);
@@ -88,7 +100,7 @@ __noinline __u32 pair_of(__u32 user)
 	pairs[pair].since = 0;
 	WRITE(records[0].value, 0);
 	WRITE(records[1].value, 0);
-	error = bpf_map_update_elem(&users, &user, &pair, BPF_NOEXIST);
+	error = bpf_map_update_elem(&users, &user, &value, BPF_NOEXIST);
 	if (error) {
 		WRITE(pairs[pair].state, PAIR_FREE);
 		known = bpf_map_lookup_elem(&users, &user);

@@ -81,7 +81,7 @@ fn a_users_fork_rate_rises_with_its_forks_and_its_sensors_go_when_it_has_no_proc
             });
             again.kill().unwrap();
             again.wait().unwrap();
-        again.wait().unwrap();
+            again.wait().unwrap();
         },
     );
 }

@@ -1,0 +1,67 @@
+//! One compiled kernel half serves Debian's kernels, old and new: each in a virtual machine, the agent frozen while
+//! commands are given.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+use backdoors_tests::deployment::{Deployment, Plan};
+use backdoors_tests::machine::Machine;
+use backdoors_tests::vm::{GuestCommand, Kernel, Vm, VmConfig, Wire};
+use serde_json::Value;
+use std::time::Duration;
+
+const USER: u32 = 1001;
+const SLEEPERS: &str = "i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); done; wait";
+const BOMB: &str = "bomb() { bomb | bomb & }; bomb";
+/// A guest is emulated, and slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn kernel_half_serves(kernel: Kernel, capability: &str) {
+    let wire = Wire::new().unwrap();
+    let programs = ["backdoors-nic", "backdoors-agent", "backdoors"].map(String::from).to_vec();
+    let config = VmConfig { name: "target", kernel, network: Some(&wire), programs, ..VmConfig::default() };
+    let machine = Vm::boot(config).unwrap();
+    let plan = Plan {
+        provider: "emulated",
+        agent: String::new(),
+        watch: String::new(),
+        healers: String::new(),
+        monitor_prefix: "",
+    };
+    let said = || machine.shell("cat /run/backdoors/*.log").unwrap();
+    let mut deployment =
+        Deployment::install(&machine, &machine, plan).unwrap_or_else(|error| panic!("{error}\n{}", said()));
+    deployment.start_daemon().unwrap();
+    let listing = deployment.backdoors("sensors target").unwrap();
+    assert!(listing.contains("kernel-half") && listing.contains(capability), "{listing}");
+    let sensor = |name: &str| {
+        let listing: Value =
+            serde_json::from_str(&deployment.backdoors("sensors target --json").unwrap()).unwrap();
+        let sensors = listing["sensors"].as_array().unwrap();
+        let found = sensors.iter().find(|sensor| sensor["name"].as_str().unwrap().starts_with(name));
+        found.unwrap()["value"].as_u64().unwrap()
+    };
+    machine.shell(&format!("kill -STOP {}", deployment.agent)).unwrap();
+    for name in ["kernel.timer", "cpu.switches", "cpu.ticks", "cpu.softirqs", "forks"] {
+        let before = sensor(name);
+        machine.wait_for(name, PATIENCE, || Ok((sensor(name) > before).then_some(()))).unwrap();
+    }
+    for script in [SLEEPERS, BOMB] {
+        machine.spawn(GuestCommand::new(format!("ulimit -u 60; {script}")).user(USER)).unwrap();
+        machine
+            .wait_for("victims", PATIENCE, || Ok((machine.processes_of(USER)? >= 35).then_some(())))
+            .unwrap();
+        let said = deployment.backdoors(&format!("heal target --uid {USER}")).unwrap();
+        assert!(said.contains("done"), "{said}");
+        assert_eq!(machine.processes_of(USER).unwrap(), 0, "{said}");
+    }
+}
+
+#[test]
+fn sensors_move_and_victims_die_on_linux_6_1() {
+    kernel_half_serves(Kernel::Stable61, "kernel-kills-running");
+}
+
+#[test]
+fn sensors_move_and_victims_die_on_the_newest_kernel() {
+    kernel_half_serves(Kernel::Newest, "kernel-kills-all");
+}
