@@ -57,7 +57,9 @@ impl Qemu {
         command.args(["--pdeathsig", "KILL", "--"]).arg(system_program("qemu-system-x86_64")?);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         // No hardware virtualization: it must run, and run alike, where there is none.
-        command.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]);
+        // Without `rep movsb`, which emulation carries out byte by byte: soft-RoCE copies with it where it can, and
+        // then a remote reader could see half a word. No real processor does that to an aligned word.
+        command.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off,erms=off,fsrm=off"]);
         command.args(["-m", &format!("{}M", config.memory_mib), "-smp", &config.cpus.to_string()]);
         command.arg("-kernel").arg(kernel.image()).arg("-initrd").arg(&initramfs);
         command.args(["-append", &kernel_command_line(config, end.as_ref())]);
