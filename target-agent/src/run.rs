@@ -85,7 +85,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let sensors = sensors.map_err(|error| RunError::Box(error.to_string()))?;
     let heartbeat = sensors.find(SensorKind::AGENT_HEARTBEAT, 0);
     let heartbeat = heartbeat.ok_or_else(|| RunError::Box("it has no heartbeat".into()))?;
-    let mut agent = Agent { config: config.clone(), source, owner: Some(owner) };
+    let mut agent = Agent { config: config.clone(), source, owner: Some(owner), stopped: false };
     agent.hand_over()?;
     let agent = Arc::new(Mutex::new(agent));
     serve_handshakes(listener, acceptor, Arc::clone(&agent))?;
@@ -107,6 +107,8 @@ struct Agent {
     source: Source,
     /// `None` while there is none.
     owner: Option<Client>,
+    /// Nothing may be brought up any more.
+    stopped: bool,
 }
 
 fn lock(agent: &Mutex<Agent>) -> MutexGuard<'_, Agent> {
@@ -126,6 +128,9 @@ impl Agent {
     }
 
     fn look_after(&mut self) {
+        if self.stopped {
+            return;
+        }
         self.source.look_after(&self.config, &protected(&self.config));
         let slots = self.slots();
         let memory = self.source.memory();
@@ -144,6 +149,9 @@ impl Agent {
     }
 
     fn admit(&mut self, monitor: &str, hello: &Hello) -> Result<Welcome, String> {
+        if self.stopped {
+            return Err("the target's agent is stopping".into());
+        }
         let slot = self.config.monitors.iter().find(|known| known.name == monitor);
         let slot = slot.ok_or("no slot is set aside for that monitor")?.slot;
         let owner = self.owner.as_mut().ok_or("the owner of the target's memory is gone; try later")?;
@@ -152,6 +160,7 @@ impl Agent {
     }
 
     fn take_down(&mut self) -> Result<(), RunError> {
+        self.stopped = true;
         if let Some(owner) = self.owner.as_mut() {
             for (region, _) in owner.regions()? {
                 owner.retire(region)?;
@@ -163,7 +172,7 @@ impl Agent {
                 }
             }
         }
-        Ok(self.source.take_down().map_err(SourceError::from)?)
+        Ok(self.source.take_down()?)
     }
 }
 

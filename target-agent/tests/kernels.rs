@@ -40,7 +40,7 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
         let found = sensors.iter().find(|sensor| sensor["name"].as_str().unwrap().starts_with(name));
         found.unwrap()["value"].as_u64().unwrap()
     };
-    machine.shell(&format!("kill -STOP {}", deployment.agent)).unwrap();
+    machine.shell(format!("kill -STOP {}", deployment.agent)).unwrap();
     for name in ["kernel.timer", "cpu.switches", "cpu.ticks", "cpu.softirqs", "forks"] {
         let before = sensor(name);
         machine.wait_for(name, PATIENCE, || Ok((sensor(name) > before).then_some(()))).unwrap();

@@ -1,17 +1,17 @@
-//! Where the readings come from.
+//! The kernel half as a source.
 
 use crate::config::{Config, Kills};
 use crate::helper;
 use crate::kernel::{KernelHalf, LoadError, Pins, PinsError, Plan, load};
-use crate::limits::UnknownSensor;
+use crate::limits::Limits;
 use crate::memory::TargetMemory;
 use std::fs;
 use std::process::Child;
 use std::sync::Arc;
 
-/// A running source of readings that obeys commands.
+/// A kernel half, and the helper it may need.
 #[derive(Debug)]
-pub struct Source {
+pub struct KernelSource {
     half: KernelHalf,
     pins: Pins,
     helper: Option<Child>,
@@ -19,39 +19,32 @@ pub struct Source {
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// No kernel half can be loaded.
+pub enum KernelSourceError {
+    /// None can be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The pins of another kernel half cannot be removed.
+    /// The pins of another one cannot be removed.
     #[error(transparent)]
     Pins(#[from] PinsError),
-    /// A limit for a sensor that does not exist.
-    #[error(transparent)]
-    Limit(#[from] UnknownSensor),
 }
 
-/// What kernel half a configuration asks for.
-///
-/// # Errors
-/// [`UnknownSensor`] for a limit that is no sensor's.
-pub fn plan(config: &Config) -> Result<Plan, UnknownSensor> {
-    Ok(Plan {
+fn plan(config: &Config, limits: Limits) -> Plan {
+    Plan {
         scope: config.scope,
         helper_kills: config.kills == Kills::Helper,
         capacity: config.process_table,
         cpus: cpus(),
-        limits: config.limits()?,
-    })
+        limits,
+    }
 }
 
-impl Source {
-    /// Takes up the kernel half that an earlier agent left, or loads a new one.
-    ///
-    /// # Errors
-    /// See [`SourceError`].
-    pub fn bring_up(config: &Config, protected: &[u32]) -> Result<Source, SourceError> {
-        let plan = plan(config)?;
+impl KernelSource {
+    pub(super) fn bring_up(
+        config: &Config,
+        limits: Limits,
+        protected: &[u32],
+    ) -> Result<KernelSource, KernelSourceError> {
+        let plan = plan(config, limits);
         let pins = Pins::new(&config.pins);
         let fingerprint = plan.fingerprint().map_err(LoadError::from)?;
         let half = match KernelHalf::adopt(&pins, fingerprint) {
@@ -66,21 +59,16 @@ impl Source {
                 load(&pins, &plan, &config.spared_users, protected)?
             }
         };
-        Ok(Source { half, pins, helper: None })
+        Ok(KernelSource { half, pins, helper: None })
     }
 
-    /// What the target shows.
-    #[must_use]
-    pub fn memory(&self) -> &Arc<TargetMemory> {
+    pub(super) fn memory(&self) -> &Arc<TargetMemory> {
         &self.half.memory
     }
 
-    /// Sees that everything the source needs is there, and that no command reaches `others`, the agent or the
-    /// helper.
-    pub fn look_after(&mut self, config: &Config, others: &[u32]) {
+    pub(super) fn look_after(&mut self, config: &Config, others: &[u32]) {
         self.look_after_helper(config);
-        let mut protected = vec![std::process::id()];
-        protected.extend(others);
+        let mut protected = others.to_vec();
         let helper = self.half.helper().1;
         if helper != 0 {
             protected.push(helper);
@@ -110,11 +98,8 @@ impl Source {
         }
     }
 
-    /// Unloads the kernel half. The helper ends by itself when it notices.
-    ///
-    /// # Errors
-    /// [`PinsError`]; then `backdoors-agent detach` goes on.
-    pub fn take_down(&mut self) -> Result<(), PinsError> {
+    /// The helper ends by itself when it notices.
+    pub(super) fn take_down(&mut self) -> Result<(), KernelSourceError> {
         self.pins.remove()?;
         if let Some(helper) = &mut self.helper {
             // It was about to end by itself; that it is gone already is no error.
