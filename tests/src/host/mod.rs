@@ -11,9 +11,11 @@ pub use network::Network;
 
 use anyhow::{Context, Result, bail};
 use cgroup::Cgroup;
+use rustix::thread::LinkNameSpaceType;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -67,6 +69,23 @@ impl Host {
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// Where a file of the host is, seen from outside.
+    #[must_use]
+    pub fn path(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{inside}", self.first.pid))
+    }
+
+    /// Moves the calling thread, and the threads and programs that it starts from now on, into the host's network;
+    /// sockets stay in the network that they were made in.
+    ///
+    /// # Errors
+    /// If not root, or if the host has ended.
+    pub fn enter_network(&self) -> Result<()> {
+        let network = fs::File::open(format!("/proc/{}/ns/net", self.first.pid))?;
+        rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+            .with_context(|| format!("entering the network of {}", self.name))
     }
 
     /// A command that will run in the host, as root and without bounds.

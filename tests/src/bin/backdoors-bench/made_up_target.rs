@@ -1,9 +1,9 @@
 //! A target without a kernel half: a box of as many sensors as are wanted, in memory of this process.
 
 use anyhow::{Context, Result};
+use backdoors_rdma::SharedMemory;
 use backdoors_rdma::handshake::{Acceptor, Certificate, Identity, Welcome, serve};
 use backdoors_rdma::owner::{MemoryOwner, RegionRequest, Rights};
-use backdoors_rdma::SharedMemory;
 use backdoors_sensor_box::layout::{Capabilities, NO_LIMIT, RegionKind};
 use backdoors_sensor_box::writer::{ProcessTable, Sensor, SensorBox, Shape};
 use backdoors_sensor_box::{SensorKind, SharedWords};
@@ -38,8 +38,12 @@ impl SharedWords for Words {
 /// millisecond by a thread, as a kernel half would, so that no sensor stands still.
 pub fn register(owner: &mut dyn MemoryOwner, sensors: u32) -> Result<()> {
     let (memory, descriptor) = SharedMemory::create("sensors", 128 + 32 * sensors as usize)?;
-    let shape =
-        Shape { generation: GENERATION, capabilities: Capabilities::KERNEL_HALF, cpus: 1, tick_period: 1_000_000 };
+    let shape = Shape {
+        generation: GENERATION,
+        capabilities: Capabilities::KERNEL_HALF,
+        cpus: 1,
+        tick_period: 1_000_000,
+    };
     let sensor_box = SensorBox::lay_out(Words(memory), &shape)?;
     for instance in 0..sensors {
         sensor_box.new_sensor(SensorKind::CPU_TICKS, instance, NO_LIMIT)?;
@@ -68,7 +72,8 @@ pub fn register(owner: &mut dyn MemoryOwner, sensors: u32) -> Result<()> {
 
 fn show(owner: &mut dyn MemoryOwner, kind: u32, memory: OwnedFd, length: u64, rights: Rights) -> Result<()> {
     let slot = (kind == RegionKind::COMMAND).then_some(SLOT);
-    owner.register(RegionRequest { kind, generation: GENERATION, offset: 0, length, rights, slot }, memory)?;
+    owner
+        .register(RegionRequest { kind, generation: GENERATION, offset: 0, length, rights, slot }, memory)?;
     Ok(())
 }
 
@@ -85,7 +90,8 @@ pub fn shake_hands(
     std::thread::spawn(move || {
         serve(&listener, &acceptor, move |monitor, hello| {
             let mut owner = owner.lock().unwrap_or_else(PoisonError::into_inner);
-            let admission = owner.admit(monitor, SLOT, &hello.endpoints).map_err(|error| error.to_string())?;
+            let admission =
+                owner.admit(monitor, SLOT, &hello.endpoints).map_err(|error| error.to_string())?;
             Ok(Welcome { target: "made-up".to_owned(), admission })
         });
     });

@@ -1,4 +1,4 @@
-//! Medians and ratios of paired measurements.
+//! Medians of measurements.
 
 use std::time::Duration;
 
@@ -6,6 +6,12 @@ use std::time::Duration;
 pub fn median(times: &mut [Duration]) -> Option<Duration> {
     times.sort_unstable();
     times.get(times.len() / 2).copied()
+}
+
+/// The median; `None` of nothing.
+pub fn median_of(values: &mut [f64]) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 /// Microseconds.
