@@ -115,6 +115,29 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
         Ok(())
     }
 
+    /// Stops the agent with SIGSTOP, and waits until it stands still.
+    ///
+    /// # Errors
+    /// If there is no agent.
+    pub fn freeze_agent(&self) -> Result<()> {
+        self.target.signal("STOP", self.agent)?;
+        let state = format!("awk '/^State:/ {{ print $2 }}' /proc/{}/status", self.agent);
+        self.target.wait_for("the agent to stand still", UP, || {
+            Ok((self.target.shell(&state)?.trim() == "T").then_some(()))
+        })
+    }
+
+    /// Ends a process of the target with a signal, and waits until it is gone.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn end(&self, signal: &str, pid: u32) -> Result<()> {
+        self.target.signal(signal, pid)?;
+        self.target.wait_for("a process to end", UP, || {
+            Ok(self.target.shell(&format!("test -d /proc/{pid}")).is_err().then_some(()))
+        })
+    }
+
     /// Starts the monitor's daemon, or starts it again, and waits until it has connected.
     ///
     /// # Errors
@@ -173,6 +196,35 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
     pub fn backdoors(&self, arguments: &str) -> Result<String> {
         let program = self.monitor.program("backdoors")?;
         self.monitor.shell(&format!("{program} --socket {FOLDER}/monitor.sock {arguments}"))
+    }
+
+    /// Runs the command line on the monitor, whatever comes of it. Returns its exit code, and all that it printed.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub fn try_backdoors(&self, arguments: &str) -> Result<(i32, String)> {
+        let program = self.monitor.program("backdoors")?;
+        let socket = format!("{FOLDER}/monitor.sock");
+        self.try_monitor(&format!("{program} --socket {socket} {arguments}"))
+    }
+
+    /// Runs a command on the monitor, whatever comes of it. Returns its exit code, and all that it printed.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub fn try_monitor(&self, command: &str) -> Result<(i32, String)> {
+        let text = self.monitor.shell(&format!("{{ {command}; }} 2>&1; code=$?; echo; echo $code"))?;
+        let (printed, code) = text.trim_end().rsplit_once('\n').context("no exit code")?;
+        Ok((code.parse().context("an exit code")?, printed.trim_end().to_owned()))
+    }
+
+    /// The command line's answer as JSON; `--json` is added.
+    ///
+    /// # Errors
+    /// If it exits with another status than 0 or prints something else.
+    pub fn json(&self, arguments: &str) -> Result<Value> {
+        let text = self.backdoors(&format!("{arguments} --json"))?;
+        serde_json::from_str(&text).with_context(|| format!("`{arguments}` printed `{text}`"))
     }
 
     /// What everybody printed, for messages.

@@ -4,4 +4,5 @@ pub mod deployment;
 pub mod healing;
 pub mod host;
 pub mod machine;
+pub mod pair;
 pub mod vm;

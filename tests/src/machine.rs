@@ -60,7 +60,9 @@ pub trait Machine {
     /// If it cannot be started.
     fn start(&self, command: &str, log: &str) -> Result<u32> {
         // The shell writes the number before the program can: a script may wait for both.
-        let pid = self.shell(&format!("setsid {command} > {log} 2>&1 < /dev/null & echo $!"))?;
+        // The log is emptied first, so that nobody takes an earlier program's words for this one's.
+        let start = format!(": > {log}; setsid {command} >> {log} 2>&1 < /dev/null & echo $!");
+        let pid = self.shell(&start)?;
         pid.trim().parse().with_context(|| format!("starting `{command}` printed `{}`", pid.trim()))
     }
 

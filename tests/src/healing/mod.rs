@@ -65,13 +65,7 @@ impl Healing {
         target.start(&format!("{program} 50"), "/run/backdoors/useful.log")?;
         std::thread::sleep(self.calm);
 
-        target.signal("STOP", deployment.agent)?;
-        let state =
-            target.shell(&format!("awk '/^State:/ {{ print $2 }}' /proc/{}/status", deployment.agent))?;
-        if state.trim() != "T" {
-            bail!("the agent is not frozen: state {}", state.trim());
-        }
-
+        deployment.freeze_agent()?;
         let known = deployment.journal()?.len();
         let bomb_at = now();
         target.shell_as(self.user, self.processes, BOMB)?;
