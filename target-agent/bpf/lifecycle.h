@@ -8,6 +8,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 {
 	struct tracked *from;
 	__u32 pid, parent_pid, pair, depth = 0, tree = 0;
+	__u64 owner;
 
 	if (child->pid != child->tgid)
 		return 0;
@@ -23,10 +24,11 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 		if (READ(from->owner) >> 32 != user_of(parent) && parent_pid == scope_pid(parent) && !from->kernel)
 			follow_user(from, user_of(parent));
 	}
-	learn(child, pid, parent_pid, depth, tree);
+	owner = child->flags & PF_KTHREAD ? NONE : owner_of(child);
+	learn(child, pid, parent_pid, owner, depth, tree);
 	if (!(child->flags & PF_KTHREAD)) {
 		sensor_add(settings.forks, 1);
-		pair = pair_of(user_of(child));
+		pair = owner;
 		if (pair < USER_PAIRS)
 			__sync_fetch_and_add(&pairs[pair].forks, 1);
 		else
@@ -53,7 +55,7 @@ int BPF_PROG(on_exec, struct task_struct *task)
 		process = NULL;
 	}
 	if (!process) {
-		learn(task, pid, scope_pid(task->real_parent), 0, 0);
+		learn(task, pid, scope_pid(task->real_parent), owner_of(task), 0, 0);
 		return 0;
 	}
 	follow_user(process, user_of(task));
@@ -80,7 +82,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	return 0;
 }
 
-/* What no hook tells: a new parent, a new name, protection. Skipped if another writer is at work. */
+/* What no hook tells: a new parent, a new name, protection, the memory of who sleeps. Skipped if another writer is at work. */
 static __always_inline void refresh(struct task_struct *task, __u32 pid, __u32 parent)
 {
 	struct tracked *process = bpf_map_lookup_elem(&tracked, &pid);
@@ -90,6 +92,7 @@ static __always_inline void refresh(struct task_struct *task, __u32 pid, __u32 p
 
 	if (!record)
 		return;
+	WRITE(record->rss, resident_bytes(task));
 	flags = is_protected(pid, process->start) ? BD_PROCESS_PROTECTED : 0;
 	bpf_core_read(name, sizeof(name), &task->comm);
 	if (record->parent == parent && record->flags == flags && name[0] == *(__u64 *)&record->command[0] &&
@@ -113,6 +116,7 @@ int seed(struct bpf_iter__task *context)
 {
 	struct task_struct *task = context->task, *ancestor;
 	__u32 pid, parent, depth = 0, next;
+	struct tracked *known;
 
 	if (!task || task->pid != task->tgid)
 		return 0;
@@ -120,7 +124,7 @@ int seed(struct bpf_iter__task *context)
 	if (!pid || is_dead(task))
 		return 0;
 	ancestor = BPF_CORE_READ(task, real_parent);
-	parent = scope_pid(ancestor);
+	parent = scope_pid_of(ancestor);
 	next = parent;
 	for (int step = 0; step < MAX_DEPTH_WALK && next && next != pid; step++) {
 		if (BPF_CORE_READ(ancestor, flags) & PF_KTHREAD)
@@ -129,10 +133,14 @@ int seed(struct bpf_iter__task *context)
 		if (next == 1)
 			break;
 		ancestor = BPF_CORE_READ(ancestor, real_parent);
-		next = scope_pid(ancestor);
+		next = scope_pid_of(ancestor);
 	}
-	if (!learn(task, pid, parent, depth, 0))
+	known = bpf_map_lookup_elem(&tracked, &pid);
+	if (known && known->start == task->start_time) {
 		refresh(task, pid, parent);
+		return 0;
+	}
+	learn(task, pid, parent, task->flags & PF_KTHREAD ? NONE : owner_of(task), depth, 0);
 	/* If it ended meanwhile, its end found nothing to forget. */
 	if (is_dead(task))
 		forget(pid);

@@ -97,11 +97,12 @@ struct {
 #define READ(word) (*(volatile typeof(word) *)&(word))
 #define WRITE(word, new) (*(volatile typeof(word) *)&(word) = (new))
 
-/* BPF has no barrier of its own; an atomic instruction that returns a value is one. */
-static __u64 fence_word;
+/* BPF has no barrier of its own; an atomic exchange is one. */
 static __always_inline void full_barrier(void)
 {
-	__sync_fetch_and_add(&fence_word, 0);
+	__u64 own = 0;
+
+	__sync_lock_test_and_set(&own, 1);
 }
 
 static __always_inline struct bd_process_table_header *table_header(void)

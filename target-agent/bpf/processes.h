@@ -10,30 +10,30 @@
 
 static __always_inline __u32 user_of(struct task_struct *task)
 {
-	return BPF_CORE_READ(task, real_cred, uid.val);
+	return task->real_cred->uid.val;
 }
 
 static __always_inline int is_dead(struct task_struct *task)
 {
-	return BPF_CORE_READ(task, signal, live.counter) == 0;
+	return task->signal->live.counter == 0;
 }
 
 static __always_inline __u64 resident_bytes(struct task_struct *task)
 {
-	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	struct mm_struct *mm = task->mm;
 	struct mm_struct___before_6_2 *old = (void *)mm;
 	__s64 pages = 0;
 
 	if (!mm)
 		return 0;
 	if (bpf_core_type_exists(struct mm_rss_stat))
+		/* Copied, because a typedef lies on the way that the verifier does not look through. */
 		pages = BPF_CORE_READ(old, rss_stat.count[MM_FILEPAGES].counter) +
 			BPF_CORE_READ(old, rss_stat.count[MM_ANONPAGES].counter) +
 			BPF_CORE_READ(old, rss_stat.count[MM_SHMEMPAGES].counter);
 	else if (bpf_core_field_exists(mm->rss_stat[0].count))
-		pages = BPF_CORE_READ(mm, rss_stat[MM_FILEPAGES].count) +
-			BPF_CORE_READ(mm, rss_stat[MM_ANONPAGES].count) +
-			BPF_CORE_READ(mm, rss_stat[MM_SHMEMPAGES].count);
+		pages = mm->rss_stat[MM_FILEPAGES].count + mm->rss_stat[MM_ANONPAGES].count +
+			mm->rss_stat[MM_SHMEMPAGES].count;
 	return pages > 0 ? (__u64)pages * settings.page_bytes : 0;
 }
 
@@ -124,8 +124,8 @@ static __always_inline void write_entry(__u32 entry, struct task_struct *task, _
 	record->parent = parent;
 	record->user = user;
 	record->depth = depth;
-	record->flags = is_protected(pid, BPF_CORE_READ(task, start_time)) ? BD_PROCESS_PROTECTED : 0;
-	record->start = BPF_CORE_READ(task, start_time);
+	record->flags = is_protected(pid, task->start_time) ? BD_PROCESS_PROTECTED : 0;
+	record->start = task->start_time;
 	record->rss = resident_bytes(task);
 	record->cpu_time = 0;
 	bpf_core_read(record->command, sizeof(record->command), &task->comm);
@@ -160,37 +160,51 @@ __noinline int forget(__u32 pid)
 	return 1;
 }
 
-/* Learns of a process; returns 1 if it was not known. `tree` are the commands whose tree it is born into. */
-static __noinline int learn(struct task_struct *task, __u32 pid, __u32 parent, __u32 depth, __u32 tree)
+static __always_inline __u64 owner_of(struct task_struct *task)
+{
+	__u32 user = user_of(task);
+
+	return (__u64)user << 32 | pair_of(user);
+}
+
+static __always_inline long insert(__u32 pid, struct tracked *process)
+{
+	long error = bpf_map_update_elem(&tracked, &pid, process, BPF_NOEXIST);
+	struct tracked *before;
+
+	if (error != -EEXIST)
+		return error;
+	before = bpf_map_lookup_elem(&tracked, &pid);
+	if (!before || before->start == process->start)
+		return error;
+	/* Its end was missed; it must not stand in the way of the one that has its number now. */
+	forget(pid);
+	return bpf_map_update_elem(&tracked, &pid, process, BPF_NOEXIST);
+}
+
+/* Learns of a process; returns 1 if it was not known. `tree` are the commands whose tree it is born
+ * into. */
+static __always_inline int learn(struct task_struct *task, __u32 pid, __u32 parent, __u64 owner, __u32 depth,
+				 __u32 tree)
 {
 	struct bd_process_table_header *header = table_header();
-	__u32 user = user_of(task);
 	struct tracked process = {
 		.marks = (__u64)pid << 32 | (__u64)tree << 16,
 		.struck = (__u64)pid << 32,
-		.start = BPF_CORE_READ(task, start_time),
+		.start = task->start_time,
 		.entry = NONE,
 		.depth = depth,
-		.kernel = !!(BPF_CORE_READ(task, flags) & PF_KTHREAD),
+		.kernel = !!(task->flags & PF_KTHREAD),
 	};
-	struct tracked *before = bpf_map_lookup_elem(&tracked, &pid);
 	long error;
 
-	if (before) {
-		if (before->start == process.start)
-			return 0;
-		/* Its end was missed; it must not stand in the way of the one that has its number now. */
-		forget(pid);
-	}
-	if (process.kernel) {
-		process.owner = NONE;
-		return !bpf_map_update_elem(&tracked, &pid, &process, BPF_NOEXIST);
-	}
-	process.owner = (__u64)user << 32 | pair_of(user);
+	process.owner = owner;
+	if (process.kernel)
+		return !insert(pid, &process);
 	process.entry = take_entry();
 	if (process.entry != NONE)
-		write_entry(process.entry, task, pid, parent, user, depth);
-	error = bpf_map_update_elem(&tracked, &pid, &process, BPF_NOEXIST);
+		write_entry(process.entry, task, pid, parent, owner >> 32, depth);
+	error = insert(pid, &process);
 	if (error && process.entry != NONE)
 		give_back(process.entry);
 	if (error == -EEXIST)
@@ -202,7 +216,7 @@ static __noinline int learn(struct task_struct *task, __u32 pid, __u32 parent, _
 	if (process.entry == NONE)
 		sensor_add(settings.processes_lost, 1);
 	sensor_add(settings.processes, 1);
-	count_user((__u32)process.owner, 1);
+	count_user((__u32)owner, 1);
 	return 1;
 }
 
@@ -255,8 +269,8 @@ static __always_inline void look_at_running(struct task_struct *task, __u64 elap
 	if (!record)
 		return;
 	WRITE(record->rss, resident_bytes(task));
-	if (BPF_CORE_READ(task, signal, nr_threads) == 1) {
-		time = BPF_CORE_READ(task, signal, sum_sched_runtime) + BPF_CORE_READ(task, se.sum_exec_runtime);
+	if (task->signal->nr_threads == 1) {
+		time = task->signal->sum_sched_runtime + task->se.sum_exec_runtime;
 		if (time > READ(record->cpu_time))
 			WRITE(record->cpu_time, time);
 	} else if (elapsed) {

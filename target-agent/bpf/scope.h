@@ -6,24 +6,41 @@
 /* Deepest nesting of pid namespaces the kernel allows. */
 #define MAX_LEVEL 32
 
-static __always_inline struct upid number_at(struct pid *pid, __u32 level)
+/* The number that a pid has at this level, if the namespace there is the scope's; else 0. */
+static __always_inline __u32 number_in_scope(struct pid *pid, __u32 level)
 {
-	struct upid number = {};
-	__u32 size = bpf_core_type_size(struct upid);
+	__u32 size = bpf_core_type_size(struct upid), namespace = 0;
+	struct upid *number = (void *)&pid->numbers[0] + level * size;
+	struct pid_namespace *ns = NULL;
+	int nr = 0;
 
-	bpf_core_read(&number.nr, sizeof(number.nr),
-		      &((struct upid *)((void *)&pid->numbers[0] + level * size))->nr);
-	bpf_core_read(&number.ns, sizeof(number.ns),
-		      &((struct upid *)((void *)&pid->numbers[0] + level * size))->ns);
-	return number;
+	bpf_core_read(&nr, sizeof(nr), &number->nr);
+	bpf_core_read(&ns, sizeof(ns), &number->ns);
+	bpf_core_read(&namespace, sizeof(namespace), &ns->ns.inum);
+	return namespace == control.scope_namespace ? nr : 0;
 }
 
-/* The process id of the task's process as the scope numbers it; 0 if it lies outside. */
+/* The process id of the task's process as the scope numbers it; 0 if it lies outside. For tasks that the kernel
+ * handed to the program, hence without a copy for every step. */
 static __always_inline __u32 scope_pid(struct task_struct *task)
 {
-	struct pid *pid;
-	struct upid number;
 	__u32 level;
+	struct pid *pid;
+
+	if (!settings.scoped)
+		return task->tgid;
+	level = control.scope_level;
+	pid = task->group_leader->thread_pid;
+	if (!pid || level > MAX_LEVEL || pid->level < level)
+		return 0;
+	return number_in_scope(pid, level);
+}
+
+/* The same for tasks that were found by following pointers. */
+static __always_inline __u32 scope_pid_of(struct task_struct *task)
+{
+	__u32 level;
+	struct pid *pid;
 
 	if (!settings.scoped)
 		return BPF_CORE_READ(task, tgid);
@@ -31,10 +48,7 @@ static __always_inline __u32 scope_pid(struct task_struct *task)
 	pid = BPF_CORE_READ(task, group_leader, thread_pid);
 	if (!pid || level > MAX_LEVEL || BPF_CORE_READ(pid, level) < level)
 		return 0;
-	number = number_at(pid, level);
-	if (!number.ns || BPF_CORE_READ(number.ns, ns.inum) != control.scope_namespace)
-		return 0;
-	return number.nr;
+	return number_in_scope(pid, level);
 }
 
 /* Run once by the user half: the scope is the pid namespace of whoever runs it. Level 0 is the whole machine. */
@@ -43,7 +57,8 @@ int find_scope(struct __sk_buff *packet)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
-	struct upid number;
+	struct pid_namespace *ns = NULL;
+	struct upid *number;
 	__u32 level;
 
 	if (!pid)
@@ -51,9 +66,10 @@ int find_scope(struct __sk_buff *packet)
 	level = BPF_CORE_READ(pid, level);
 	if (level > MAX_LEVEL)
 		return 0;
-	number = number_at(pid, level);
+	number = (void *)&pid->numbers[0] + level * bpf_core_type_size(struct upid);
+	bpf_core_read(&ns, sizeof(ns), &number->ns);
 	control.scope_level = level;
-	control.scope_namespace = number.ns ? BPF_CORE_READ(number.ns, ns.inum) : 0;
+	control.scope_namespace = ns ? BPF_CORE_READ(ns, ns.inum) : 0;
 	return 1;
 }
 

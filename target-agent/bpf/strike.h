@@ -88,11 +88,11 @@ static __always_inline int visit_task(struct task_struct *task)
 	/* A dead process that was not yet waited for has been forgotten already. */
 	if (!process && is_dead(task))
 		return 0;
-	tree = process ? visit_marks(process, pid, scope_pid(BPF_CORE_READ(task, real_parent))) : 0;
+	tree = process ? visit_marks(process, pid, scope_pid(task->real_parent)) : 0;
 	if (sweep_kind != SWEEP_KILL)
 		return 0;
 	user = user_of(task);
-	meaning = commands_meaning(pid, user, BPF_CORE_READ(task, start_time), tree);
+	meaning = commands_meaning(pid, user, task->start_time, tree);
 	if (!process) {
 		/* It found no room and carries no marks, so only commands without a bound may signal it. */
 		count_alive(meaning, 1);
