@@ -27,7 +27,7 @@ fn assert_all_killed(host: &mut Host, user: u32, least: u32) {
 fn a_bomb_and_sleepers_die_by_a_command_while_the_agent_is_frozen() {
     inside("commands::a_bomb_and_sleepers_die_by_a_command_while_the_agent_is_frozen", || {
         let mut host = Host::start("");
-        host.signal(host.agent_pid(), Signal::STOP);
+        host.freeze_agent();
         let mut sleepers = victim(60121, 60, SLEEPERS);
         wait_for_processes(&host, 60121, 51);
         assert_all_killed(&mut host, 60121, 51);
@@ -51,7 +51,7 @@ fn a_bomb_dies_by_the_kernel_half_alone_while_agent_and_helper_are_frozen() {
             return;
         }
         let helper = host.half().helper().1;
-        host.signal(host.agent_pid(), Signal::STOP);
+        host.freeze_agent();
         host.signal(helper, Signal::STOP);
         let mut bomb = victim(60123, 100, BOMB);
         wait_for_processes(&host, 60123, 90);
@@ -64,7 +64,7 @@ fn a_bomb_dies_by_the_kernel_half_alone_while_agent_and_helper_are_frozen() {
 fn a_bomb_and_sleepers_die_by_the_helper_where_the_kernel_cannot_signal_them() {
     inside("commands::a_bomb_and_sleepers_die_by_the_helper_where_the_kernel_cannot_signal_them", || {
         let mut host = Host::start("kills = 'helper'\n");
-        host.signal(host.agent_pid(), Signal::STOP);
+        host.freeze_agent();
         let mut sleepers = victim(60124, 60, SLEEPERS);
         wait_for_processes(&host, 60124, 51);
         assert_all_killed(&mut host, 60124, 51);

@@ -35,6 +35,7 @@ fn assert_exact(host: &Host) {
 fn a_thousand_forks_execs_and_exits_leave_the_counts_exact() {
     inside("counts::a_thousand_forks_execs_and_exits_leave_the_counts_exact", || {
         let host = Host::start("");
+        host.freeze_agent();
         assert_exact(&host);
         let before = host.sensor(SensorKind::FORKS, 0);
         let script = "i=0; while [ $i -lt 250 ]; do /bin/true & (:) & i=$((i+1)); wait; done";
@@ -64,6 +65,7 @@ fn victim_that_runs_a_program_from_a_thread() {
 fn a_process_whose_second_thread_runs_a_program_stays_the_same_process() {
     inside("counts::a_process_whose_second_thread_runs_a_program_stays_the_same_process", || {
         let host = Host::start("");
+        host.freeze_agent();
         let mut threads = Command::new(std::env::current_exe().unwrap())
             .args(["counts::victim_that_runs_a_program_from_a_thread", "--exact", "--ignored"])
             .uid(60113)
@@ -102,6 +104,7 @@ fn a_process_whose_second_thread_runs_a_program_stays_the_same_process() {
 fn a_process_that_changes_its_user_is_counted_for_the_new_one() {
     inside("counts::a_process_that_changes_its_user_is_counted_for_the_new_one", || {
         let host = Host::start("");
+        host.freeze_agent();
         let mut changed = Command::new("perl").args(["-e", "$< = $> = 60114; 1 while 1"]).spawn().unwrap();
         eventually("a process of the new user", || {
             (host.sensor(SensorKind::USER_PROCESSES, 60114) == 1 && host.of_user(60114).len() == 1)

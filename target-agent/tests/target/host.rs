@@ -123,6 +123,15 @@ impl Host {
         kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
     }
 
+    /// Stops the agent, so that the kernel half has nobody to put right what it missed.
+    pub fn freeze_agent(&self) {
+        self.signal(self.agent_pid(), Signal::STOP);
+        eventually("a frozen agent", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.agent_pid())).unwrap();
+            stat.contains(") T ").then_some(())
+        });
+    }
+
     /// Stops the agent with this signal and waits for its end.
     pub fn end_agent(&mut self, signal: Signal) {
         self.signal(self.agent_pid(), signal);

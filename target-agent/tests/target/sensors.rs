@@ -3,7 +3,6 @@
 use crate::host::{Host, eventually, inside, victim};
 use backdoors_sensor_box::layout::{Capabilities, ProcessFlags};
 use backdoors_sensor_box::{CATALOGUE, Instance, SensorKind};
-use rustix::process::Signal;
 
 #[test]
 fn timer_ticks_and_switches_go_on_while_the_agent_is_frozen_and_only_its_heartbeat_stops() {
@@ -13,12 +12,7 @@ fn timer_ticks_and_switches_go_on_while_the_agent_is_frozen_and_only_its_heartbe
             let host = Host::start("");
             let beat = host.sensor(SensorKind::AGENT_HEARTBEAT, 0);
             eventually("a heartbeat", || (host.sensor(SensorKind::AGENT_HEARTBEAT, 0) > beat).then_some(()));
-            host.signal(host.agent_pid(), Signal::STOP);
-            let frozen = |host: &Host| {
-                let stat = std::fs::read_to_string(format!("/proc/{}/stat", host.agent_pid())).unwrap();
-                stat.contains(") T ").then_some(())
-            };
-            eventually("a frozen agent", || frozen(&host));
+            host.freeze_agent();
             let before = host.sensors();
             eventually("300 ticks of the kernel's timer", || {
                 (host.sensor(SensorKind::KERNEL_TIMER, 0) > value(&before, SensorKind::KERNEL_TIMER, 0) + 300)
