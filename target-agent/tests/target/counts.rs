@@ -2,6 +2,7 @@
 
 use crate::host::{Host, eventually, inside, victim};
 use backdoors_sensor_box::SensorKind;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -24,10 +25,17 @@ fn alive() -> Vec<u32> {
 }
 
 fn assert_exact(host: &Host) {
-    eventually("a table that shows exactly the live processes", || {
-        let mut shown: Vec<u32> = host.table().processes.iter().map(|process| process.pid).collect();
+    eventually("a table and counts that show exactly the live processes", || {
+        let table = host.table();
+        let mut shown: Vec<u32> = table.processes.iter().map(|process| process.pid).collect();
         shown.sort_unstable();
-        (shown == alive() && host.sensor(SensorKind::PROCESSES, 0) == shown.len() as u64).then_some(())
+        let view = host.sensors();
+        let users_fit = view.of_kind(SensorKind::USER_PROCESSES).all(|sensor| {
+            sensor.value
+                == table.processes.iter().filter(|process| process.user == sensor.instance).count() as u64
+        });
+        let count = view.sensor(SensorKind::PROCESSES, 0).unwrap().value;
+        (users_fit && shown == alive() && count == shown.len() as u64).then_some(())
     });
 }
 
@@ -97,6 +105,38 @@ fn a_process_whose_second_thread_runs_a_program_stays_the_same_process() {
         threads.wait().unwrap();
         assert_exact(&host);
         assert_eq!(host.sensor(SensorKind::USER_PROCESSES, 60113), 0);
+    });
+}
+
+/// Not a test: loses one of its threads and goes on.
+#[test]
+#[ignore = "a program for other tests"]
+fn victim_that_loses_a_thread() {
+    let thread = std::thread::Builder::new().name("brief".into()).spawn(|| {}).unwrap();
+    thread.join().unwrap();
+    println!("lost");
+    std::thread::sleep(std::time::Duration::from_secs(1000));
+}
+
+#[test]
+fn a_process_that_loses_a_thread_lives_on() {
+    inside("counts::a_process_that_loses_a_thread_lives_on", || {
+        let host = Host::start("");
+        host.freeze_agent();
+        let mut threads = Command::new(std::env::current_exe().unwrap())
+            .args(["counts::victim_that_loses_a_thread", "--exact", "--ignored", "--nocapture"])
+            .uid(60116)
+            .gid(60116)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(threads.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.contains("lost")));
+        assert_eq!(host.sensor(SensorKind::USER_PROCESSES, 60116), 1);
+        assert_exact(&host);
+        threads.kill().unwrap();
+        threads.wait().unwrap();
+        assert_eq!(host.sensor(SensorKind::USER_PROCESSES, 60116), 0);
     });
 }
 
