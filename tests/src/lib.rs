@@ -4,5 +4,6 @@ pub mod deployment;
 pub mod healing;
 pub mod host;
 pub mod machine;
+pub mod made_up_target;
 pub mod pair;
 pub mod vm;

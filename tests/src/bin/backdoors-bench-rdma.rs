@@ -42,11 +42,12 @@ fn main() -> Result<()> {
         kernel,
         cpus: 2,
         network: Some(&wire),
-        programs: vec!["backdoors-latency".into()],
+        programs: vec!["backdoors-latency".into(), "backdoors-bench".into()],
         ..VmConfig::default()
     })?;
     println!("READ over soft-RoCE's loopback, kernel {}, p50 of {} rounds", vm.release(), arguments.rounds);
     println!("{:>7} {:>10} {:>14} {:>7}", "bytes", "ours, µs", "ib_read_lat, µs", "ratio");
+    let mut rows = Vec::new();
     for (size, count) in SIZES {
         let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..arguments.rounds {
@@ -62,14 +63,23 @@ fn main() -> Result<()> {
             theirs.push(other);
             ratios.push(mine / other);
         }
+        let ratio = median(&mut ratios.clone());
+        let (ours, theirs) = (median(&mut ours), median(&mut theirs));
+        rows.push(format!(
+            "| READ of {size} bytes, soft-RoCE | {ours:.1} us | 1.10 of ib_read_lat, {theirs:.1} us | {ratio:.2} |"
+        ));
         println!(
             "{size:>7} {:>10.2} {:>14.2} {:>7.3}   rounds: {}",
-            median(&mut ours),
-            median(&mut theirs),
-            median(&mut ratios.clone()),
+            ours,
+            theirs,
+            ratio,
             ratios.iter().map(|ratio| format!("{ratio:.2}")).collect::<Vec<_>>().join(" ")
         );
     }
+    for row in rows {
+        println!("{row}");
+    }
+    print!("{}", vm.shell("backdoors-bench fetch --provider verbs --rounds 1000")?);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! programs, and end to end, with and without it in turn.
 
 use crate::load::Kind;
-use crate::statistics::median_of;
+use crate::statistics::{median_of, row};
 use anyhow::{Context, Result, bail};
 use backdoors_tests::deployment::Deployment;
 use backdoors_tests::healing::plan;
@@ -45,14 +45,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     plan.agent = format!("scope = \"{}\"\n", arguments.scope);
     let mut deployment = Deployment::install(&target, &monitor, plan)?;
     println!("kernel half's cost, scope {}", arguments.scope);
-    exact(&target, arguments)?;
-    end_to_end(&mut deployment, arguments)
+    let exact = exact(&target, arguments)?;
+    end_to_end(&mut deployment, arguments)?;
+    for (what, mean, aim) in exact {
+        row(&what, &format!("{mean:.0} ns"), &format!("{aim} ns"), mean / aim);
+    }
+    Ok(())
 }
 
 /// Nanoseconds and runs of every program, ever.
 type Runs = BTreeMap<String, (u64, u64)>;
 
-fn exact(target: &Host, arguments: &Arguments) -> Result<()> {
+/// Programs that have an aim, with what they took and the aim.
+fn exact(target: &Host, arguments: &Arguments) -> Result<Vec<(String, f64, f64)>> {
+    let mut found = Vec::new();
     let _statistics = Statistics::enable()?;
     let programs = programs(target)?;
     for (load, kind, count) in
@@ -76,12 +82,16 @@ fn exact(target: &Host, arguments: &Arguments) -> Result<()> {
         for (name, mut means) in means {
             let mean = median_of(&mut means).context("no rounds")?;
             let aim = AIMS.iter().find(|(program, _)| *program == name);
-            let aim =
-                aim.map_or(String::new(), |(_, aim)| format!(", aim {aim} ns, ratio {:.2}", mean / aim));
-            println!("  {name:<14} {mean:>7.0} ns a run, {:>9} runs{aim}", runs[&name]);
+            // Few runs tell little: a switch is judged among switches, the rest among forks.
+            if let Some((_, aim)) = aim
+                && (kind == Kind::Switches) == (name == "on_switch")
+            {
+                found.push((format!("kernel half, {name}"), mean, *aim));
+            }
+            println!("  {name:<14} {mean:>7.0} ns a run, {:>9} runs", runs[&name]);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn end_to_end(deployment: &mut Deployment<'_, Host>, arguments: &Arguments) -> Result<()> {

@@ -3,7 +3,6 @@
 mod fetch;
 mod kernel_cost;
 mod load;
-mod made_up_target;
 mod monitor_cpu;
 mod repair;
 mod statistics;

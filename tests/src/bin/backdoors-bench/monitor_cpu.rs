@@ -1,9 +1,11 @@
 //! The daemon's share of a CPU while it samples a box of 100 sensors.
 
-use crate::made_up_target::{register, shake_hands};
+use crate::statistics::row;
 use anyhow::{Context, Result, bail};
-use backdoors_rdma::emulated;
 use backdoors_rdma::handshake::Identity;
+use backdoors_rdma::{Provider, Session, SessionConfig, emulated};
+use backdoors_sensor_box::layout::RegionKind;
+use backdoors_tests::made_up_target::{bump, register, shake_hands};
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,9 +30,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     target.save(folder.path())?;
     monitor.save(folder.path())?;
     let mut nic = emulated::Nic::new(([127, 0, 0, 1], 0).into(), None)?;
-    register(&mut nic, arguments.sensors)?;
+    bump(&register(&mut nic, arguments.sensors)?)?;
     let address = shake_hands(nic, &target, monitor.certificate())?;
+    let mut rows = Vec::new();
     for (period, thesis) in PERIODS {
+        let session = Session::open(&SessionConfig {
+            address,
+            target_certificate: target.certificate().clone(),
+            identity: monitor.clone(),
+            provider: Provider::Emulated,
+            connections: 1,
+            deadline: Duration::from_secs(5),
+        })?;
+        let bare = bare_reads(session, Duration::from_millis(period), arguments.seconds / 2)?;
         let config = format!(
             "name = \"monitor\"\nidentity = \".\"\nsocket = \"{period}.sock\"\njournal = \"{period}.jsonl\"\n\
              [[target]]\nname = \"target\"\naddress = \"{address}\"\ncertificate = \"target.crt\"\nperiod = \"{period}ms\"\n"
@@ -53,12 +65,41 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         std::thread::sleep(Duration::from_secs(arguments.seconds));
         let share = (daemon.cpu_time()? - before).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
         println!(
-            "monitor's CPU share, {} sensors every {period} ms: {share:.3} % (thesis {thesis} %, aim {:.1} %)",
+            "monitor's CPU share, {} sensors every {period} ms: {share:.3} % (thesis {thesis} %, aim {:.1} %); of a loop \
+             that does nothing but READ as many bytes: {bare:.3} %",
             arguments.sensors,
             thesis / 10.0
         );
+        rows.push((period, share, thesis / 10.0));
+    }
+    for (period, share, aim) in rows {
+        let what = format!("monitor's CPU share, {} sensors every {period} ms", arguments.sensors);
+        row(&what, &format!("{share:.3} %"), &format!("{aim:.1} %"), share / aim);
     }
     Ok(())
+}
+
+/// The CPU share, in percent, of a thread that READs the sensor box once a period: what the way to memory costs
+/// whoever takes it.
+fn bare_reads(mut session: Session, period: Duration, seconds: u64) -> Result<f64> {
+    let range = session.region(RegionKind::SENSORS).context("no sensor box")?.range;
+    let mut bytes = vec![0; usize::try_from(range.length)?];
+    let reader = std::thread::spawn(move || -> Result<f64> {
+        let cpu_time = || schedstat("/proc/thread-self/schedstat".as_ref());
+        let (begun, before) = (Instant::now(), cpu_time()?);
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            session.read(range, &mut bytes)?;
+            std::thread::sleep(period);
+        }
+        Ok((cpu_time()? - before) as f64 / begun.elapsed().as_nanos() as f64 * 100.0)
+    });
+    reader.join().unwrap_or_else(|_| bail!("the reader panicked"))
+}
+
+/// Nanoseconds of CPU time.
+fn schedstat(file: &std::path::Path) -> Result<u64> {
+    let text = fs::read_to_string(file)?;
+    Ok(text.split_whitespace().next().context("no schedstat")?.parse()?)
 }
 
 fn wait_until_connected(journal: &std::path::Path) -> Result<()> {
@@ -79,8 +120,7 @@ impl Daemon {
     fn cpu_time(&mut self) -> Result<Duration> {
         let mut total = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            total += text.split_whitespace().next().context("no schedstat")?.parse::<u64>()?;
+            total += schedstat(&task?.path().join("schedstat"))?;
         }
         Ok(Duration::from_nanos(total))
     }

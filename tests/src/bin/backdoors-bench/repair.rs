@@ -4,7 +4,7 @@
 mod culprits;
 mod watcher;
 
-use crate::statistics::median_of;
+use crate::statistics::{median_of, row};
 use anyhow::{Context, Result};
 use backdoors_tests::deployment::Deployment;
 use backdoors_tests::healing::plan;
@@ -42,6 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "{:>15} {:>8} {:>8} {:>8} | {:>6} {:>8} {:>8} {:>8} | {:>7}",
         "processes", "repair", "pkill", "ratio", "fetch", "accept", "kill", "by ack", "thesis"
     );
+    let mut tables = Vec::new();
     for (count, spinning, thesis) in POPULATIONS {
         let mut rounds = Rounds::default();
         for round in 0..arguments.rounds {
@@ -58,6 +59,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             }
         }
         rounds.print(count, spinning, thesis)?;
+        tables.push((count, spinning, rounds));
+    }
+    for (count, spinning, rounds) in &tables {
+        rounds.row(*count, *spinning)?;
     }
     Ok(())
 }
@@ -69,7 +74,21 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn print(&mut self, count: u32, spinning: bool, thesis: f64) -> Result<()> {
+    fn row(&self, count: u32, spinning: bool) -> Result<()> {
+        let repair = median_of(&mut self.repairs.iter().map(|repair| repair.gone).collect::<Vec<_>>());
+        let pkill = median_of(&mut self.pkills.clone());
+        let (repair, pkill) = (repair.context("no rounds")?, pkill.context("no rounds")?);
+        let state = if spinning { "spinning" } else { "sleeping" };
+        row(
+            &format!("WRITE to last of {count} {state} culprits dead"),
+            &format!("{repair:.1} ms"),
+            &format!("local pkill, {pkill:.1} ms"),
+            repair / pkill,
+        );
+        Ok(())
+    }
+
+    fn print(&self, count: u32, spinning: bool, thesis: f64) -> Result<()> {
         let of = |part: fn(&Repair) -> f64| {
             median_of(&mut self.repairs.iter().map(part).collect::<Vec<_>>()).context("no rounds")
         };

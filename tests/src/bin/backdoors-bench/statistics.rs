@@ -1,4 +1,4 @@
-//! Medians of measurements.
+//! Medians of measurements, and how they are shown.
 
 use std::time::Duration;
 
@@ -12,6 +12,11 @@ pub fn median(times: &mut [Duration]) -> Option<Duration> {
 pub fn median_of(values: &mut [f64]) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
+}
+
+/// Prints a row of the table that `cargo xtask bench` ends with; `ratio` is measured by aim or by competitor.
+pub fn row(what: &str, measured: &str, aim: &str, ratio: f64) {
+    println!("| {what} | {measured} | {aim} | {ratio:.2} |");
 }
 
 /// Microseconds.
