@@ -4,7 +4,9 @@
 //! The target obeys a sequence once. So the same bytes may be written again when it is unknown whether a write
 //! arrived, and a monitor that starts anew goes on with the sequence that the acknowledgement names.
 
-use backdoors_sensor_box::{AcknowledgementView, Command, CommandState, EncodedCommand, Refusal};
+use backdoors_sensor_box::{
+    AcknowledgementView, Command, CommandState, DecodeError, EncodedCommand, Refusal,
+};
 use std::time::Duration;
 
 /// How often a command is numbered anew because someone else used its number, before that counts as its refusal.
@@ -104,6 +106,14 @@ pub enum Doubt {
     /// The target's regions were made anew while it waited.
     #[error("the target's agent made its memory anew meanwhile")]
     MadeAnew,
+    /// The acknowledgement is none. Nothing was written if it was to tell the command's number.
+    #[error("{error} ({})", if *.written { "the command was written" } else { "nothing was written" })]
+    Unreadable {
+        /// What is wrong with it.
+        error: DecodeError,
+        /// Whether the command may have been written.
+        written: bool,
+    },
     /// The acknowledgement holds a number after which there is none.
     #[error("the acknowledgement makes no sense: sequence {found}")]
     Senseless {
@@ -239,6 +249,15 @@ impl Repair {
         self.phase = Phase::Waiting { sequence, arrived: true };
         self.next_look = now;
         Some(Progress::Written(sequence))
+    }
+
+    /// Takes in that what was read is no acknowledgement. One that is just being written is looked at again.
+    pub fn unreadable(&mut self, now: Duration, error: DecodeError) {
+        if matches!(error, DecodeError::Torn { .. }) {
+            return self.failed(now, false);
+        }
+        let written = !matches!(self.phase, Phase::Learning { .. } | Phase::Writing { again: false, .. });
+        self.end(Outcome::Unknown(Doubt::Unreadable { error, written }));
     }
 
     /// Takes in that reading or writing failed. `changed`: a write may have arrived all the same.

@@ -223,6 +223,7 @@ impl Sampler {
                 let progress = running.repair.acknowledgement(now, &view);
                 self.tell_progress(now, progress);
             }
+            Err(FetchError::Decode(error)) => running.repair.unreadable(now, error),
             Err(error) => {
                 tracing::debug!(target = %self.config.name, "cannot read the acknowledgement: {error}");
                 running.repair.failed(now, false);

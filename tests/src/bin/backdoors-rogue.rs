@@ -1,0 +1,185 @@
+//! A monitor that keeps to no rules: what the daemon would never write or read, this does, and prints what came of it
+//! as one line of JSON. A target must bear it.
+
+use anyhow::{Context, Result, bail};
+use backdoors_rdma::handshake::{Certificate, Identity};
+use backdoors_rdma::session::{Provider, Session, SessionConfig};
+use backdoors_rdma::{AccessError, Operation, RemoteRange};
+use backdoors_sensor_box::layout::RegionKind;
+use backdoors_sensor_box::{AcknowledgementView, CommandState, fetch_acknowledgement};
+use clap::{Parser, Subcommand};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Longest wait for the end of a command.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a target is watched for a judgement that must not come.
+const SILENCE: Duration = Duration::from_millis(300);
+
+#[derive(Parser)]
+struct Arguments {
+    /// Where the target shakes hands
+    #[arg(long)]
+    address: SocketAddr,
+    /// The target's certificate
+    #[arg(long)]
+    certificate: PathBuf,
+    /// Folder of this monitor's key
+    #[arg(long)]
+    identity: PathBuf,
+    /// This monitor's name
+    #[arg(long)]
+    name: String,
+    #[command(subcommand)]
+    deed: Deed,
+}
+
+#[derive(Subcommand)]
+enum Deed {
+    /// Shake hands and do nothing
+    Hello,
+    /// Write a command slot and wait until the target has judged it
+    Command(CommandWords),
+    /// Read a part of a region, or what lies beyond it
+    Read(Place),
+    /// Write zeros there
+    Write(Place),
+}
+
+#[derive(clap::Args)]
+struct CommandWords {
+    #[arg(long)]
+    opcode: u32,
+    #[arg(long, default_value_t = 0)]
+    flags: u32,
+    #[arg(long, default_value_t = 0)]
+    subject: u64,
+    #[arg(long, default_value_t = 0)]
+    start: u64,
+    /// How much more than the last accepted sequence this one is
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
+    step: i64,
+}
+
+#[derive(clap::Args)]
+struct Place {
+    /// Kind of the region
+    #[arg(long)]
+    kind: u32,
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    offset: i64,
+    /// The region's own length if absent
+    #[arg(long)]
+    length: Option<u64>,
+    /// Bits to change in the region's key
+    #[arg(long, default_value_t = 0)]
+    twist: u32,
+    /// Use the key of the region of this kind instead of its own
+    #[arg(long)]
+    key_of: Option<u32>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let config = SessionConfig {
+        address: arguments.address,
+        target_certificate: Certificate::load(&arguments.certificate)?,
+        identity: Identity::load(&arguments.identity, &arguments.name)?,
+        provider: Provider::Emulated,
+        connections: 2,
+        deadline: Duration::from_secs(5),
+    };
+    let mut session = Session::open(&config)?;
+    let answer = match &arguments.deed {
+        Deed::Hello => json!({ "target": session.target(), "slot": session.slot() }),
+        Deed::Command(words) => command(&mut session, words)?,
+        Deed::Read(place) => {
+            let range = place.range(&session)?;
+            let mut bytes = vec![0; usize::try_from(range.length)?];
+            outcome(session.read(range, &mut bytes))
+        }
+        Deed::Write(place) => {
+            let range = place.range(&session)?;
+            let bytes = vec![0; usize::try_from(range.length)?];
+            outcome(session.submit(&mut [Operation::Write { to: range, from: &bytes }]))
+        }
+    };
+    println!("{answer}");
+    Ok(())
+}
+
+fn outcome(result: std::result::Result<(), AccessError>) -> serde_json::Value {
+    match result {
+        Ok(()) => json!({ "outcome": "done" }),
+        Err(AccessError::Denied) => json!({ "outcome": "denied" }),
+        Err(error) => json!({ "outcome": "failed", "error": error.to_string() }),
+    }
+}
+
+impl Place {
+    fn range(&self, session: &Session) -> Result<RemoteRange> {
+        let region = |kind| session.region(kind).with_context(|| format!("no region of kind {kind}"));
+        let range = region(self.kind)?.range;
+        Ok(RemoteRange {
+            address: range.address.wrapping_add_signed(self.offset),
+            length: self.length.unwrap_or(range.length),
+            key: region(self.key_of.unwrap_or(self.kind))?.range.key ^ self.twist,
+        })
+    }
+}
+
+fn command(session: &mut Session, words: &CommandWords) -> Result<serde_json::Value> {
+    let slot = session.region(RegionKind::COMMAND).context("no command slot")?.range;
+    let before = acknowledgement(session)?;
+    let sequence = before.accepted.wrapping_add_signed(words.step);
+    let body =
+        [u64::from(words.opcode) | u64::from(words.flags) << 32, words.subject, words.start, 0, 0, 0, 0]
+            .map(u64::to_le_bytes)
+            .concat();
+    let part = |offset, length| slice(slot, offset, length);
+    session.submit(&mut [
+        Operation::Write { to: part(0, 56)?, from: &body },
+        Operation::Write { to: part(56, 8)?, from: &sequence.to_le_bytes() },
+    ])?;
+    let written = Instant::now();
+    let (view, judged) = loop {
+        let view = acknowledgement(session)?;
+        if view != before && view.command == sequence && view.state != CommandState::Running {
+            break (view, true);
+        }
+        // The same sequence once more is no new command.
+        if view == before && before.command == sequence && written.elapsed() > SILENCE {
+            break (view, false);
+        }
+        if written.elapsed() > PATIENCE {
+            bail!("command {sequence} was not judged within {PATIENCE:?}: {view:?}");
+        }
+    };
+    Ok(json!({
+        "judged": judged,
+        "sequence": sequence,
+        "accepted_before": before.accepted,
+        "accepted": view.accepted,
+        "state": view.state.name(),
+        "reason": view.reason.name(),
+        "matched": view.matched,
+        "signalled": view.signalled,
+    }))
+}
+
+fn slice(range: RemoteRange, offset: u64, length: u64) -> Result<RemoteRange> {
+    range.slice(offset, length).context("the region is smaller than it must be")
+}
+
+fn acknowledgement(session: &mut Session) -> Result<AcknowledgementView> {
+    let region = session.region(RegionKind::ACKNOWLEDGEMENTS).context("no acknowledgements")?.range;
+    let slot = session.slot();
+    fetch_acknowledgement(slot, |offset, into: &mut [u8]| {
+        let from =
+            region.slice(offset, into.len() as u64).ok_or(AccessError::Invalid("outside the region"))?;
+        session.read(from, into)
+    })
+    .map_err(|error| anyhow::anyhow!("{error}"))
+}
