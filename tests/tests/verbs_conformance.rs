@@ -1,5 +1,7 @@
 //! The provider `verbs` passes the conformance suite over soft-RoCE, on every kernel.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on should panic
+
 use backdoors_tests::vm::{Kernel, Vm, VmConfig, Wire};
 use std::time::Duration;
 
