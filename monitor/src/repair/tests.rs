@@ -272,3 +272,23 @@ proptest! {
         prop_assert!(false, "never ended");
     }
 }
+
+#[test]
+fn an_acknowledgement_that_is_none_ends_a_command_and_says_whether_it_was_written() {
+    let error = DecodeError::Layout { what: "acknowledgement", why: "state" };
+    let mut unwritten = Repair::new(kill_user(), at(0), PATIENCE);
+    unwritten.unreadable(at(0), error);
+    let doubt = Doubt::Unreadable { error, written: false };
+    assert_eq!(unwritten.step(at(0)), Step::Ended(Outcome::Unknown(doubt)));
+    assert!(doubt.to_string().ends_with("(nothing was written)"), "{doubt}");
+    let mut repair = written();
+    repair.unreadable(at(0), error);
+    assert_eq!(repair.step(at(0)), Step::Ended(Outcome::Unknown(Doubt::Unreadable { error, written: true })));
+}
+
+#[test]
+fn a_torn_acknowledgement_is_looked_at_again() {
+    let mut repair = written();
+    repair.unreadable(at(0), DecodeError::Torn { what: "acknowledgement" });
+    assert_eq!(repair.step(at(1)), Step::Fetch);
+}
