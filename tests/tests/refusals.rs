@@ -59,7 +59,7 @@ fn lasting(host: &Host) -> Vec<String> {
     first.into_iter().filter(|line| second.contains(line)).collect()
 }
 
-/// Starts a process of `user`; returns its process id and start time.
+/// Starts a process of `user`; returns its process id.
 fn start_as(deployment: &Deployment<'_, Host>, user: u32) -> u32 {
     deployment.target.shell_as(user, "exec sleep 1000").unwrap();
     deployment
