@@ -8,7 +8,7 @@ use backdoors_rdma::emulated::{Dialer, Nic};
 use backdoors_rdma::handshake::{Hello, Identity};
 use backdoors_rdma::owner::{Admission, MemoryOwner, Rights};
 use backdoors_rdma::{Connection, Dialer as _};
-use backdoors_sensor_box::layout::{ProcessEntry, RegionKind};
+use backdoors_sensor_box::layout::ProcessEntry;
 use backdoors_sensor_box::writer::{ProcessTable, Sensor, SensorBox};
 use backdoors_sensor_box::{SensorKind, SharedWords};
 use backdoors_tests::made_up_target::{
@@ -293,7 +293,6 @@ fn with_a_bomb(regions: &Regions, user: u32) {
     for index in 0..sensors.count() {
         sensors.retire(Sensor::at(index));
     }
-    // The record that comes first is free again only for a sensor that is put there.
     let sensor = sensors.new_sensor_at(0, SensorKind::USER_PROCESSES, user, 10).unwrap();
     sensors.set(sensor, 1000);
     let table = ProcessTable::adopt(regions.processes.clone()).unwrap();
@@ -340,7 +339,6 @@ fn a_process_table_that_is_none_gives_no_culprit() {
     for (name, lie, words) in lies {
         lab.wait_for(name, |lab| lab.is_reachable(name).then_some(()));
         let regions = &lab.lying.iter().find(|(other, _)| *other == name).unwrap().1;
-        // The table is a lie before the box calls for it to be read.
         lie(regions);
         lab.expect(&format!("ps {name}"), 3, words);
         let (code, printed) = lab.run(&format!("heal {name} --pid 100"));
