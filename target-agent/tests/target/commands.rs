@@ -5,7 +5,7 @@ use backdoors_sensor_box::{Command as Order, CommandState, Opcode, Refusal, Sens
 use rustix::process::Signal;
 
 const SLEEPERS: &str = "i=0; while [ $i -lt 50 ]; do sleep 1000 & i=$((i+1)); done; wait";
-/// Forks as fast as it can, up to the limit, and goes on forking.
+/// Forks as fast as it can, up to its user's limit, and goes on trying.
 const BOMB: &str = "exec perl -e 'while (1) { fork }'";
 
 fn wait_for_processes(host: &Host, user: u32, count: u64) {

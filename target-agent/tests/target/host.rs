@@ -1,5 +1,6 @@
 //! A machine to be tested: a pid namespace with an owner of memory, an agent and whoever the test starts.
 
+use crate::bound::Bound;
 use backdoors_rdma::emulated::Nic;
 use backdoors_rdma::handshake::Identity;
 use backdoors_rdma::owner::{Client, Listener, serve};
@@ -28,19 +29,11 @@ pub fn inside(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
     }
+    let bound = Bound::new();
     // A shell is the first process: it waits for orphans, as init does.
+    let script = format!("{} || exit 99; \"$@\"; exit $?", bound.enter());
     let end = Command::new("unshare")
-        .args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--mount-proc",
-            "--kill-child",
-            "sh",
-            "-c",
-            "\"$@\"; exit $?",
-            "sh",
-        ])
+        .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", &script, "sh"])
         .arg(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
@@ -230,14 +223,19 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Runs a shell script as a user, with room for `most` processes of that user.
+/// Runs a shell script as a user, with room for `most` processes of that user; not at all without that bound.
 pub fn victim(user: u32, most: u32, script: &str) -> Child {
     assert!(user >= 60000);
-    Command::new("sh")
-        .args(["-c", &format!("ulimit -u {most}; {script}")])
+    let victim = Command::new("prlimit")
+        .args([&format!("--nproc={most}:{most}"), "sh", "-c", script])
         .uid(user)
         .gid(user)
-        .stderr(Stdio::null())
         .spawn()
-        .unwrap()
+        .unwrap();
+    eventually("the bound on a victim's processes", || {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", victim.id())).ok()?;
+        let line = limits.lines().find(|line| line.starts_with("Max processes"))?;
+        (line.split_whitespace().nth(2)? == most.to_string()).then_some(())
+    });
+    victim
 }
