@@ -4,7 +4,8 @@ use crate::host::{Host, eventually, inside, order, victim};
 use backdoors_sensor_box::{Command as Order, CommandState, Opcode, Refusal, SensorKind};
 use rustix::process::Signal;
 
-const SLEEPERS: &str = "i=0; while [ $i -lt 50 ]; do sleep 1000 & i=$((i+1)); done; wait";
+/// The shell, too, must not end by itself once its children are dead.
+const SLEEPERS: &str = "i=0; while [ $i -lt 50 ]; do sleep 1000 & i=$((i+1)); done; wait; exec sleep 1000";
 /// Forks as fast as it can, up to its user's limit, and goes on trying.
 const BOMB: &str = "exec perl -e 'while (1) { fork }'";
 
@@ -21,6 +22,22 @@ fn assert_all_killed(host: &mut Host, user: u32, least: u32) {
     assert!(answer.last_death_at <= answer.finished_at, "{answer:?}");
     assert_eq!(host.sensor(SensorKind::USER_PROCESSES, user), 0);
     assert!(host.of_user(user).is_empty());
+}
+
+#[test]
+fn a_bomb_stays_within_its_bound_until_it_is_killed() {
+    inside("commands::a_bomb_stays_within_its_bound_until_it_is_killed", || {
+        let mut host = Host::start("");
+        let mut bomb = victim(60126, 30, BOMB);
+        wait_for_processes(&host, 60126, 30);
+        let tick = host.sensor(SensorKind::KERNEL_TIMER, 0);
+        eventually("half a second of bombing", || {
+            assert!(host.sensor(SensorKind::USER_PROCESSES, 60126) <= 30);
+            (host.sensor(SensorKind::KERNEL_TIMER, 0) > tick + 500).then_some(())
+        });
+        assert_all_killed(&mut host, 60126, 30);
+        bomb.wait().unwrap();
+    });
 }
 
 #[test]
@@ -138,8 +155,8 @@ fn a_tree_dies_with_all_its_branches_and_what_is_not_in_it_lives() {
     inside("commands::a_tree_dies_with_all_its_branches_and_what_is_not_in_it_lives", || {
         for kills in ["auto", "helper"] {
             let mut host = Host::start(&format!("kills = '{kills}'\n"));
-            let branch = "sh -c 'sleep 1000 & sh -c \"sleep 1000 & sleep 1000\" & wait'";
-            let mut tree = victim(60130, 60, &format!("{branch} & {branch} & wait"));
+            let branch = "sh -c 'sleep 1000 & sh -c \"sleep 1000 & sleep 1000\" & wait; exec sleep 1000'";
+            let mut tree = victim(60130, 60, &format!("{branch} & {branch} & wait; exec sleep 1000"));
             let mut other = victim(60130, 60, "exec sleep 1000");
             wait_for_processes(&host, 60130, 12);
             let counted = host.order(1, Order { dry_run: true, ..order(Opcode::KillTree, tree.id()) });
@@ -178,8 +195,10 @@ fn slots_do_not_disturb_each_other() {
     inside("commands::slots_do_not_disturb_each_other", || {
         let mut host = Host::start("");
         let users = 60140..60148;
-        let mut victims: Vec<_> =
-            users.clone().map(|user| victim(user, 30, "sleep 1000 & sleep 1000 & wait")).collect();
+        let mut victims: Vec<_> = users
+            .clone()
+            .map(|user| victim(user, 30, "sleep 1000 & sleep 1000 & wait; exec sleep 1000"))
+            .collect();
         for user in users.clone() {
             wait_for_processes(&host, user, 3);
         }

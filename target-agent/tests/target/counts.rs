@@ -186,8 +186,11 @@ fn processes_outside_the_namespace_are_neither_listed_nor_counted() {
 fn a_full_table_loses_entries_but_no_counts_and_no_victims() {
     inside("counts::a_full_table_loses_entries_but_no_counts_and_no_victims", || {
         let mut host = Host::start("process_table = 16\n");
-        let mut crowd =
-            victim(60115, 100, "i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done; wait");
+        let mut crowd = victim(
+            60115,
+            100,
+            "i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done; wait; exec sleep 1000",
+        );
         eventually("61 processes", || (host.sensor(SensorKind::USER_PROCESSES, 60115) == 61).then_some(()));
         assert!(host.sensor(SensorKind::PROCESSES_LOST, 0) >= 61 - 16);
         let table = host.table();

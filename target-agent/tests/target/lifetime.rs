@@ -16,7 +16,7 @@ fn a_killed_agents_kernel_half_works_on_and_the_next_agent_takes_it_up() {
         host.end_agent(Signal::KILL);
         let tick = host.sensor(SensorKind::KERNEL_TIMER, 0);
         eventually("a tick", || (host.sensor(SensorKind::KERNEL_TIMER, 0) > tick).then_some(()));
-        let mut sleepers = victim(60151, 30, "sleep 1000 & wait");
+        let mut sleepers = victim(60151, 30, "sleep 1000 & wait; exec sleep 1000");
         eventually("victims", || (host.sensor(SensorKind::USER_PROCESSES, 60151) == 2).then_some(()));
         let answer = host.order(2, order(Opcode::KillUser, 60151));
         assert_eq!((answer.state, answer.signalled), (CommandState::Done, 2));
