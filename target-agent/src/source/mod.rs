@@ -1,10 +1,12 @@
 //! Where the readings come from.
 
 mod kernel;
+mod procfs;
 
 pub use kernel::{KernelSource, KernelSourceError};
+pub use procfs::{ProcfsSource, ProcfsSourceError};
 
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::limits::UnknownSensor;
 use crate::memory::TargetMemory;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 pub enum Source {
     /// The kernel half.
     Kernel(KernelSource),
+    /// The user half, from `/proc`.
+    Procfs(ProcfsSource),
 }
 
 /// Why there is none.
@@ -22,19 +26,37 @@ pub enum SourceError {
     /// No kernel half.
     #[error(transparent)]
     Kernel(#[from] KernelSourceError),
+    /// No user half.
+    #[error(transparent)]
+    Procfs(#[from] ProcfsSourceError),
     /// A limit for a sensor that does not exist.
     #[error(transparent)]
     Limit(#[from] UnknownSensor),
+    /// The user half is to fill the box, which it cannot. Nothing was done.
+    #[error("mode = \"procfs\" is not served by this build: only the kernel half fills the sensor box; leave `mode` out")]
+    NoUserHalf,
 }
 
 impl Source {
-    /// Takes up or loads a kernel half. No command reaches the processes in `protected`.
+    /// Takes up or loads a kernel half, or starts the user half in its place, as the mode says. No command reaches the
+    /// processes in `protected`.
     ///
     /// # Errors
     /// See [`SourceError`].
     pub fn bring_up(config: &Config, protected: &[u32]) -> Result<Source, SourceError> {
         let limits = config.limits()?;
-        Ok(Source::Kernel(KernelSource::bring_up(config, limits, protected)?))
+        let without = match config.mode {
+            Mode::Procfs => None,
+            Mode::Kernel => return Ok(Source::Kernel(KernelSource::bring_up(config, limits, protected)?)),
+            Mode::Auto => match KernelSource::bring_up(config, limits.clone(), protected) {
+                Ok(source) => return Ok(Source::Kernel(source)),
+                Err(error) => Some(error),
+            },
+        };
+        if let Some(error) = without {
+            tracing::warn!(%error, "no kernel half: the user half samples /proc instead");
+        }
+        Ok(Source::Procfs(ProcfsSource::bring_up(config, limits, protected)?))
     }
 
     /// What the target shows.
@@ -42,6 +64,7 @@ impl Source {
     pub fn memory(&self) -> &Arc<TargetMemory> {
         match self {
             Source::Kernel(source) => source.memory(),
+            Source::Procfs(source) => source.memory(),
         }
     }
 
@@ -49,6 +72,7 @@ impl Source {
     pub fn look_after(&mut self, config: &Config, protected: &[u32]) {
         match self {
             Source::Kernel(source) => source.look_after(config, protected),
+            Source::Procfs(source) => source.look_after(protected),
         }
     }
 
@@ -59,6 +83,10 @@ impl Source {
     pub fn take_down(&mut self) -> Result<(), SourceError> {
         match self {
             Source::Kernel(source) => Ok(source.take_down()?),
+            Source::Procfs(source) => {
+                source.take_down();
+                Ok(())
+            }
         }
     }
 }

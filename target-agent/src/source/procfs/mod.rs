@@ -1,0 +1,191 @@
+//! A source for machines where the kernel half cannot be loaded: a thread of the agent reads `/proc`, fills the same
+//! box and table, and obeys commands itself. A frozen agent means a frozen box and no obedience; the capability word
+//! says so.
+
+mod fill;
+mod readings;
+
+use crate::config::Config;
+use crate::executor::{Candidate, Executor, Kill, Policy, ProtectedProcess};
+use crate::kernel::Scope;
+use crate::limits::Limits;
+use crate::memory::{ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, Region, TargetMemory, new_generation};
+use crate::words::Words;
+use backdoors_sensor_box::layout::{BoxHeader, Capabilities, ProcessEntry, ProcessTableHeader, SensorRecord};
+use backdoors_sensor_box::writer::{
+    Acknowledgements, CommandSlots, LayOutError, NewSensorError, ProcessTable, SensorBox, Shape,
+};
+use fill::Filler;
+use readings::{Reader, Readings, now};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Time between two looks at `/proc`.
+const CALM: Duration = Duration::from_millis(100);
+/// The same while a command is carried out.
+const HUNTING: Duration = Duration::from_millis(5);
+const GIVE_UP: Duration = Duration::from_secs(5);
+/// Room for the machine's sensors and those of as many users as the kernel half serves.
+const RECORDS: usize = 8 + 2 * 128;
+
+/// The thread, and the memory it fills.
+#[derive(Debug)]
+pub struct ProcfsSource {
+    memory: Arc<TargetMemory>,
+    protected: Arc<Mutex<Vec<u32>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why there is none. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcfsSourceError {
+    /// The system refused memory or the thread.
+    #[error("cannot sample /proc: {0}")]
+    System(#[from] io::Error),
+    /// The memory cannot be laid out.
+    #[error(transparent)]
+    LayOut(#[from] LayOutError),
+    /// The box is too small.
+    #[error(transparent)]
+    Sensor(#[from] NewSensorError),
+}
+
+impl ProcfsSource {
+    pub(super) fn bring_up(
+        config: &Config,
+        limits: Limits,
+        protected: &[u32],
+    ) -> Result<ProcfsSource, ProcfsSourceError> {
+        let entries = config.process_table as usize;
+        let memory = Arc::new(TargetMemory {
+            sensors: Region::create("sensors", size_of::<BoxHeader>() + RECORDS * size_of::<SensorRecord>())?,
+            processes: Region::create(
+                "processes",
+                size_of::<ProcessTableHeader>() + entries * size_of::<ProcessEntry>(),
+            )?,
+            commands: Region::create("commands", COMMAND_BYTES)?,
+            acknowledgements: Region::create("acknowledgements", ACKNOWLEDGEMENT_BYTES)?,
+            generation: new_generation()?,
+        });
+        let scoped = if config.scope == Scope::PidNamespace { Capabilities::SCOPED } else { 0 };
+        let shape = Shape {
+            generation: memory.generation,
+            capabilities: Capabilities::PROCFS | Capabilities::HELPER_KILLS | scoped,
+            cpus: std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
+            tick_period: CALM.as_nanos() as u64,
+        };
+        let sensors = SensorBox::lay_out(memory.sensors.words.clone(), &shape)?;
+        let table = ProcessTable::lay_out(memory.processes.words.clone(), memory.generation)?;
+        let protected = Arc::new(Mutex::new(protected.to_vec()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut rounds = Rounds {
+            reader: Reader::new(),
+            filler: Filler::new(sensors, table, limits)?,
+            slots: CommandSlots::new(memory.commands.words.clone())?,
+            answers: Acknowledgements::new(memory.acknowledgements.words.clone())?,
+            spared: config.spared_users.clone(),
+            protected: Arc::clone(&protected),
+        };
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("procfs".into()).spawn(move || rounds.run(&stopped))?;
+        Ok(ProcfsSource { memory, protected, stop, thread: Some(thread) })
+    }
+
+    pub(super) fn memory(&self) -> &Arc<TargetMemory> {
+        &self.memory
+    }
+
+    pub(super) fn look_after(&self, protected: &[u32]) {
+        *self.protected.lock().unwrap_or_else(PoisonError::into_inner) = protected.to_vec();
+    }
+
+    pub(super) fn take_down(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that sampled /proc had failed");
+        }
+    }
+}
+
+/// What the thread needs.
+struct Rounds {
+    reader: Reader,
+    filler: Filler<Words>,
+    slots: CommandSlots<Words>,
+    answers: Acknowledgements<Words>,
+    spared: Vec<u32>,
+    protected: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Rounds {
+    fn run(&mut self, stop: &AtomicBool) {
+        if let Err(error) = backdoors_rdma::realtime::schedule_first(10) {
+            tracing::warn!(%error, "the sampling of /proc runs as an ordinary thread: a flood of processes delays it");
+        }
+        let (mut executor, interrupted) = Executor::new(
+            self.policy(),
+            now(),
+            |slot| self.answers.get(slot),
+            &|slot| self.slots.get(slot),
+        );
+        self.publish(&interrupted);
+        while !stop.load(Ordering::Acquire) {
+            match self.reader.read() {
+                Ok(readings) => self.round(&mut executor, &readings),
+                Err(error) => tracing::error!(%error, "/proc cannot be read"),
+            }
+            std::thread::sleep(if executor.hunting() { HUNTING } else { CALM });
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        let pids = self.protected.lock().unwrap_or_else(PoisonError::into_inner);
+        let protected = pids.iter().map(|&pid| ProtectedProcess { pid, start: 0 }).collect();
+        Policy { init: 1, protected, spared: self.spared.clone(), give_up: GIVE_UP }
+    }
+
+    fn round(&mut self, executor: &mut Executor, readings: &Readings) {
+        executor.set_policy(self.policy());
+        let policy = executor.policy();
+        self.filler.fill(now(), readings, |seen| policy.protects(seen.pid, seen.start));
+        let candidates: Vec<Candidate> = readings
+            .processes
+            .iter()
+            .map(|seen| Candidate {
+                pid: seen.pid,
+                parent: seen.parent,
+                user: seen.user,
+                start: seen.start,
+                kernel: seen.kernel,
+            })
+            .collect();
+        let slots = &self.slots;
+        let actions = executor.decide(now(), &|slot| slots.get(slot), &candidates);
+        self.publish(&actions.acknowledgements);
+        for kill in &actions.kills {
+            let sent = self.strike(kill);
+            executor.struck(now(), kill, sent);
+        }
+        self.publish(&executor.settle(now()));
+    }
+
+    /// Signals a process by a descriptor that names it for good, once its start time was checked through it.
+    fn strike(&self, kill: &Kill) -> bool {
+        let Some(pid) = i32::try_from(kill.pid).ok().and_then(Pid::from_raw) else { return false };
+        let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
+        self.reader.start_of(kill.pid) == Some(kill.start) && pidfd_send_signal(descriptor, Signal::KILL).is_ok()
+    }
+
+    fn publish(&self, answers: &[(usize, backdoors_sensor_box::layout::Acknowledgement)]) {
+        for (slot, answer) in answers {
+            self.answers.publish(*slot, answer);
+        }
+    }
+}
