@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// The kernel half.
+    /// The kernel half if the kernel takes it, else the user half.
     #[default]
     Auto,
-    /// The kernel half, and nothing else ever; without it the agent does not start.
+    /// The kernel half; without it the agent does not start.
     Kernel,
-    /// The user half. No build serves that yet.
+    /// The user half. Then a frozen agent means a frozen box.
     Procfs,
 }
 

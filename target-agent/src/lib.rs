@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod config;
+pub mod executor;
 pub mod helper;
 pub mod kernel;
 pub mod limits;

@@ -33,7 +33,9 @@ pub enum SourceError {
     #[error(transparent)]
     Limit(#[from] UnknownSensor),
     /// The user half is to fill the box, which it cannot. Nothing was done.
-    #[error("mode = \"procfs\" is not served by this build: only the kernel half fills the sensor box; leave `mode` out")]
+    #[error(
+        "mode = \"procfs\" is not served by this build: only the kernel half fills the sensor box; leave `mode` out"
+    )]
     NoUserHalf,
 }
 

@@ -95,7 +95,8 @@ impl<W: SharedWords> Filler<W> {
         let first = self.rounds == 0;
         let processes: Vec<&Seen> = readings.processes.iter().filter(|process| !process.kernel).collect();
         self.forget_dead(&processes);
-        let parents: HashMap<u32, u32> = processes.iter().map(|process| (process.pid, process.parent)).collect();
+        let parents: HashMap<u32, u32> =
+            processes.iter().map(|process| (process.pid, process.parent)).collect();
         let mut counts: HashMap<u32, u64> = HashMap::new();
         let mut users_lost = 0;
         for process in processes {
@@ -137,7 +138,8 @@ impl<W: SharedWords> Filler<W> {
     }
 
     fn forget_dead(&mut self, processes: &[&Seen]) {
-        let alive: HashSet<(u32, u64)> = processes.iter().map(|process| (process.pid, process.start)).collect();
+        let alive: HashSet<(u32, u64)> =
+            processes.iter().map(|process| (process.pid, process.start)).collect();
         let (table, free) = (&self.table, &mut self.free);
         self.known.retain(|pid, known| {
             let lives = alive.contains(&(*pid, known.start));
@@ -167,7 +169,9 @@ impl<W: SharedWords> Filler<W> {
     }
 
     fn write(&self, process: &Seen, protected: bool) {
-        let Some(Known { depth, entry: Some(entry), .. }) = self.known.get(&process.pid).copied() else { return };
+        let Some(Known { depth, entry: Some(entry), .. }) = self.known.get(&process.pid).copied() else {
+            return;
+        };
         let flags = if protected { ProcessFlags::PROTECTED } else { 0 };
         let Seen { pid, parent, user, start, rss, cpu_time, command, .. } = *process;
         self.table.put(
@@ -184,7 +188,9 @@ impl<W: SharedWords> Filler<W> {
                 Some(index) => self.retired.swap_remove(index).0,
                 None => self.next_record,
             };
-            for (offset, kind) in [SensorKind::USER_PROCESSES, SensorKind::USER_FORK_RATE].into_iter().enumerate() {
+            for (offset, kind) in
+                [SensorKind::USER_PROCESSES, SensorKind::USER_FORK_RATE].into_iter().enumerate()
+            {
                 let limit = self.limits.of(kind);
                 self.sensors.new_sensor_at(record + offset, kind, user, limit).ok()?;
             }

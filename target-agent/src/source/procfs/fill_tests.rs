@@ -20,7 +20,16 @@ fn target(entries: usize, users: usize) -> Target {
 }
 
 fn process(pid: u32, parent: u32, user: u32, start: u64) -> Seen {
-    Seen { pid, parent, user, start, rss: 1, cpu_time: 1, command: *b"x\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", kernel: false }
+    Seen {
+        pid,
+        parent,
+        user,
+        start,
+        rss: 1,
+        cpu_time: 1,
+        command: *b"x\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        kernel: false,
+    }
 }
 
 impl Target {
@@ -29,7 +38,10 @@ impl Target {
         self.filler.fill(now, &readings, |_| false);
     }
     fn sensor(&self, kind: SensorKind, instance: u32) -> Option<u64> {
-        SensorView::decode(&self.box_words.bytes()).unwrap().sensor(kind, instance).map(|reading| reading.value)
+        SensorView::decode(&self.box_words.bytes())
+            .unwrap()
+            .sensor(kind, instance)
+            .map(|reading| reading.value)
     }
     fn table(&self) -> ProcessView {
         ProcessView::decode(&self.table_words.bytes()).unwrap()

@@ -129,12 +129,8 @@ impl Rounds {
         if let Err(error) = backdoors_rdma::realtime::schedule_first(10) {
             tracing::warn!(%error, "the sampling of /proc runs as an ordinary thread: a flood of processes delays it");
         }
-        let (mut executor, interrupted) = Executor::new(
-            self.policy(),
-            now(),
-            |slot| self.answers.get(slot),
-            &|slot| self.slots.get(slot),
-        );
+        let (mut executor, interrupted) =
+            Executor::new(self.policy(), now(), |slot| self.answers.get(slot), &|slot| self.slots.get(slot));
         self.publish(&interrupted);
         while !stop.load(Ordering::Acquire) {
             match self.reader.read() {
@@ -180,7 +176,8 @@ impl Rounds {
     fn strike(&self, kill: &Kill) -> bool {
         let Some(pid) = i32::try_from(kill.pid).ok().and_then(Pid::from_raw) else { return false };
         let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-        self.reader.start_of(kill.pid) == Some(kill.start) && pidfd_send_signal(descriptor, Signal::KILL).is_ok()
+        self.reader.start_of(kill.pid) == Some(kill.start)
+            && pidfd_send_signal(descriptor, Signal::KILL).is_ok()
     }
 
     fn publish(&self, answers: &[(usize, backdoors_sensor_box::layout::Acknowledgement)]) {

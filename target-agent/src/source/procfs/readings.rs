@@ -1,7 +1,7 @@
 //! What `/proc` tells.
 
 use procfs::process::{ProcState, Process, all_processes};
-use procfs::{Current, KernelStats, ProcResult};
+use procfs::{CurrentSI, KernelStats, ProcResult};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
@@ -67,8 +67,9 @@ impl Reader {
     /// # Errors
     /// If `/proc` is not there. Processes that end meanwhile are left out.
     pub fn read(&self) -> ProcResult<Readings> {
-        let processes = all_processes()?.filter_map(|process| self.look(&process.ok()?).ok().flatten()).collect();
-        let forks = KernelStats::current()?.processes.unwrap_or(0);
+        let processes =
+            all_processes()?.filter_map(|process| self.look(&process.ok()?).ok().flatten()).collect();
+        let forks = KernelStats::current()?.processes;
         let oom_kills = procfs::vmstat()?.get("oom_kill").copied().unwrap_or(0);
         Ok(Readings { processes, forks, oom_kills: u64::try_from(oom_kills).unwrap_or(0) })
     }

@@ -1,0 +1,161 @@
+//! One command slot: the command that was looked at last, and its answer.
+
+use super::{Candidate, Policy};
+use backdoors_sensor_box::layout::{Acknowledgement, CommandFlags, CommandSlot};
+use backdoors_sensor_box::{CommandState, Opcode, Refusal};
+use zerocopy::FromZeros;
+
+#[derive(Debug)]
+pub(super) struct Run {
+    /// The last sequence looked at, whatever came of it.
+    pub(super) looked: u64,
+    command: CommandSlot,
+    pub(super) answer: Acknowledgement,
+    /// Of the process the command names.
+    pub(super) start: u64,
+    /// Matching processes alive, counted by the round that goes on.
+    pub(super) alive: u32,
+    /// Sweeps in a row that found nobody.
+    quiet: u32,
+    /// Processes signalled or about to be: bounded by `most_victims`.
+    chosen: u64,
+}
+
+pub(super) fn no_answer() -> Acknowledgement {
+    Acknowledgement::new_zeroed()
+}
+
+impl Default for Run {
+    fn default() -> Run {
+        Run::continuing(no_answer())
+    }
+}
+
+impl Run {
+    /// A slot whose last answer was `answer`.
+    pub(super) fn continuing(answer: Acknowledgement) -> Run {
+        let command = CommandSlot::new_zeroed();
+        Run { looked: answer.command, command, answer, start: 0, alive: 0, quiet: 0, chosen: 0 }
+    }
+
+    pub(super) fn running(&self) -> bool {
+        self.answer.state == CommandState::Running as u32
+    }
+
+    pub(super) fn opcode(&self) -> Option<Opcode> {
+        Opcode::from_number(self.command.opcode)
+    }
+
+    pub(super) fn subject(&self) -> u64 {
+        self.command.subject
+    }
+
+    pub(super) fn dry(&self) -> bool {
+        self.command.flags & CommandFlags::DRY_RUN != 0
+    }
+
+    /// Judges a command that was not looked at before.
+    pub(super) fn consider(
+        &mut self,
+        given: &CommandSlot,
+        now: u64,
+        policy: &Policy,
+        processes: &[Candidate],
+    ) {
+        let accepted = self.answer.accepted;
+        *self = Run::continuing(Acknowledgement {
+            command: given.sequence,
+            accepted,
+            state: CommandState::Refused as u32,
+            accepted_at: now,
+            finished_at: now,
+            ..no_answer()
+        });
+        self.command = *given;
+        if given.sequence != accepted.wrapping_add(1) {
+            self.answer.reason = Refusal::StaleSequence as u32;
+            return;
+        }
+        self.answer.accepted = given.sequence;
+        match self.judge(policy, processes) {
+            Err(reason) => self.answer.reason = reason as u32,
+            Ok(start) => {
+                self.start = start;
+                if self.opcode() == Some(Opcode::Nothing) {
+                    self.answer.state = CommandState::Done as u32;
+                } else {
+                    self.answer.state = CommandState::Running as u32;
+                    self.answer.finished_at = 0;
+                }
+            }
+        }
+    }
+
+    /// The start of the process that an obeyed command names, 0 if it names none.
+    fn judge(&self, policy: &Policy, processes: &[Candidate]) -> Result<u64, Refusal> {
+        let subject = self.command.subject;
+        match self.opcode() {
+            None => return Err(Refusal::UnknownOpcode),
+            Some(Opcode::Nothing) => return Ok(0),
+            Some(Opcode::KillUser) => {
+                let spared = u32::try_from(subject).is_ok_and(|user| policy.spares(user));
+                return if spared { Err(Refusal::SparedUser) } else { Ok(0) };
+            }
+            Some(Opcode::KillProcess | Opcode::KillTree) => {}
+        }
+        if subject == u64::from(policy.init) {
+            return Err(Refusal::InitProcess);
+        }
+        let named = processes.iter().find(|process| u64::from(process.pid) == subject);
+        let process = named.ok_or(Refusal::NoSuchProcess)?;
+        if process.kernel {
+            Err(Refusal::KernelThread)
+        } else if self.command.start != 0 && self.command.start != process.start {
+            Err(Refusal::OtherProcess)
+        } else if policy.protects(process.pid, process.start) {
+            Err(Refusal::Protected)
+        } else if policy.spares(process.user) {
+            Err(Refusal::SparedUser)
+        } else {
+            Ok(process.start)
+        }
+    }
+
+    /// Takes a place among the victims, if there is one left.
+    pub(super) fn take_place(&mut self) -> bool {
+        if self.command.most_victims != 0 && self.chosen >= self.command.most_victims {
+            return false;
+        }
+        self.chosen += 1;
+        true
+    }
+
+    pub(super) fn give_place_back(&mut self) {
+        self.chosen = self.chosen.saturating_sub(1);
+    }
+
+    pub(super) fn count_signal(&mut self, now: u64) {
+        self.answer.signalled = self.answer.signalled.saturating_add(1);
+        if self.answer.first_signal_at == 0 {
+            self.answer.first_signal_at = now;
+        }
+    }
+
+    pub(super) fn settle(&mut self, now: u64, give_up: u64) {
+        self.answer.sweeps = self.answer.sweeps.saturating_add(1);
+        self.answer.remaining = self.alive;
+        // One empty sweep may have missed a child born during it.
+        self.quiet = if self.alive == 0 { self.quiet + 1 } else { 0 };
+        if self.quiet >= 2 || self.dry() {
+            self.answer.state = CommandState::Done as u32;
+            self.answer.finished_at = now;
+        } else if now.saturating_sub(self.answer.accepted_at) >= give_up {
+            self.give_up(now);
+        }
+    }
+
+    pub(super) fn give_up(&mut self, now: u64) {
+        self.answer.state = CommandState::GaveUp as u32;
+        self.answer.finished_at = now;
+    }
+}

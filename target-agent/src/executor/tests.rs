@@ -1,0 +1,165 @@
+use super::*;
+use backdoors_sensor_box::Refusal;
+use backdoors_sensor_box::layout::CommandFlags;
+use proptest::prelude::*;
+use zerocopy::FromZeros;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn policy() -> Policy {
+    Policy {
+        init: 1,
+        protected: vec![ProtectedProcess { pid: 5, start: 0 }],
+        spared: vec![2000],
+        give_up: Duration::from_secs(5),
+    }
+}
+
+fn process(pid: u32, parent: u32, user: u32) -> Candidate {
+    Candidate { pid, parent, user, start: u64::from(pid) * 10, kernel: false }
+}
+
+/// Init, the agent, a spared user's process, a kernel thread, and a tree of mallory's.
+fn machine() -> Vec<Candidate> {
+    let mut all = vec![process(1, 0, 0), process(5, 1, 3000), process(6, 1, 2000)];
+    all.push(Candidate { kernel: true, ..process(7, 0, 3000) });
+    all.extend([process(20, 1, 1001), process(21, 20, 1001), process(22, 21, 1001), process(30, 1, 1002)]);
+    all
+}
+
+fn command(sequence: u64, opcode: u32, subject: u64) -> CommandSlot {
+    CommandSlot { opcode, subject, sequence, ..CommandSlot::new_zeroed() }
+}
+
+struct Target {
+    executor: Executor,
+    processes: Vec<Candidate>,
+    killed: Vec<u32>,
+    now: u64,
+}
+
+impl Target {
+    fn new() -> Target {
+        let none = |_: usize| Ok(None);
+        let (executor, interrupted) = Executor::new(policy(), 0, none, &|_| None);
+        assert!(interrupted.is_empty());
+        Target { executor, processes: machine(), killed: Vec::new(), now: SECOND }
+    }
+
+    /// One round with this command in slot 0; who is signalled dies. Returns the slot's last answer.
+    fn round(&mut self, given: CommandSlot) -> Acknowledgement {
+        let slots = move |slot: usize| (slot == 0).then_some(given);
+        let actions = self.executor.decide(self.now, &slots, &self.processes);
+        let mut answers = actions.acknowledgements;
+        for kill in &actions.kills {
+            self.killed.push(kill.pid);
+            self.processes.retain(|process| process.pid != kill.pid);
+            self.executor.struck(self.now, kill, true);
+        }
+        answers.extend(self.executor.settle(self.now));
+        self.now += 5_000_000;
+        answers.last().map_or_else(run::no_answer, |(_, answer)| *answer)
+    }
+
+    fn carry_out(&mut self, given: CommandSlot) -> Acknowledgement {
+        let mut answer = self.round(given);
+        while answer.state == CommandState::Running as u32 {
+            answer = self.round(given);
+        }
+        self.killed.sort_unstable();
+        answer
+    }
+}
+
+#[test]
+fn all_processes_of_a_user_are_killed_and_nobody_else() {
+    let mut target = Target::new();
+    let answer = target.carry_out(command(1, Opcode::KillUser as u32, 1001));
+    assert_eq!(target.killed, [20, 21, 22]);
+    assert_eq!((answer.state, answer.matched, answer.signalled, answer.remaining), (2, 3, 3, 0));
+    assert!(answer.last_death_at > answer.accepted_at);
+}
+
+#[test]
+fn a_tree_is_found_whole_before_it_falls_apart() {
+    let mut target = Target::new();
+    target.carry_out(command(1, Opcode::KillTree as u32, 21));
+    assert_eq!(target.killed, [21, 22]);
+}
+
+#[test]
+fn one_process_is_killed_if_it_is_the_one_meant() {
+    let mut target = Target::new();
+    let other = CommandSlot { start: 7, ..command(1, Opcode::KillProcess as u32, 30) };
+    assert_eq!(target.carry_out(other).reason, Refusal::OtherProcess as u32);
+    target.carry_out(CommandSlot { start: 300, ..command(2, Opcode::KillProcess as u32, 30) });
+    assert_eq!(target.killed, [30]);
+}
+
+#[test]
+fn what_must_not_be_obeyed_is_refused_with_its_reason() {
+    let mut target = Target::new();
+    let refused = [
+        (99, 0, Refusal::UnknownOpcode),
+        (Opcode::KillProcess as u32, 1, Refusal::InitProcess),
+        (Opcode::KillProcess as u32, 7, Refusal::KernelThread),
+        (Opcode::KillTree as u32, 5, Refusal::Protected),
+        (Opcode::KillUser as u32, 0, Refusal::SparedUser),
+        (Opcode::KillUser as u32, 2000, Refusal::SparedUser),
+        (Opcode::KillProcess as u32, 6, Refusal::SparedUser),
+        (Opcode::KillProcess as u32, 77, Refusal::NoSuchProcess),
+    ];
+    for (index, (opcode, subject, reason)) in refused.into_iter().enumerate() {
+        let answer = target.carry_out(command(index as u64 + 1, opcode, subject));
+        assert_eq!((answer.state, answer.reason), (CommandState::Refused as u32, reason as u32));
+        assert_eq!(answer.accepted, index as u64 + 1);
+    }
+    let stale = target.carry_out(command(3, Opcode::KillUser as u32, 1001));
+    assert_eq!((stale.reason, stale.accepted), (Refusal::StaleSequence as u32, 8));
+    assert!(target.killed.is_empty());
+    assert_eq!(target.carry_out(command(9, Opcode::Nothing as u32, 0)).state, CommandState::Done as u32);
+}
+
+#[test]
+fn a_dry_run_counts_and_kills_nobody() {
+    let mut target = Target::new();
+    let dry = CommandSlot { flags: CommandFlags::DRY_RUN, ..command(1, Opcode::KillUser as u32, 1001) };
+    let answer = target.carry_out(dry);
+    assert_eq!((answer.matched, answer.signalled, target.killed.len()), (3, 0, 0));
+}
+
+#[test]
+fn a_bound_on_victims_holds_and_the_command_is_given_up() {
+    let mut target = Target::new();
+    let answer =
+        target.carry_out(CommandSlot { most_victims: 2, ..command(1, Opcode::KillUser as u32, 1001) });
+    assert_eq!((answer.state, target.killed.len(), answer.remaining), (CommandState::GaveUp as u32, 2, 1));
+}
+
+#[test]
+fn a_restart_repeats_nothing_and_goes_on_with_the_next_sequence() {
+    let earlier = Acknowledgement { command: 4, accepted: 4, state: 2, ..run::no_answer() };
+    let (mut executor, _) = Executor::new(policy(), 0, |_| Ok(Some(earlier)), &|_| None);
+    let again = executor.decide(1, &|_| Some(command(4, Opcode::KillUser as u32, 1001)), &machine());
+    assert!(again.kills.is_empty() && again.acknowledgements.is_empty());
+    let next = executor.decide(2, &|_| Some(command(5, Opcode::KillUser as u32, 1001)), &machine());
+    assert_eq!(next.kills.len(), 3);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_commanded_the_untouchable_live_and_nobody_is_struck_twice(
+        given in proptest::collection::vec((0u32..6, 0u64..40, 0u64..12, 0u32..2), 1..40),
+    ) {
+        let mut target = Target::new();
+        for (opcode, subject, sequence, flags) in given {
+            target.round(CommandSlot { flags, ..command(sequence, opcode, subject * 100 % 3001) });
+            target.round(CommandSlot { flags, ..command(sequence, opcode, subject) });
+        }
+        let mut killed = target.killed.clone();
+        killed.sort_unstable();
+        killed.dedup();
+        prop_assert_eq!(killed.len(), target.killed.len());
+        prop_assert!(killed.iter().all(|pid| ![1, 5, 6, 7].contains(pid)));
+    }
+}
