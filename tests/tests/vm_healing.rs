@@ -81,7 +81,7 @@ fn a_write_into_the_kernel_halfs_memory_kills_the_bomb_and_without_a_monitor_it_
     // The helper too: then nothing of the agent can run. The brackets keep the search from finding itself.
     for helper in target.shell("pgrep -f '[b]ackdoors-agent helper' || true").unwrap().lines() {
         target.signal("STOP", helper.parse().unwrap()).unwrap();
-        let state = target.shell(&format!("awk '/^State:/ {{ print $2 }}' /proc/{helper}/status")).unwrap();
+        let state = target.shell(format!("awk '/^State:/ {{ print $2 }}' /proc/{helper}/status")).unwrap();
         assert_eq!(state, "T", "the helper is not frozen");
     }
     let report = healing().watch(&deployment).unwrap();
