@@ -17,8 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn kernel_half_serves(kernel: Kernel, capability: &str) {
     let wire = Wire::new().unwrap();
-    let programs = ["backdoors-nic", "backdoors-agent", "backdoors"].map(String::from).to_vec();
-    let config = VmConfig { name: "target", kernel, network: Some(&wire), programs, ..VmConfig::default() };
+    let programs =
+        ["backdoors-nic", "backdoors-agent", "backdoors", "backdoors-rogue"].map(String::from).to_vec();
+    let config = VmConfig {
+        name: "target",
+        kernel,
+        network: Some(&wire),
+        programs,
+        memory_mib: 768,
+        ..VmConfig::default()
+    };
     let machine = Vm::boot(config).unwrap();
     let plan = Plan {
         provider: "emulated",
@@ -54,6 +62,15 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
         assert!(said.contains("done"), "{said}");
         assert_eq!(machine.processes_of(USER).unwrap(), 0, "{said}");
     }
+    // The command line knows no kernel thread to name; a monitor gone wrong does. Process 2 makes all of them.
+    machine.shell(format!("kill -CONT {}", deployment.agent)).unwrap();
+    let rogue = format!(
+        "backdoors-rogue --address {}:7801 --certificate /run/backdoors/target.crt --identity /run/backdoors \
+         --name monitor command --opcode 2 --subject 2",
+        Machine::address(&machine)
+    );
+    let answer = machine.shell(rogue).unwrap();
+    assert!(answer.contains("refused") && answer.contains("a kernel thread"), "{answer}");
 }
 
 #[test]
