@@ -7,6 +7,7 @@ pub use kernel::{KernelSource, KernelSourceError};
 pub use procfs::{ProcfsSource, ProcfsSourceError};
 
 use crate::config::{Config, Mode};
+use crate::kernel::LoadError;
 use crate::limits::UnknownSensor;
 use crate::memory::TargetMemory;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ impl Source {
             Mode::Kernel => return Ok(Source::Kernel(KernelSource::bring_up(config, limits, protected)?)),
             Mode::Auto => match KernelSource::bring_up(config, limits.clone(), protected) {
                 Ok(source) => return Ok(Source::Kernel(source)),
+                // From inside a namespace /proc shows no more of the machine than the kernel half would.
+                Err(error @ KernelSourceError::Load(LoadError::Inside)) => return Err(error.into()),
                 Err(error) => Some(error),
             },
         };
