@@ -33,11 +33,6 @@ pub enum SourceError {
     /// A limit for a sensor that does not exist.
     #[error(transparent)]
     Limit(#[from] UnknownSensor),
-    /// The user half is to fill the box, which it cannot. Nothing was done.
-    #[error(
-        "mode = \"procfs\" is not served by this build: only the kernel half fills the sensor box; leave `mode` out"
-    )]
-    NoUserHalf,
 }
 
 impl Source {
