@@ -76,7 +76,8 @@ impl Detector {
             let gap = now.saturating_sub(last);
             if gap > self.late_after {
                 events.push(Event::Late { gap });
-                for track in &mut self.tracks {
+                // What is exceptional stays so until it moves: a gap is no progress either.
+                for track in self.tracks.iter_mut().filter(|track| track.raised.is_none()) {
                     track.changed = now;
                 }
             }

@@ -83,6 +83,17 @@ fn a_late_monitor_accuses_nobody_and_says_it_was_late() {
 }
 
 #[test]
+fn what_stands_still_is_not_called_cured_because_the_monitor_was_late() {
+    let mut detector = detector();
+    let timer = |value| vec![reading(SensorKind::KERNEL_TIMER, Class::Progress, value, 500_000_000)];
+    feed(&mut detector, at(0), timer(1));
+    assert_eq!(raised(&feed(&mut detector, at(600), timer(1))).len(), 1);
+    assert_eq!(feed(&mut detector, at(5000), timer(1)), [Event::Late { gap: at(4400) }]);
+    assert_eq!(detector.exceeded().count(), 1);
+    assert!(matches!(feed(&mut detector, at(5100), timer(2))[..], [Event::Cleared { value: 2, .. }]));
+}
+
+#[test]
 fn pressure_counts_new_events_since_the_last_one_told() {
     let mut detector = detector();
     let kills = |value| vec![reading(SensorKind::OOM_KILLS, Class::Pressure, value, 2)];
