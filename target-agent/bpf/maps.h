@@ -25,8 +25,8 @@ struct {
 	__type(value, struct bd_process);
 } processes SEC(".maps");
 
-/* One word per entry, for what the kernel cannot signal: an even number other than 0 is the sequence of the entry
- * whose process must die; whoever sends the signal makes it odd. */
+/* One word per entry, for what the kernel cannot signal: pid << 32 | PASSED if that process must die; whoever sends
+ * the signal makes it CARRIED_OUT first. 0 as soon as the entry is another process's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

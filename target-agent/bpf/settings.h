@@ -8,6 +8,8 @@
 #define MAX_SPARED 64
 #define MAX_PROTECTED 16
 #define MAX_CAPACITY 65536
+#define PASSED 1
+#define CARRIED_OUT 2
 
 /* Fixed before the kernel half is loaded. */
 struct settings {

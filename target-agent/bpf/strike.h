@@ -70,7 +70,7 @@ static __always_inline int visit_sentence(struct tracked *process, __u32 pid, __
 		return 0;
 	}
 	count_alive(meaning, 0);
-	if (sentence_on(process->entry) == SENTENCE_CARRIED_OUT) {
+	if (sentence_on(process->entry, pid) == CARRIED_OUT) {
 		count_signal(process, pid, choose(process, pid, meaning));
 		return 0;
 	}
@@ -108,7 +108,7 @@ static __always_inline int visit_task(struct task_struct *task)
 	if (signal_task(task))
 		count_signal(process, pid, meaning);
 	else
-		condemn(process->entry);
+		condemn(process->entry, pid);
 	return 0;
 }
 
@@ -149,7 +149,7 @@ static long visit_entry(__u32 entry, void *context)
 		return 0;
 	meaning = commands_meaning(pid, READ(process->owner) >> 32, process->start, tree);
 	if (visit_sentence(process, pid, meaning) && choose(process, pid, meaning))
-		condemn(entry);
+		condemn(entry, pid);
 	return 0;
 }
 

@@ -57,24 +57,13 @@ __noinline int count_signal(struct tracked *process, __u32 pid, __u32 slots)
 	return 0;
 }
 
-enum sentence {
-	SENTENCE_NONE,
-	SENTENCE_PASSED,
-	SENTENCE_CARRIED_OUT,
-};
-
-__noinline __u32 sentence_on(__u32 entry)
+/* PASSED or CARRIED_OUT if the process that has this entry was condemned; else 0. */
+__noinline __u32 sentence_on(__u32 entry, __u32 pid)
 {
-	struct bd_process *record = table_entry(entry);
 	__u64 *word = bpf_map_lookup_elem(&condemned, &entry);
-	__u32 sequence;
+	__u64 sentence = word ? READ(*word) : 0;
 
-	if (!record || !word || !READ(*word))
-		return SENTENCE_NONE;
-	sequence = READ(*guard_of(record));
-	if (READ(*word) == sequence)
-		return SENTENCE_PASSED;
-	return READ(*word) == (sequence | 1) ? SENTENCE_CARRIED_OUT : SENTENCE_NONE;
+	return sentence >> 32 == pid ? (__u32)sentence : 0;
 }
 
 /* A process ends: those that counted it must know, and who was sent a signal since the last sweep. */
@@ -90,23 +79,18 @@ __noinline int note_death(struct tracked *process, __u32 pid)
 		if (hunting & (__u16)READ(process->marks) & slot_bit(slot))
 			WRITE(runs[slot].answer.last_death_at, now);
 	struck = READ(process->struck);
-	if (sentence_on(process->entry) == SENTENCE_CARRIED_OUT)
+	if (sentence_on(process->entry, pid) == CARRIED_OUT)
 		count_signal(process, pid, hunting & struck >> 16);
 	return 0;
 }
 
-__noinline int condemn(__u32 entry)
+__noinline int condemn(__u32 entry, __u32 pid)
 {
-	struct bd_process *record = table_entry(entry);
 	__u64 *word = bpf_map_lookup_elem(&condemned, &entry);
-	__u32 sequence;
 
-	if (!record || !word)
-		return 0;
-	sequence = READ(*guard_of(record));
-	if (!(sequence & 1))
-		WRITE(*word, sequence);
-	sentenced = 1;
+	if (word)
+		WRITE(*word, (__u64)pid << 32 | PASSED);
+	WRITE(sentenced, 1);
 	return 0;
 }
 
@@ -147,14 +131,14 @@ static __always_inline void on_birth(struct task_struct *child, __u32 pid)
 	if (settings.kills_all && signal_task(child))
 		count_signal(process, pid, meaning);
 	else
-		condemn(process->entry);
+		condemn(process->entry, pid);
 }
 
 /* A process runs while commands do: if it is condemned it can be signalled on the spot, whatever the kernel. */
 static __always_inline void on_running(struct task_struct *task)
 {
 	struct tracked *process;
-	__u64 *word, sequence;
+	__u64 *word, passed, carried_out;
 	__u32 pid, entry;
 
 	if (task->flags & (PF_KTHREAD | PF_EXITING))
@@ -164,14 +148,13 @@ static __always_inline void on_running(struct task_struct *task)
 	if (!pid || !process)
 		return;
 	entry = process->entry;
-	if (sentence_on(entry) != SENTENCE_PASSED)
-		return;
 	word = bpf_map_lookup_elem(&condemned, &entry);
-	if (!word)
+	passed = (__u64)pid << 32 | PASSED;
+	carried_out = (__u64)pid << 32 | CARRIED_OUT;
+	if (!word || READ(*word) != passed)
 		return;
-	sequence = READ(*word);
-	if (__sync_val_compare_and_swap(word, sequence, sequence | 1) == sequence && bpf_send_signal(SIGKILL))
-		__sync_val_compare_and_swap(word, sequence | 1, sequence);
+	if (__sync_val_compare_and_swap(word, passed, carried_out) == passed && bpf_send_signal(SIGKILL))
+		__sync_val_compare_and_swap(word, carried_out, passed);
 }
 
 #endif

@@ -1,7 +1,7 @@
 //! The real-time process that kills where the kernel half cannot.
 //!
-//! The kernel half judges; the helper only carries out. A condemned entry's word is the sequence that the entry has
-//! while it is that process's, so a process is never killed for another that had its id before.
+//! The kernel half judges; the helper only carries out. A sentence is gone as soon as its entry is another process's,
+//! and it is looked at again once the process is held by a descriptor, so none is killed for another that had its id.
 
 use crate::kernel::settings::Control;
 use crate::kernel::{KernelHalf, Pins};
@@ -26,6 +26,11 @@ const SIGN_OF_LIFE: Duration = Duration::from_millis(300);
 
 /// How long a new one may take to come up.
 const COMING_UP: Duration = Duration::from_secs(2);
+
+/// The half of a sentence that is not the process id, and what `bpf/settings.h` has it say.
+const STATE: u64 = 0xffff_ffff;
+const PASSED: u64 = 1;
+const CARRIED_OUT: u64 = 2;
 
 const HIGH_WATER: usize = offset_of!(ProcessTableHeader, high_water) / 8;
 const HUNTING: usize = offset_of!(Control, hunting) / 8;
@@ -96,18 +101,16 @@ fn carry_out(processes: &Words, condemned: &Words) {
     let used = (processes.load(HIGH_WATER) >> 32) as usize;
     for index in 0..used.min(condemned.len()) {
         let sentence = condemned.load(index);
-        if sentence == 0 || sentence % 2 == 1 {
-            continue;
-        }
         let Some(pid) = condemned_pid(processes, index, sentence) else { continue };
         let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        let carried_out = (sentence & !STATE) | CARRIED_OUT;
         // Only now is it sure whose descriptor that is. Marked first, because the process may be gone right after.
         if condemned_pid(processes, index, sentence) == Some(pid)
-            && condemned.compare_exchange(index, sentence, sentence | 1).is_ok()
+            && condemned.compare_exchange(index, sentence, carried_out).is_ok()
             && pidfd_send_signal(&process, Signal::KILL).is_err()
         {
             // If it was changed meanwhile, the kernel half has judged anew.
-            let _ = condemned.compare_exchange(index, sentence | 1, sentence);
+            let _ = condemned.compare_exchange(index, carried_out, sentence);
         }
     }
 }
@@ -119,10 +122,7 @@ fn condemned_pid(processes: &Words, index: usize, sentence: u64) -> Option<Pid> 
     if word >= processes.len() {
         return None;
     }
-    // Sequence and pid are one word, written whole.
-    let guard = processes.load(word);
-    if guard & 0xffff_ffff != sentence {
-        return None;
-    }
-    Pid::from_raw((guard >> 32) as i32)
+    // Who has the entry.
+    let holder = processes.load(word) >> 32;
+    (sentence & STATE == PASSED && holder == sentence >> 32).then(|| Pid::from_raw(holder as i32)).flatten()
 }
