@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use crate::command::{output, succeed};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
+/// A mirror of Debian, for machines whose own sources have none.
+const MIRROR_VARIABLE: &str = "BACKDOORS_DEBIAN_MIRROR";
 
 /// The package index of one suite.
 pub struct Suite {
@@ -30,7 +31,9 @@ impl Suite {
         for part in ["lists/partial", "cache/archives/partial", "download"] {
             fs::create_dir_all(directory.path().join(part))?;
         }
-        let mirror = mirror(&machine_sources());
+        let mirror = std::env::var(MIRROR_VARIABLE).ok().or_else(|| mirror(&machine_sources())).with_context(|| {
+            format!("this machine's sources for apt have no mirror of Debian: set {MIRROR_VARIABLE} to the address of one")
+        })?;
         fs::write(
             directory.path().join("sources.list"),
             format!("deb [arch=amd64 signed-by={KEYRING}] {mirror} {suite} main\n"),
@@ -143,13 +146,13 @@ fn machine_sources() -> String {
 }
 
 /// The Debian mirror that the machine uses, for it may be the only one within reach.
-fn mirror(sources: &str) -> String {
+fn mirror(sources: &str) -> Option<String> {
     let words =
         sources.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(str::split_whitespace);
     let mut mirrors = words.map(|word| word.trim_end_matches('/')).filter(|word| {
         (word.starts_with("http://") || word.starts_with("https://")) && word.ends_with("/debian")
     });
-    mirrors.next().unwrap_or(DEFAULT_MIRROR).to_owned()
+    mirrors.next().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -158,15 +161,15 @@ mod tests {
 
     #[test]
     fn the_mirror_is_the_one_the_machine_uses() {
-        let modern = "Types: deb\n# http://snapshot.debian.org/archive/debian/2025\n\
+        let modern = "Types: deb\n# http://snapshot.example/archive/debian/2025\n\
                       URIs: http://mirror.example/debian/\nSuites: bookworm\n";
-        assert_eq!(mirror(modern), "http://mirror.example/debian");
+        assert_eq!(mirror(modern).as_deref(), Some("http://mirror.example/debian"));
         assert_eq!(
-            mirror("deb [arch=amd64] https://other.example/debian sid main"),
-            "https://other.example/debian"
+            mirror("deb [arch=amd64] https://other.example/debian sid main").as_deref(),
+            Some("https://other.example/debian")
         );
-        assert_eq!(mirror("deb http://archive.ubuntu.com/ubuntu noble main"), DEFAULT_MIRROR);
-        assert_eq!(mirror("#deb http://mirror.example/debian sid main"), DEFAULT_MIRROR);
+        assert_eq!(mirror("deb http://mirror.example/ubuntu noble main"), None);
+        assert_eq!(mirror("#deb http://mirror.example/debian sid main"), None);
     }
 
     #[test]
