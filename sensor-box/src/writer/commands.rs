@@ -34,8 +34,8 @@ impl<W: SharedWords> CommandSlots<W> {
         if slot < COMMAND_SLOTS { self.words.load(slot * SLOT_WORDS + SEQUENCE) } else { 0 }
     }
 
-    /// A copy of a slot. The sequence is read first, so the rest is at least as new; a monitor that writes its
-    /// next command before the last was acknowledged mixes the two, and harms itself alone.
+    /// A copy of a slot; `None` if there is no such slot, or if its monitor wrote another command meanwhile: look
+    /// again then.
     pub fn get(&self, slot: usize) -> Option<CommandSlot> {
         if slot >= COMMAND_SLOTS {
             return None;
@@ -45,6 +45,9 @@ impl<W: SharedWords> CommandSlots<W> {
         copy[SEQUENCE] = self.words.load(base + SEQUENCE);
         for (offset, word) in copy.iter_mut().enumerate().filter(|(offset, _)| *offset != SEQUENCE) {
             *word = self.words.load(base + offset);
+        }
+        if self.words.load(base + SEQUENCE) != copy[SEQUENCE] {
+            return None;
         }
         let mut bytes = [0; size_of::<CommandSlot>()];
         to_bytes(&copy, &mut bytes);

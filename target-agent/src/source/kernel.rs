@@ -111,7 +111,7 @@ impl KernelSource {
 }
 
 /// CPUs that are or may soon be online, counted up to the highest.
-fn cpus() -> u32 {
+pub(super) fn cpus() -> u32 {
     let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     let highest = online.trim().rsplit([',', '-']).next().and_then(|number| number.parse::<u32>().ok());
     highest.map_or_else(

@@ -50,7 +50,9 @@ impl Source {
                 Ok(source) => return Ok(Source::Kernel(source)),
                 // From inside a namespace /proc shows no more of the machine than the kernel half would.
                 Err(error @ KernelSourceError::Load(LoadError::Inside)) => return Err(error.into()),
-                Err(error) => Some(error),
+                Err(error @ KernelSourceError::Load(_)) => Some(error),
+                // A kernel half may still be there, and obey: two must not.
+                Err(error) => return Err(error.into()),
             },
         };
         if let Some(error) = without {

@@ -76,7 +76,7 @@ impl ProcfsSource {
         let shape = Shape {
             generation: memory.generation,
             capabilities: Capabilities::PROCFS | Capabilities::HELPER_KILLS | scoped,
-            cpus: std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
+            cpus: super::kernel::cpus(),
             tick_period: CALM.as_nanos() as u64,
         };
         let sensors = SensorBox::lay_out(memory.sensors.words.clone(), &shape)?;
@@ -172,11 +172,11 @@ impl Rounds {
         self.publish(&executor.settle(now()));
     }
 
-    /// Signals a process by a descriptor that names it for good, once its start time was checked through it.
+    /// Signals a process by a descriptor that names it for good, if it still is the one that was chosen and its user's.
     fn strike(&self, kill: &Kill) -> bool {
         let Some(pid) = i32::try_from(kill.pid).ok().and_then(Pid::from_raw) else { return false };
         let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-        self.reader.start_of(kill.pid) == Some(kill.start)
+        self.reader.identity(kill.pid) == Some((kill.start, kill.user))
             && pidfd_send_signal(descriptor, Signal::KILL).is_ok()
     }
 

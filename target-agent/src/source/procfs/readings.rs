@@ -74,11 +74,11 @@ impl Reader {
         Ok(Readings { processes, forks, oom_kills: u64::try_from(oom_kills).unwrap_or(0) })
     }
 
-    /// Start of the process that has this id now.
+    /// Start and real user of the process that has this id now.
     #[must_use]
-    pub fn start_of(&self, pid: u32) -> Option<u64> {
-        let stat = Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
-        Some(self.since_boot(stat.starttime))
+    pub fn identity(&self, pid: u32) -> Option<(u64, u32)> {
+        let process = Process::new(i32::try_from(pid).ok()?).ok()?;
+        Some((self.since_boot(process.stat().ok()?.starttime), process.status().ok()?.ruid))
     }
 
     fn look(&self, process: &Process) -> ProcResult<Option<Seen>> {
