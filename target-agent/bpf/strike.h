@@ -173,6 +173,9 @@ static __always_inline void sweep(__u32 kind, __u32 slots)
 		sweep_table();
 }
 
+/* A command is not given up before so many sweeps, however much time went by. */
+#define LEAST_SWEEPS 500
+
 __noinline int settle(__u32 slot, __u64 now)
 {
 	struct run *run;
@@ -189,8 +192,10 @@ __noinline int settle(__u32 slot, __u64 now)
 	run->quiet = run->alive ? 0 : run->quiet + 1;
 	if (run->quiet >= 2 || run->command.flags & BD_COMMAND_DRY_RUN)
 		run->answer.state = BD_STATE_DONE;
-	else if (now - run->answer.accepted_at >= settings.give_up ||
-		 (run->command.most_victims && run->chosen >= run->command.most_victims && run->alive && !run->doomed))
+	/* A machine that stood still has used up the time but not the sweeps; with nobody alive one more will tell. */
+	else if (run->alive &&
+		 ((now - run->answer.accepted_at >= settings.give_up && run->answer.sweeps >= LEAST_SWEEPS) ||
+		  (run->command.most_victims && run->chosen >= run->command.most_victims && !run->doomed)))
 		run->answer.state = BD_STATE_GAVE_UP;
 	over = run->answer.state != BD_STATE_RUNNING;
 	if (over) {

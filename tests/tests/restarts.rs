@@ -137,6 +137,9 @@ fn a_monitor_that_starts_anew_goes_on_with_the_next_sequence() {
     deployment.wait_for_entry("repaired", 0, PATIENCE).unwrap();
     let known = deployment.journal().unwrap().len();
     deployment.monitor.signal("KILL", deployment.daemon).unwrap();
+    let daemon = format!("test -d /proc/{}", deployment.daemon);
+    let gone = || Ok(deployment.monitor.shell(&daemon).is_err().then_some(()));
+    deployment.monitor.wait_for("the daemon's end", PATIENCE, gone).unwrap();
     deployment.start_daemon().unwrap();
     assert_eq!(heal(&deployment), first + 1);
     deployment.wait_for_entry("repaired", known, PATIENCE).unwrap();

@@ -149,7 +149,8 @@ impl Run {
         if self.quiet >= 2 || self.dry() {
             self.answer.state = CommandState::Done as u32;
             self.answer.finished_at = now;
-        } else if now.saturating_sub(self.answer.accepted_at) >= give_up {
+        } else if self.alive > 0 && now.saturating_sub(self.answer.accepted_at) >= give_up {
+            // With nobody alive one round more will tell, however long a machine that stood still has taken.
             self.give_up(now);
         }
     }

@@ -121,6 +121,17 @@ fn what_must_not_be_obeyed_is_refused_with_its_reason() {
 }
 
 #[test]
+fn a_command_is_not_given_up_with_nobody_alive_because_the_machine_stood_still() {
+    let mut target = Target::new();
+    let given = command(1, Opcode::KillUser as u32, 1001);
+    target.round(given);
+    assert_eq!(target.killed.len(), 3);
+    target.now += 10 * SECOND;
+    let answer = target.carry_out(given);
+    assert_eq!((answer.state, answer.remaining), (CommandState::Done as u32, 0));
+}
+
+#[test]
 fn a_dry_run_counts_and_kills_nobody() {
     let mut target = Target::new();
     let dry = CommandSlot { flags: CommandFlags::DRY_RUN, ..command(1, Opcode::KillUser as u32, 1001) };

@@ -1,7 +1,7 @@
 //! What `/proc` tells.
 
 use procfs::process::{ProcState, Process, all_processes};
-use procfs::{CurrentSI, KernelStats, ProcResult};
+use procfs::{CurrentSI, KernelStats, ProcError, ProcResult};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
@@ -78,12 +78,14 @@ impl Reader {
     #[must_use]
     pub fn identity(&self, pid: u32) -> Option<(u64, u32)> {
         let process = Process::new(i32::try_from(pid).ok()?).ok()?;
-        Some((self.since_boot(process.stat().ok()?.starttime), process.status().ok()?.ruid))
+        let stat = process.stat().ok()?;
+        Some((self.since_boot(stat.starttime), real_user(stat.pid).ok()?))
     }
 
     fn look(&self, process: &Process) -> ProcResult<Option<Seen>> {
         let stat = process.stat()?;
-        if matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead)) {
+        // The first thread may be gone while others go on.
+        if matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead)) && stat.num_threads <= 1 {
             return Ok(None);
         }
         let mut command = [0; 16];
@@ -93,7 +95,7 @@ impl Reader {
         Ok(Some(Seen {
             pid: stat.pid.unsigned_abs(),
             parent: stat.ppid.unsigned_abs(),
-            user: process.status()?.ruid,
+            user: real_user(stat.pid)?,
             start: self.since_boot(stat.starttime),
             rss: stat.rss * self.page,
             cpu_time: self.time(stat.utime + stat.stime),
@@ -109,6 +111,17 @@ impl Reader {
     fn time(&self, ticks: u64) -> u64 {
         ticks.saturating_mul(NANOSECONDS / self.ticks_per_second)
     }
+}
+
+/// The real user of a process, from its status as bytes: a process that gives itself a name that is no text must not
+/// become invisible by it.
+fn real_user(pid: i32) -> ProcResult<u32> {
+    let status = std::fs::read(format!("/proc/{pid}/status"))?;
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:\t"));
+    let first = line.and_then(|line| line.split(|byte| *byte == b'\t').next());
+    first
+        .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
+        .ok_or_else(|| ProcError::Other(format!("process {pid} shows no user")))
 }
 
 /// The monotonic clock, nanoseconds.
