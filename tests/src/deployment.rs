@@ -121,10 +121,17 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
     /// If there is no agent.
     pub fn freeze_agent(&self) -> Result<()> {
         self.target.signal("STOP", self.agent)?;
-        let state = format!("awk '/^State:/ {{ print $2 }}' /proc/{}/status", self.agent);
-        self.target.wait_for("the agent to stand still", UP, || {
-            Ok((self.target.shell(&state)?.trim() == "T").then_some(()))
-        })
+        self.target
+            .wait_for("the agent to stand still", UP, || Ok(self.stands_still(self.agent)?.then_some(())))
+    }
+
+    /// Whether a process of the target is stopped.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub fn stands_still(&self, pid: u32) -> Result<bool> {
+        let state = self.target.shell(&format!("awk '/^State:/ {{ print $2 }}' /proc/{pid}/status"))?;
+        Ok(state.trim() == "T")
     }
 
     /// Ends a process of the target with a signal, and waits until it is gone.

@@ -94,6 +94,9 @@ impl Healing {
             bail!("the bomb came back: {again} processes\n{}", deployment.logs());
         }
         let rounds = rounds(&target.shell("cat /run/backdoors/useful.log")?);
+        if !deployment.stands_still(deployment.agent)? {
+            bail!("the agent ran meanwhile: nothing is shown\n{}", deployment.logs());
+        }
         target.signal("CONT", deployment.agent)?;
         Ok(Report { bomb_at, gone_at, journal, rounds, most })
     }
