@@ -16,3 +16,4 @@ pub mod link;
 pub mod reachability;
 pub mod repair;
 pub mod sampler;
+pub mod verdict;
