@@ -34,8 +34,40 @@ pub enum Event {
 pub struct Detector {
     limits: Limits,
     late_after: Duration,
+    /// Limits of progress sensors are stretched by this; see [`Detector::widen`].
+    width: f64,
     last_sample: Option<Duration>,
     tracks: Vec<Track>,
+    outlook: Outlook,
+}
+
+/// What the last view says about when to look again.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outlook {
+    /// The shortest limit in force among progress sensors that ever moved.
+    pub tightest: Option<Duration>,
+    /// When the first of them misses its deadline, unless it moves.
+    pub deadline: Option<Duration>,
+    /// How near the nearest level, floor or pressure sensor is to its limit: 1 is at the limit.
+    pub nearness: f64,
+    /// The sensor that is so near.
+    pub nearest: Option<(SensorKind, u32)>,
+}
+
+/// When a reading was made: between these two moments of the monitor's monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// It was asked for: what it shows was there then or later.
+    pub started: Duration,
+    /// It was there: what it shows was there then or earlier.
+    pub finished: Duration,
+}
+
+/// A reading that took no time.
+impl From<Duration> for Taken {
+    fn from(now: Duration) -> Taken {
+        Taken { started: now, finished: now }
+    }
 }
 
 /// One sensor over time.
@@ -46,6 +78,8 @@ struct Track {
     value: u64,
     /// When the value was first seen as it is.
     changed: Duration,
+    /// It was seen to change at least once.
+    moved: bool,
     /// Of a pressure sensor: events up to here were told already, or happened before the first sample.
     baseline: u64,
     raised: Option<(Duration, Exceeded)>,
@@ -56,7 +90,14 @@ impl Detector {
     /// apart, the time in between does not count as time without progress.
     #[must_use]
     pub fn new(limits: Limits, late_after: Duration) -> Detector {
-        Detector { limits, late_after, last_sample: None, tracks: Vec::new() }
+        Detector {
+            limits,
+            late_after,
+            width: 1.0,
+            last_sample: None,
+            tracks: Vec::new(),
+            outlook: Outlook::default(),
+        }
     }
 
     /// The limits that override those of the sensors.
@@ -70,25 +111,44 @@ impl Detector {
         self.tracks.iter().filter_map(|track| track.raised.as_ref().map(|(_, exceeded)| exceeded))
     }
 
-    /// Takes a view in that was sampled at `now`, and appends what it changed to `events`.
-    pub fn feed(&mut self, now: Duration, view: &SensorView, events: &mut Vec<Event>) {
-        if let Some(last) = self.last_sample.replace(now) {
-            let gap = now.saturating_sub(last);
+    /// What the last view says about when to look again.
+    #[must_use]
+    pub fn outlook(&self) -> Outlook {
+        self.outlook
+    }
+
+    /// Stretches the limits of progress sensors by `width`, at least 1: a monitor that is late itself accuses later.
+    pub fn widen(&mut self, width: f64) {
+        self.width = width.max(1.0);
+    }
+
+    /// Takes in a view, and appends what it changed to `events`.
+    ///
+    /// A value counts as still from the end of the first reading that showed it to the beginning of the last one:
+    /// it was there for longer, and a slow path adds nothing.
+    pub fn feed(&mut self, taken: impl Into<Taken>, view: &SensorView, events: &mut Vec<Event>) {
+        let taken = taken.into();
+        if let Some(last) = self.last_sample.replace(taken.started) {
+            let gap = taken.started.saturating_sub(last);
             if gap > self.late_after {
                 events.push(Event::Late { gap });
                 // What is exceptional stays so until it moves: a gap is no progress either.
                 for track in self.tracks.iter_mut().filter(|track| track.raised.is_none()) {
-                    track.changed = now;
+                    track.changed = taken.finished;
                 }
             }
         }
         let same_sensors = self.tracks.len() == view.sensors.len()
             && self.tracks.iter().zip(&view.sensors).all(|(track, reading)| track.is_of(reading));
         if !same_sensors {
-            self.rearrange(now, view, events);
+            self.rearrange(taken.finished, view, events);
         }
+        self.outlook = Outlook::default();
         for (track, reading) in self.tracks.iter_mut().zip(&view.sensors) {
-            track.feed(now, reading, &self.limits, events);
+            let limit = track.feed(taken, reading, &self.limits, self.width, events);
+            if let Some(limit) = limit {
+                track.look_ahead(reading, limit, &mut self.outlook);
+            }
         }
     }
 
@@ -120,6 +180,7 @@ impl Track {
             instance: reading.instance,
             value: reading.value,
             changed: now,
+            moved: false,
             baseline: reading.value,
             raised: None,
         }
@@ -129,15 +190,29 @@ impl Track {
         self.kind == reading.kind && self.instance == reading.instance
     }
 
-    fn feed(&mut self, now: Duration, reading: &SensorReading, limits: &Limits, events: &mut Vec<Event>) {
+    /// Returns the limit in force.
+    fn feed(
+        &mut self,
+        taken: Taken,
+        reading: &SensorReading,
+        limits: &Limits,
+        width: f64,
+        events: &mut Vec<Event>,
+    ) -> Option<u64> {
+        let now = taken.finished;
         if reading.value != self.value {
             self.changed = now;
+            self.moved = true;
             self.value = reading.value;
         }
         // A counter that went back was started anew.
         self.baseline = self.baseline.min(reading.value);
-        let limit = limits.of(reading.kind, reading.instance, reading.limit);
-        let broken = limit.and_then(|limit| Some((self.broken(now, reading, limit)?, limit)));
+        let announced = limits.of(reading.kind, reading.instance, reading.limit);
+        let limit = match reading.class {
+            Class::Progress => announced.map(|limit| (limit as f64 * width) as u64),
+            Class::Level | Class::Floor | Class::Pressure => announced,
+        };
+        let broken = limit.and_then(|limit| Some((self.broken(taken.started, reading, limit)?, limit)));
         match (broken, &mut self.raised) {
             (Some((value, limit)), Some((_, exceeded))) => {
                 exceeded.limit = limit;
@@ -167,6 +242,31 @@ impl Track {
                 self.raised = None;
             }
             (None, None) => {}
+        }
+        limit
+    }
+
+    fn look_ahead(&self, reading: &SensorReading, limit: u64, outlook: &mut Outlook) {
+        let nearness = match reading.class {
+            Class::Progress => {
+                // What never moved has no rhythm to watch; it is told when its limit is over all the same.
+                if self.moved && self.raised.is_none() {
+                    let limit = Duration::from_nanos(limit);
+                    let deadline = self.changed.saturating_add(limit);
+                    outlook.tightest = Some(outlook.tightest.map_or(limit, |other| other.min(limit)));
+                    outlook.deadline = Some(outlook.deadline.map_or(deadline, |other| other.min(deadline)));
+                }
+                return;
+            }
+            Class::Level if limit > 0 => reading.value as f64 / limit as f64,
+            Class::Floor if reading.value > 0 => limit as f64 / reading.value as f64,
+            // One more event breaks it: there is nothing to approach.
+            Class::Pressure if limit > 0 => reading.value.saturating_sub(self.baseline) as f64 / limit as f64,
+            Class::Level | Class::Floor | Class::Pressure => return,
+        };
+        if nearness > outlook.nearness {
+            outlook.nearness = nearness;
+            outlook.nearest = Some((reading.kind, reading.instance));
         }
     }
 

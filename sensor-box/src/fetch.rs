@@ -19,14 +19,71 @@ pub enum FetchError<E> {
     Decode(#[from] DecodeError),
 }
 
+/// What bytes of a sensor box gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// A view.
+    View,
+    /// None yet: read again, [`SensorFetcher::wants`] bytes of it.
+    Again,
+}
+
 /// Fetches the sensor box of one target, again and again: one read as long as the box does not grow.
 #[derive(Debug, Default)]
 pub struct SensorFetcher {
     bytes: Vec<u8>,
+    need: usize,
+    /// Readings in a row that gave no view.
+    readings: usize,
     view: SensorView,
 }
 
 impl SensorFetcher {
+    /// Bytes to read from the beginning of the box.
+    #[must_use]
+    pub fn wants(&self) -> usize {
+        self.need.max(size_of::<BoxHeader>())
+    }
+
+    /// Takes in bytes read from the beginning of the box, which lies in a region of `region` bytes.
+    ///
+    /// # Errors
+    /// If they are no box, or stay torn over several readings. The next reading starts from the head of the box.
+    pub fn take(&mut self, region: u64, bytes: &[u8]) -> Result<Taken, DecodeError> {
+        self.readings += 1;
+        let taken = self.look(region, bytes);
+        if !matches!(taken, Ok(Taken::Again)) {
+            self.readings = 0;
+        }
+        if taken.is_err() {
+            self.need = 0;
+        }
+        taken
+    }
+
+    fn look(&mut self, region: u64, bytes: &[u8]) -> Result<Taken, DecodeError> {
+        match SensorView::extent(bytes) {
+            Ok((_, need)) if need as u64 > region => {
+                let have = usize::try_from(region).unwrap_or(usize::MAX);
+                Err(DecodeError::Truncated { what: "sensor box", have, need })
+            }
+            Ok((_, need)) => {
+                // It shrinks when a box is laid out anew: then the next fetch is shorter.
+                self.need = need;
+                if need <= bytes.len() {
+                    self.view.decode_into(bytes)?;
+                    Ok(Taken::View)
+                } else if self.readings < READINGS {
+                    Ok(Taken::Again)
+                } else {
+                    Err(DecodeError::Torn { what: "sensor box" })
+                }
+            }
+            Err(DecodeError::Torn { .. }) if self.readings < READINGS => Ok(Taken::Again),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads the box through `read`, which fills a buffer from an offset of a region of `region` bytes.
     ///
     /// # Errors
@@ -36,33 +93,20 @@ impl SensorFetcher {
         region: u64,
         mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
     ) -> Result<&SensorView, FetchError<E>> {
-        if self.bytes.len() < size_of::<BoxHeader>() {
-            self.bytes.resize(size_of::<BoxHeader>(), 0);
-        }
-        let mut reading = 1;
-        loop {
-            read(0, &mut self.bytes).map_err(FetchError::Access)?;
-            match SensorView::extent(&self.bytes) {
-                Ok((_, need)) if need as u64 > region => {
-                    let have = usize::try_from(region).unwrap_or(usize::MAX);
-                    return Err(DecodeError::Truncated { what: "sensor box", have, need }.into());
-                }
-                // It shrinks when a box is laid out anew: then the next fetch is shorter.
-                Ok((_, need)) if need <= self.bytes.len() => {
-                    self.view.decode_into(&self.bytes)?;
-                    self.bytes.truncate(need);
-                    return Ok(&self.view);
-                }
-                Ok((_, need)) if reading < READINGS => self.bytes.resize(need, 0),
-                Ok(_) => return Err(DecodeError::Torn { what: "sensor box" }.into()),
-                Err(DecodeError::Torn { .. }) if reading < READINGS => {}
-                Err(error) => {
-                    self.bytes.clear();
-                    return Err(error.into());
-                }
+        let mut bytes = core::mem::take(&mut self.bytes);
+        let fetched = loop {
+            bytes.resize(self.wants(), 0);
+            match read(0, &mut bytes) {
+                Err(error) => break Err(FetchError::Access(error)),
+                Ok(()) => match self.take(region, &bytes) {
+                    Ok(Taken::Again) => {}
+                    Ok(Taken::View) => break Ok(()),
+                    Err(error) => break Err(error.into()),
+                },
             }
-            reading += 1;
-        }
+        };
+        self.bytes = bytes;
+        fetched.map(|()| &self.view)
     }
 
     /// The view of the last successful fetch.

@@ -17,5 +17,5 @@ pub mod writer;
 pub use catalogue::{CATALOGUE, Class, Instance, SensorDescription, SensorKind, Unit};
 pub use command::{Command, CommandState, EncodedCommand, Opcode, Refusal};
 pub use decode::{AcknowledgementView, DecodeError, Process, ProcessView, SensorReading, SensorView};
-pub use fetch::{FetchError, SensorFetcher, fetch_acknowledgement, fetch_processes};
+pub use fetch::{FetchError, SensorFetcher, Taken, fetch_acknowledgement, fetch_processes};
 pub use words::{LocalWords, SharedWords};

@@ -220,3 +220,44 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_slow_reading_adds_nothing_to_the_time_a_value_stood_still() {
+    let mut detector = detector();
+    let timer = |value| view(vec![reading(SensorKind::KERNEL_TIMER, Class::Progress, value, 100_000_000)]);
+    let mut events = Vec::new();
+    // The value was there at 80 ms at the latest; the second reading saw it at 170 ms at the earliest.
+    detector.feed(Taken { started: at(0), finished: at(80) }, &timer(1), &mut events);
+    detector.feed(Taken { started: at(170), finished: at(300) }, &timer(1), &mut events);
+    assert_eq!(events, []);
+    detector.feed(Taken { started: at(180), finished: at(310) }, &timer(1), &mut events);
+    assert_eq!(raised(&events), [(SensorKind::KERNEL_TIMER, 100_000_000, 100_000_000)]);
+}
+
+#[test]
+fn a_late_monitor_accuses_later() {
+    let mut detector = detector();
+    let timer = |value| vec![reading(SensorKind::KERNEL_TIMER, Class::Progress, value, 100_000_000)];
+    detector.widen(3.0);
+    feed(&mut detector, at(0), timer(1));
+    assert_eq!(feed(&mut detector, at(299), timer(1)), []);
+    assert_eq!(raised(&feed(&mut detector, at(300), timer(1))).len(), 1);
+}
+
+#[test]
+fn the_outlook_names_the_tightest_deadline_and_the_nearest_limit() {
+    let mut detector = detector();
+    let sensors = |timer, processes| {
+        vec![
+            reading(SensorKind::KERNEL_TIMER, Class::Progress, timer, 100_000_000),
+            reading(SensorKind::AGENT_HEARTBEAT, Class::Progress, timer, 300_000_000),
+            reading(SensorKind::PROCESSES, Class::Level, processes, 100),
+        ]
+    };
+    feed(&mut detector, at(0), sensors(1, 20));
+    assert_eq!(detector.outlook().tightest, None);
+    feed(&mut detector, at(10), sensors(2, 80));
+    let outlook = detector.outlook();
+    assert_eq!((outlook.tightest, outlook.deadline), (Some(at(100)), Some(at(110))));
+    assert_eq!((outlook.nearness, outlook.nearest), (0.8, Some((SensorKind::PROCESSES, 0))));
+}
