@@ -13,6 +13,7 @@ pub mod dispatcher;
 pub mod guard;
 pub mod journal;
 pub mod link;
+pub mod peers;
 pub mod reachability;
 pub mod repair;
 pub mod sampler;
