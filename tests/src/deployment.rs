@@ -1,29 +1,39 @@
-//! Backdoors installed on two machines: owner of memory and agent on the target, daemon on the monitor.
+//! Backdoors installed on machines of a lab: owner of memory and agent on the target, a daemon on each monitor.
+
+mod watcher;
 
 use crate::machine::Machine;
 use anyhow::{Context, Result, bail};
 use backdoors_rdma::handshake::Identity;
 use serde_json::Value;
 use std::time::Duration;
+pub use watcher::Watcher;
 
 const FOLDER: &str = "/run/backdoors";
 const TARGET: &str = "target";
-const MONITOR: &str = "monitor";
+/// Names of the monitors; the first has slot 0, the second slot 1.
+const MONITORS: [&str; 2] = ["monitor", "monitor2"];
+/// Where monitors answer each other.
+const PEERS_PORT: u16 = 7803;
 /// How long a program may take to come up on a slow, emulated machine.
 const UP: Duration = Duration::from_secs(30);
 
 /// What differs between deployments.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// `emulated` or `verbs`.
     pub provider: &'static str,
     /// Lines of the agent's configuration besides names and paths.
     pub agent: String,
-    /// Lines of the target's table in the monitor's configuration.
+    /// Lines of each monitor's configuration that stand before its tables.
+    pub monitor: String,
+    /// Lines of the target's table in each monitor's configuration.
     pub watch: String,
-    /// The healers' tables in the monitor's configuration.
+    /// The healers' tables in each monitor's configuration.
     pub healers: String,
-    /// Prefix of the daemon's command: it stands for a machine of its own, which a bomb elsewhere cannot slow down.
+    /// Whether the monitors know each other, and ask each other what they see.
+    pub acquainted: bool,
+    /// Prefix of the daemons' commands: it stands for machines of their own, which a bomb elsewhere cannot slow down.
     pub monitor_prefix: &'static str,
 }
 
@@ -32,15 +42,15 @@ pub struct Plan {
 pub struct Deployment<'lab, M> {
     /// The machine looked after.
     pub target: &'lab M,
-    /// The machine that looks.
+    /// The machine of the first monitor.
     pub monitor: &'lab M,
+    /// The monitors, in the order of their slots.
+    pub watchers: Vec<Watcher<'lab, M>>,
     plan: Plan,
     /// Process id of the owner of registered memory.
     pub owner: u32,
     /// Process id of the agent.
     pub agent: u32,
-    /// Process id of the daemon.
-    pub daemon: u32,
 }
 
 impl<'lab, M: Machine> Deployment<'lab, M> {
@@ -49,7 +59,31 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
     /// # Errors
     /// If one of them does not come up; the message has what it printed.
     pub fn install(target: &'lab M, monitor: &'lab M, plan: Plan) -> Result<Deployment<'lab, M>> {
-        let mut deployment = Deployment { target, monitor, plan, owner: 0, agent: 0, daemon: 0 };
+        Self::install_with(target, &[monitor], plan)
+    }
+
+    /// The same with one or two monitors, each on a machine of its own.
+    ///
+    /// # Errors
+    /// As [`Deployment::install`].
+    pub fn install_with(target: &'lab M, monitors: &[&'lab M], plan: Plan) -> Result<Deployment<'lab, M>> {
+        let Some(first) = monitors.first() else { bail!("no machine for a monitor") };
+        if monitors.len() > MONITORS.len() {
+            bail!("{} monitors, and names for {}", monitors.len(), MONITORS.len());
+        }
+        let watchers = MONITORS
+            .into_iter()
+            .zip(0..)
+            .zip(monitors.iter().copied())
+            .map(|((name, slot), machine)| Watcher {
+                name,
+                slot,
+                machine,
+                daemon: 0,
+                prefix: plan.monitor_prefix,
+            })
+            .collect();
+        let mut deployment = Deployment { target, monitor: first, watchers, plan, owner: 0, agent: 0 };
         deployment.configure()?;
         deployment.start_owner()?;
         deployment.start_agent()?;
@@ -58,34 +92,66 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
 
     fn configure(&self) -> Result<()> {
         let keys = tempfile::tempdir().context("making a folder for keys")?;
-        for (machine, own, other) in [(self.target, TARGET, MONITOR), (self.monitor, MONITOR, TARGET)] {
-            machine.shell(&format!("mkdir -p -m 0700 {FOLDER}"))?;
-            for name in [own, other] {
-                if !keys.path().join(format!("{name}.key")).exists() {
-                    Identity::generate(name)?.save(keys.path())?;
-                }
-            }
-            let read = |file: String| std::fs::read_to_string(keys.path().join(file));
-            for name in [own, other] {
-                machine.write(&format!("{FOLDER}/{name}.crt"), &read(format!("{name}.crt"))?)?;
-            }
-            machine.write(&format!("{FOLDER}/{own}.key"), &read(format!("{own}.key"))?)?;
-            machine.shell(&format!("chmod 600 {FOLDER}/{own}.key"))?;
+        let monitors = self.watchers.iter().map(|watcher| (watcher.machine, watcher.name));
+        let everybody: Vec<(&M, &str)> = std::iter::once((self.target, TARGET)).chain(monitors).collect();
+        for (_, name) in &everybody {
+            Identity::generate(name)?.save(keys.path())?;
         }
-        let Plan { provider, agent, watch, healers, .. } = &self.plan;
-        let agent = format!(
+        let read = |file: &str| std::fs::read_to_string(keys.path().join(file));
+        for (machine, own) in &everybody {
+            machine.shell(&format!("mkdir -p -m 0700 {FOLDER}"))?;
+            for (_, name) in &everybody {
+                let file = format!("{name}.crt");
+                machine.write(&format!("{FOLDER}/{file}"), &read(&file)?)?;
+            }
+            let file = format!("{own}.key");
+            machine.write(&format!("{FOLDER}/{file}"), &read(&file)?)?;
+            machine.shell(&format!("chmod 600 {FOLDER}/{file}"))?;
+        }
+        self.target.write(&format!("{FOLDER}/agent.toml"), &self.agent_configuration())?;
+        for watcher in &self.watchers {
+            watcher.machine.write(&format!("{FOLDER}/monitor.toml"), &self.configuration_of(watcher))?;
+        }
+        Ok(())
+    }
+
+    fn agent_configuration(&self) -> String {
+        let mut text = format!(
             "name = \"{TARGET}\"\nlisten = \"0.0.0.0:7801\"\nidentity = \"{FOLDER}\"\nowner = \"{FOLDER}/nic.sock\"\n\
-             pins = \"/sys/fs/bpf/backdoors\"\n{agent}\n\
-             [[monitor]]\nname = \"{MONITOR}\"\ncertificate = \"{FOLDER}/{MONITOR}.crt\"\nslot = 0\n"
+             pins = \"/sys/fs/bpf/backdoors\"\n{}\n",
+            self.plan.agent
         );
-        self.target.write(&format!("{FOLDER}/agent.toml"), &agent)?;
+        for Watcher { name, slot, .. } in &self.watchers {
+            text.push_str(&format!(
+                "[[monitor]]\nname = \"{name}\"\ncertificate = \"{FOLDER}/{name}.crt\"\nslot = {slot}\n"
+            ));
+        }
+        text
+    }
+
+    fn configuration_of(&self, watcher: &Watcher<'_, M>) -> String {
+        let Plan { provider, monitor, watch, healers, acquainted, .. } = &self.plan;
+        let mut text = format!(
+            "name = \"{}\"\nidentity = \"{FOLDER}\"\nsocket = \"{FOLDER}/monitor.sock\"\n\
+             journal = \"{FOLDER}/journal.jsonl\"\n{monitor}\n",
+            watcher.name
+        );
+        if *acquainted {
+            text.push_str(&format!("listen = \"0.0.0.0:{PEERS_PORT}\"\n"));
+            for peer in self.watchers.iter().filter(|peer| peer.slot != watcher.slot) {
+                let (name, address) = (peer.name, peer.machine.address());
+                text.push_str(&format!(
+                    "[[peer]]\nname = \"{name}\"\naddress = \"{address}:{PEERS_PORT}\"\n\
+                     certificate = \"{FOLDER}/{name}.crt\"\n"
+                ));
+            }
+        }
         let address = self.target.address();
-        let daemon = format!(
-            "name = \"{MONITOR}\"\nidentity = \"{FOLDER}\"\nsocket = \"{FOLDER}/monitor.sock\"\njournal = \"{FOLDER}/journal.jsonl\"\n\
-             [[target]]\nname = \"{TARGET}\"\naddress = \"{address}:7801\"\ncertificate = \"{FOLDER}/{TARGET}.crt\"\n\
+        text.push_str(&format!(
+            "[[target]]\nname = \"{TARGET}\"\naddress = \"{address}:7801\"\ncertificate = \"{FOLDER}/{TARGET}.crt\"\n\
              provider = \"{provider}\"\n{watch}\n{healers}\n"
-        );
-        self.monitor.write(&format!("{FOLDER}/monitor.toml"), &daemon)
+        ));
+        text
     }
 
     /// Starts the owner of registered memory.
@@ -145,19 +211,6 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
         })
     }
 
-    /// Starts the monitor's daemon, or starts it again, and waits until it has connected.
-    ///
-    /// # Errors
-    /// If it does not come up or does not connect.
-    pub fn start_daemon(&mut self) -> Result<()> {
-        let before = self.journal().map(|journal| journal.len()).unwrap_or(0);
-        let program = self.monitor.program("backdoors")?;
-        let prefix = self.plan.monitor_prefix;
-        let command = format!("{prefix} {program} monitor --config {FOLDER}/monitor.toml");
-        self.daemon = self.monitor.start(&command, &format!("{FOLDER}/daemon.log"))?;
-        self.wait_for_entry("connected", before, UP).map(drop)
-    }
-
     fn start_and_wait(&self, machine: &M, command: &str, log: &str, word: &str) -> Result<u32> {
         let log = format!("{FOLDER}/{log}");
         let pid = machine.start(command, &log)?;
@@ -173,75 +226,96 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
         })
     }
 
-    /// The monitor's journal so far.
+    /// Starts the first monitor's daemon, or starts it again, and waits until it has connected.
+    ///
+    /// # Errors
+    /// As [`Watcher::start`].
+    pub fn start_daemon(&mut self) -> Result<()> {
+        self.watchers[0].start()
+    }
+
+    /// The same for every monitor, one after the other.
+    ///
+    /// # Errors
+    /// As [`Watcher::start`].
+    pub fn start_daemons(&mut self) -> Result<()> {
+        self.watchers.iter_mut().try_for_each(Watcher::start)
+    }
+
+    /// Process id of the first monitor's daemon.
+    #[must_use]
+    pub fn daemon(&self) -> u32 {
+        self.first().daemon
+    }
+
+    /// The first monitor.
+    #[must_use]
+    pub fn first(&self) -> &Watcher<'lab, M> {
+        // There is one: `install_with` sees to it.
+        &self.watchers[0]
+    }
+
+    /// The first monitor's journal, see [`Watcher::journal`].
     ///
     /// # Errors
     /// If it cannot be read.
     pub fn journal(&self) -> Result<Vec<Value>> {
-        let text = self.monitor.shell(&format!("cat {FOLDER}/journal.jsonl"))?;
-        // The last line may be half written.
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        self.first().journal()
     }
 
-    /// Waits for an entry of this kind behind the first `from` ones.
+    /// Waits for an entry in the first monitor's journal, see [`Watcher::wait_for_entry`].
     ///
     /// # Errors
-    /// If none comes until the deadline; the message has the journal.
+    /// If none comes until the deadline; the message has what everybody printed.
     pub fn wait_for_entry(&self, kind: &str, from: usize, deadline: Duration) -> Result<Value> {
-        self.monitor
-            .wait_for(kind, deadline, || {
-                let journal = self.journal().unwrap_or_default();
-                Ok(journal.into_iter().skip(from).find(|entry| entry["kind"] == kind))
-            })
-            .with_context(|| self.logs())
+        self.first().wait_for_entry(kind, from, deadline).with_context(|| self.logs())
     }
 
-    /// Runs the command line on the monitor.
+    /// Runs the command line on the first monitor, see [`Watcher::backdoors`].
     ///
     /// # Errors
     /// If it exits with another status than 0.
     pub fn backdoors(&self, arguments: &str) -> Result<String> {
-        let program = self.monitor.program("backdoors")?;
-        self.monitor.shell(&format!("{program} --socket {FOLDER}/monitor.sock {arguments}"))
+        self.first().backdoors(arguments)
     }
 
-    /// Runs the command line on the monitor, whatever comes of it. Returns its exit code, and all that it printed.
+    /// Runs the command line on the first monitor, whatever comes of it, see [`Watcher::try_backdoors`].
     ///
     /// # Errors
     /// If it cannot be run.
     pub fn try_backdoors(&self, arguments: &str) -> Result<(i32, String)> {
-        let program = self.monitor.program("backdoors")?;
-        let socket = format!("{FOLDER}/monitor.sock");
-        self.try_monitor(&format!("{program} --socket {socket} {arguments}"))
+        self.first().try_backdoors(arguments)
     }
 
-    /// Runs a command on the monitor, whatever comes of it. Returns its exit code, and all that it printed.
+    /// Runs a command on the first monitor, whatever comes of it, see [`Watcher::try_command`].
     ///
     /// # Errors
     /// If it cannot be run.
     pub fn try_monitor(&self, command: &str) -> Result<(i32, String)> {
-        let text = self.monitor.shell(&format!("{{ {command}; }} 2>&1; code=$?; echo; echo $code"))?;
-        let (printed, code) = text.trim_end().rsplit_once('\n').context("no exit code")?;
-        Ok((code.parse().context("an exit code")?, printed.trim_end().to_owned()))
+        self.first().try_command(command)
     }
 
-    /// The command line's answer as JSON; `--json` is added.
+    /// The first monitor's answer as JSON, see [`Watcher::json`].
     ///
     /// # Errors
     /// If it exits with another status than 0 or prints something else.
     pub fn json(&self, arguments: &str) -> Result<Value> {
-        let text = self.backdoors(&format!("{arguments} --json"))?;
-        serde_json::from_str(&text).with_context(|| format!("`{arguments}` printed `{text}`"))
+        self.first().json(arguments)
     }
 
     /// What everybody printed, for messages.
     #[must_use]
     pub fn logs(&self) -> String {
-        let of = |machine: &M, files: &str| {
-            machine
-                .shell(&format!("cd {FOLDER}; tail -n 40 {files} 2>&1 || true"))
-                .unwrap_or_else(|error| error.to_string())
-        };
-        format!("{}\n{}", of(self.target, "nic.log agent.log"), of(self.monitor, "daemon.log journal.jsonl"))
+        let mut text = tail(self.target, "nic.log agent.log");
+        for watcher in &self.watchers {
+            text.push_str(&format!("\n--- {} ---\n{}", watcher.name, watcher.logs()));
+        }
+        text
     }
+}
+
+/// The end of files in the folder that everything is in.
+fn tail<M: Machine>(machine: &M, files: &str) -> String {
+    let script = format!("cd {FOLDER}; tail -n 40 {files} 2>&1 || true");
+    machine.shell(&script).unwrap_or_else(|error| error.to_string())
 }

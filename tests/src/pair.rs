@@ -1,4 +1,4 @@
-//! Two hosts on one network, which most scenarios need: a target and its monitor.
+//! A target and its monitors on one network, which most scenarios need.
 
 use crate::deployment::{Deployment, Plan};
 use crate::host::{Host, HostLimits, Network};
@@ -12,7 +12,7 @@ pub struct Pair {
     pub target: Host,
     /// The host that looks.
     pub monitor: Host,
-    _network: Network,
+    network: Network,
 }
 
 impl Pair {
@@ -25,7 +25,7 @@ impl Pair {
         let network = Network::new()?;
         let target = Host::boot(&network, "target", Ipv4Addr::new(10, 88, 0, 1), limits)?;
         let monitor = Host::boot(&network, "monitor", Ipv4Addr::new(10, 88, 0, 2), limits)?;
-        Ok(Pair { target, monitor, _network: network })
+        Ok(Pair { target, monitor, network })
     }
 
     /// Installs owner and agent on the target, and configures the monitor, whose daemon is not started.
@@ -34,5 +34,35 @@ impl Pair {
     /// As [`Deployment::install`].
     pub fn install(&self, plan: Plan) -> Result<Deployment<'_, Host>> {
         Deployment::install(&self.target, &self.monitor, plan)
+    }
+}
+
+/// A target and two monitors, without programs.
+#[derive(Debug)]
+pub struct Trio {
+    /// Target and first monitor.
+    pub pair: Pair,
+    /// The second monitor.
+    pub monitor2: Host,
+}
+
+impl Trio {
+    /// Boots all three. The target's users have at most `processes` processes and threads.
+    ///
+    /// # Errors
+    /// As [`Host::boot`].
+    pub fn boot(processes: u64) -> Result<Trio> {
+        let pair = Pair::boot(processes)?;
+        let address = Ipv4Addr::new(10, 88, 0, 3);
+        let monitor2 = Host::boot(&pair.network, "monitor2", address, HostLimits::default())?;
+        Ok(Trio { pair, monitor2 })
+    }
+
+    /// Installs owner and agent on the target, and configures both monitors, whose daemons are not started.
+    ///
+    /// # Errors
+    /// As [`Deployment::install`].
+    pub fn install(&self, plan: Plan) -> Result<Deployment<'_, Host>> {
+        Deployment::install_with(&self.pair.target, &[&self.pair.monitor, &self.monitor2], plan)
     }
 }

@@ -6,7 +6,7 @@ use backdoors_tests::deployment::Deployment;
 use backdoors_tests::healing::plan;
 use backdoors_tests::host::Host;
 use backdoors_tests::machine::Machine;
-use backdoors_tests::pair::Pair;
+use backdoors_tests::pair::{Pair, Trio};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -136,8 +136,8 @@ fn a_monitor_that_starts_anew_goes_on_with_the_next_sequence() {
     let first = heal(&deployment);
     deployment.wait_for_entry("repaired", 0, PATIENCE).unwrap();
     let known = deployment.journal().unwrap().len();
-    deployment.monitor.signal("KILL", deployment.daemon).unwrap();
-    let daemon = format!("test -d /proc/{}", deployment.daemon);
+    deployment.monitor.signal("KILL", deployment.daemon()).unwrap();
+    let daemon = format!("test -d /proc/{}", deployment.daemon());
     let gone = || Ok(deployment.monitor.shell(&daemon).is_err().then_some(()));
     deployment.monitor.wait_for("the daemon's end", PATIENCE, gone).unwrap();
     deployment.start_daemon().unwrap();
@@ -176,4 +176,21 @@ fn an_agent_hands_its_memory_to_an_owner_that_was_started_again() {
     assert_eq!(generation(&deployment), made);
     assert_advancing(&deployment);
     heal(&deployment);
+}
+
+#[test]
+fn two_monitors_watch_one_target_and_the_one_goes_on_without_the_other() {
+    let trio = Trio::boot(200).unwrap();
+    let mut deployment = trio.install(plan("emulated", "")).unwrap();
+    deployment.start_daemons().unwrap();
+    deployment.monitor.signal("KILL", deployment.daemon()).unwrap();
+    let second = &deployment.watchers[1];
+    let timer = || -> u64 {
+        let answer = second.json("sensors target").unwrap();
+        let rows = answer["sensors"].as_array().unwrap().clone();
+        rows.iter().find(|row| row["name"] == "kernel.timer").unwrap()["value"].as_u64().unwrap()
+    };
+    let before = timer();
+    let later = || Ok((timer() > before + 1000).then_some(()));
+    second.machine.wait_for("the timer to go on", PATIENCE, later).unwrap();
 }

@@ -35,7 +35,7 @@ fn plan() -> Plan {
         agent: "[limits]\n\"user.processes\" = 100\n".to_owned(),
         watch: "period = \"100ms\"\ndeadline = \"3s\"\nconnections = 8\nlost_after = \"10s\"\npatience = \"60s\"\n".to_owned(),
         healers: "[[target.healer]]\nname = \"forkbomb\"\nmode = \"act\"\n".to_owned(),
-        monitor_prefix: "",
+        ..Plan::default()
     }
 }
 
@@ -88,7 +88,7 @@ fn a_write_into_the_kernel_halfs_memory_kills_the_bomb_and_without_a_monitor_it_
     assert_eq!(helpers.trim(), helper.to_string(), "another helper ran");
 
     // The control: the same bomb, and nobody looks.
-    monitor.signal("KILL", deployment.daemon).unwrap();
+    monitor.signal("KILL", deployment.daemon()).unwrap();
     target.shell_as(MALLORY, PROCESSES, BOMB).unwrap();
     let grown = || Ok((target.processes_of(MALLORY)? > 100).then_some(()));
     target.wait_for("the bomb", Duration::from_secs(60), grown).unwrap();

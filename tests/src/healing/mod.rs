@@ -50,6 +50,7 @@ pub fn plan(provider: &'static str, monitor_prefix: &'static str) -> Plan {
         watch: "period = \"20ms\"\n".to_owned(),
         healers: "[[target.healer]]\nname = \"forkbomb\"\nmode = \"act\"\n".to_owned(),
         monitor_prefix,
+        ..Plan::default()
     }
 }
 
