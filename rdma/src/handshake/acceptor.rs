@@ -1,5 +1,6 @@
 //! The target's side of the handshake.
 
+use crate::handshake::framed::Framed;
 use crate::handshake::identity::{Certificate, Identity};
 use crate::handshake::stream::{Bounded, read_message, write_message};
 use crate::handshake::{Answer, Hello, VERSION, Welcome, pins};
@@ -55,6 +56,32 @@ impl Acceptor {
     /// # Errors
     /// See [`AcceptError`]; the peer was told, if it can be.
     pub fn accept(&self, stream: TcpStream) -> Result<Pending, AcceptError> {
+        let (monitor, mut stream) = self.prove(stream)?;
+        let hello: Hello = read_message(&mut stream)?;
+        let version = hello.version;
+        let pending = Pending { monitor, hello, stream };
+        if version != VERSION {
+            pending.refuse(&format!(
+                "it speaks version {VERSION}, the monitor {version}: update the older one"
+            ))?;
+            return Err(AcceptError::Version(version));
+        }
+        Ok(pending)
+    }
+
+    /// Waits, for a bounded time, until the peer has proved who it is. Returns its name and the conversation.
+    ///
+    /// # Errors
+    /// See [`AcceptError`]; the peer was told, if it can be.
+    pub fn accept_framed(&self, stream: TcpStream) -> Result<(String, Framed), AcceptError> {
+        self.prove(stream).map(|(name, stream)| (name, Framed::accepted(stream)))
+    }
+
+    /// The name of the peer, and the stream to it, which must still be used up within the same bounded time.
+    fn prove(
+        &self,
+        stream: TcpStream,
+    ) -> Result<(String, StreamOwned<ServerConnection, Bounded>), AcceptError> {
         // Without it a small answer could wait for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
         let session = ServerConnection::new(Arc::clone(&self.config)).map_err(AcceptError::Identity)?;
@@ -71,16 +98,7 @@ impl Acceptor {
         let shown = stream.conn.peer_certificates().and_then(|certificates| certificates.first());
         let monitor = self.monitors.iter().find(|(_, known)| Some(&known.0) == shown);
         let monitor = monitor.map(|(name, _)| name.clone()).ok_or(AcceptError::Stranger)?;
-        let hello: Hello = read_message(&mut stream)?;
-        let version = hello.version;
-        let pending = Pending { monitor, hello, stream };
-        if version != VERSION {
-            pending.refuse(&format!(
-                "it speaks version {VERSION}, the monitor {version}: update the older one"
-            ))?;
-            return Err(AcceptError::Version(version));
-        }
-        Ok(pending)
+        Ok((monitor, stream))
     }
 }
 

@@ -3,14 +3,18 @@
 //! Mutual TLS 1.3. Either side knows the other's self-signed certificate beforehand and accepts no other; names and
 //! dates in it mean nothing, since a machine in trouble may have lost its clock. One question and one answer are
 //! exchanged, both JSON, prefixed with their length, bounded in size and time.
+//!
+//! Monitors prove themselves to each other in the same way, for a conversation that lasts: [`Framed`].
 
 mod acceptor;
+mod framed;
 mod identity;
 mod pins;
 mod request;
 mod stream;
 
 pub use acceptor::{AcceptError, Acceptor, Pending, serve};
+pub use framed::{Framed, FramedError, HangUp};
 pub use identity::{Certificate, Identity, IdentityError};
 pub use request::{HandshakeError, request};
 

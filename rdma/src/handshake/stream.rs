@@ -24,6 +24,10 @@ impl Bounded {
         self.until = Instant::now() + time;
     }
 
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.stream
+    }
+
     fn remaining(&self) -> io::Result<Duration> {
         self.until
             .checked_duration_since(Instant::now())
