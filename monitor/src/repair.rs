@@ -1,11 +1,11 @@
-//! One command, from the decision to its end on the target: learn the sequence, write, wait for the
-//! acknowledgement, follow it. Pure: it says what to read or write next and is told what came of it.
+//! One command, from the decision to its end on the target: learn the sequence, write by right of the lease, wait for
+//! the acknowledgement, follow it. Pure: it says what to read or write next and is told what came of it.
 //!
 //! The target obeys a sequence once. So the same bytes may be written again when it is unknown whether a write
 //! arrived, and a monitor that starts anew goes on with the sequence that the acknowledgement names.
 
 use backdoors_sensor_box::{
-    AcknowledgementView, Command, CommandState, DecodeError, EncodedCommand, Refusal,
+    AcknowledgementView, Command, CommandState, DecodeError, EncodedCommand, Refusal, Token,
 };
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub enum Wait {
     Path,
     /// The end of an earlier command of this monitor; nothing was written yet.
     EarlierCommand,
+    /// The lease, which another monitor holds or nobody could take; nothing was written yet.
+    Lease,
     /// The path to the target, after a write that may have arrived.
     PathAfterWrite,
     /// The target's attention: it was written and not looked at.
@@ -87,6 +89,7 @@ impl Wait {
         match self {
             Wait::Path => "the path to the target (nothing was written)",
             Wait::EarlierCommand => "the end of this monitor's earlier command (nothing was written)",
+            Wait::Lease => "the lease of the target (nothing was written)",
             Wait::PathAfterWrite => "the path to the target (it may have been written)",
             Wait::Acknowledgement => "the target to look at it (it was written)",
             Wait::End => "its end (it is running)",
@@ -139,6 +142,8 @@ pub struct Repair {
     deadline: Duration,
     phase: Phase,
     next_look: Duration,
+    /// It could be written and this monitor did not hold the lease.
+    without_lease: bool,
     stale: u32,
     last: Option<AcknowledgementView>,
 }
@@ -153,6 +158,7 @@ impl Repair {
             deadline: now.saturating_add(patience),
             phase: Phase::Learning { busy: false },
             next_look: now,
+            without_lease: false,
             stale: 0,
             last: None,
         }
@@ -181,8 +187,14 @@ impl Repair {
         }
     }
 
-    /// What to do at `now`.
-    pub fn step(&mut self, now: Duration) -> Step {
+    /// Whether the next thing to do is to write, for which the lease is needed.
+    #[must_use]
+    pub fn needs_lease(&self) -> bool {
+        matches!(self.phase, Phase::Writing { .. })
+    }
+
+    /// What to do at `now`. Nothing is written without a `token`, that is while this monitor does not hold the lease.
+    pub fn step(&mut self, now: Duration, token: Option<Token>) -> Step {
         if let Phase::Ended(outcome) = self.phase {
             return Step::Ended(outcome);
         }
@@ -194,6 +206,7 @@ impl Repair {
                 }
                 Phase::Waiting { .. } => Wait::Acknowledgement,
                 Phase::Running { .. } => Wait::End,
+                Phase::Writing { .. } if self.without_lease => Wait::Lease,
                 Phase::Learning { .. } | Phase::Writing { .. } | Phase::Ended(_) => Wait::Path,
             };
             return Step::Ended(self.end(Outcome::TimedOut { waiting_for, last: self.last }));
@@ -201,11 +214,14 @@ impl Repair {
         if now < self.next_look {
             return Step::Wait(self.next_look.min(self.deadline));
         }
-        match self.phase {
-            Phase::Writing { sequence, .. } => {
-                Step::Write { sequence, encoded: self.command.encode(sequence) }
+        let Phase::Writing { sequence, .. } = self.phase else { return Step::Fetch };
+        self.without_lease = token.is_none();
+        match token {
+            Some(token) => Step::Write { sequence, encoded: self.command.encode(sequence, token) },
+            None => {
+                self.rest(now);
+                Step::Wait(self.next_look.min(self.deadline))
             }
-            _ => Step::Fetch,
         }
     }
 

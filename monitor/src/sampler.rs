@@ -5,6 +5,7 @@
 
 mod access;
 mod healing;
+mod lease;
 mod order;
 mod status;
 pub mod thread;

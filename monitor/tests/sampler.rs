@@ -7,7 +7,7 @@ mod simulation;
 use backdoors_monitor::journal::What;
 use backdoors_monitor::sampler::Reach;
 use backdoors_sensor_box::layout::{NO_LIMIT, RegionKind};
-use backdoors_sensor_box::{Command, Opcode, SharedWords};
+use backdoors_sensor_box::{Command, LeaseWord, Opcode, SharedWords};
 use proptest::prelude::*;
 use simulation::{Fault, Simulation};
 use std::time::Duration;
@@ -31,7 +31,8 @@ fn connected(lines: &str) -> Simulation {
 fn kill_user(sequence: u64) -> Vec<u8> {
     let command =
         Command { opcode: Opcode::KillUser, subject: BOMBER, start: 0, most_victims: 0, dry_run: false };
-    let encoded = command.encode(sequence);
+    let token = LeaseWord::default().taken_by(simulation::Machine::SLOT).token().unwrap();
+    let encoded = command.encode(sequence, token);
     [&encoded.body[..], &encoded.sequence[..]].concat()
 }
 

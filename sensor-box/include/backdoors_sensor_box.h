@@ -16,6 +16,9 @@
 #define BD_CAPABILITY_SCOPED 0x20ULL
 #define BD_PROCESS_KERNEL 0x1
 #define BD_PROCESS_PROTECTED 0x2
+#define BD_LEASE_RENEWALS 0xffffffULL
+#define BD_LEASE_HOLDER_SHIFT 24
+#define BD_LEASE_TERM_SHIFT 32
 #define BD_COMMAND_DRY_RUN 0x1
 #define BD_OPCODE_NOTHING 1
 #define BD_OPCODE_KILL_PROCESS 2
@@ -35,6 +38,7 @@
 #define BD_REFUSAL_SPARED_USER 6
 #define BD_REFUSAL_NO_SUCH_PROCESS 7
 #define BD_REFUSAL_OTHER_PROCESS 8
+#define BD_REFUSAL_NOT_THE_HOLDER 9
 #define BD_SENSOR_CPU_SWITCHES 1
 #define BD_SENSOR_CPU_SWITCHES_CLASS 1
 #define BD_SENSOR_CPU_SWITCHES_UNIT 1
@@ -74,6 +78,12 @@
 #define BD_SENSOR_FORKS 13
 #define BD_SENSOR_FORKS_CLASS 1
 #define BD_SENSOR_FORKS_UNIT 1
+#define BD_SENSOR_CPU_BUSY 14
+#define BD_SENSOR_CPU_BUSY_CLASS 2
+#define BD_SENSOR_CPU_BUSY_UNIT 1
+#define BD_SENSOR_AGENT_ALIVE 15
+#define BD_SENSOR_AGENT_ALIVE_CLASS 3
+#define BD_SENSOR_AGENT_ALIVE_UNIT 1
 
 struct bd_box_header {
 	__u64 magic;
@@ -177,7 +187,8 @@ struct bd_command {
 	__u64 subject;
 	__u64 start;
 	__u64 most_victims;
-	__u64 reserved[3];
+	__u64 token;
+	__u64 reserved[2];
 	__u64 sequence;
 };
 _Static_assert(sizeof(struct bd_command) == 64, "size");
@@ -186,7 +197,8 @@ _Static_assert(__builtin_offsetof(struct bd_command, flags) == 4, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, subject) == 8, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, start) == 16, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, most_victims) == 24, "offset");
-_Static_assert(__builtin_offsetof(struct bd_command, reserved) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, token) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, reserved) == 40, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, sequence) == 56, "offset");
 
 struct bd_acknowledgement {
@@ -220,5 +232,15 @@ _Static_assert(__builtin_offsetof(struct bd_acknowledgement, first_signal_at) ==
 _Static_assert(__builtin_offsetof(struct bd_acknowledgement, last_death_at) == 64, "offset");
 _Static_assert(__builtin_offsetof(struct bd_acknowledgement, finished_at) == 72, "offset");
 _Static_assert(__builtin_offsetof(struct bd_acknowledgement, reserved) == 80, "offset");
+
+struct bd_lease_table {
+	__u64 lease;
+	__u64 reserved[7];
+	__u64 candidacies[BD_COMMAND_SLOTS];
+};
+_Static_assert(sizeof(struct bd_lease_table) == 192, "size");
+_Static_assert(__builtin_offsetof(struct bd_lease_table, lease) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_lease_table, reserved) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_lease_table, candidacies) == 64, "offset");
 
 #endif

@@ -97,6 +97,8 @@ catalogue! {
     11 USERS_LOST "users.lost" Level Count 0, Machine, "Forks by users that found no room among the sensors.";
     12 OOM_KILLS "oom.kills" Pressure Count 0, Machine, "Processes killed because memory ran out.";
     13 FORKS "forks" Progress Count NO_LIMIT, Machine, "Processes started, ever.";
+    14 CPU_BUSY "cpu.busy" Level Count NO_LIMIT, Cpu, "1 while a CPU runs something, 0 while it idles.";
+    15 AGENT_ALIVE "agent.alive" Floor Count 1, Machine, "1 while the process of the agent's user half exists, 0 after its end.";
 }
 
 impl SensorKind {

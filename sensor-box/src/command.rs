@@ -1,6 +1,7 @@
 //! Commands, their states and the reasons for refusing them.
 
 use crate::layout::{CommandFlags, CommandSlot};
+use crate::lease::Token;
 use zerocopy::IntoBytes;
 
 macro_rules! numbered {
@@ -82,6 +83,9 @@ numbered! {
         NoSuchProcess = 7 "no such process",
         /// A process with this id is alive, but it started at another time.
         OtherProcess = 8 "another process has that id now",
+        /// The command's token is not that of the lease, or the lease is another slot's. Also why a command was given
+        /// up that was running when another monitor took the lease.
+        NotTheHolder = 9 "not the lease holder",
     }
 }
 
@@ -115,16 +119,17 @@ impl EncodedCommand {
 }
 
 impl Command {
-    /// The bytes that give this command the number `sequence`.
+    /// The bytes that give this command the number `sequence`, by right of the lease that `token` is of.
     #[must_use]
-    pub fn encode(&self, sequence: u64) -> EncodedCommand {
+    pub fn encode(&self, sequence: u64, token: Token) -> EncodedCommand {
         let slot = CommandSlot {
             opcode: self.opcode as u32,
             flags: if self.dry_run { CommandFlags::DRY_RUN } else { 0 },
             subject: u64::from(self.subject),
             start: self.start,
             most_victims: self.most_victims,
-            reserved: [0; 3],
+            token: token.word(),
+            reserved: [0; 2],
             sequence,
         };
         let mut encoded = EncodedCommand { body: [0; 56], sequence: sequence.to_le_bytes() };

@@ -3,8 +3,8 @@
 use crate::catalogue::CATALOGUE;
 use crate::command::{CommandState, Opcode, Refusal};
 use crate::layout::{
-    self, Acknowledgement, BoxHeader, Capabilities, CommandFlags, CommandSlot, ProcessEntry, ProcessFlags,
-    ProcessTableHeader, SensorRecord,
+    self, Acknowledgement, BoxHeader, Capabilities, CommandFlags, CommandSlot, LeaseBits, LeaseTable,
+    ProcessEntry, ProcessFlags, ProcessTableHeader, SensorRecord,
 };
 use core::fmt::Write;
 use core::mem::{offset_of, size_of};
@@ -44,6 +44,9 @@ pub fn c_header() -> String {
     }
     constant("PROCESS_KERNEL", format!("{:#x}", ProcessFlags::KERNEL));
     constant("PROCESS_PROTECTED", format!("{:#x}", ProcessFlags::PROTECTED));
+    constant("LEASE_RENEWALS", format!("{:#x}ULL", LeaseBits::RENEWALS));
+    constant("LEASE_HOLDER_SHIFT", LeaseBits::HOLDER_SHIFT.to_string());
+    constant("LEASE_TERM_SHIFT", LeaseBits::TERM_SHIFT.to_string());
     constant("COMMAND_DRY_RUN", format!("{:#x}", CommandFlags::DRY_RUN));
     for (opcode, name) in Opcode::ALL {
         constant(&format!("OPCODE_{}", c_name(name)), (*opcode as u32).to_string());
@@ -81,13 +84,16 @@ pub fn c_header() -> String {
     });
     c_struct!(out, "bd_command", CommandSlot {
         opcode: "__u32" "", flags: "__u32" "", subject: "__u64" "", start: "__u64" "", most_victims: "__u64" "",
-        reserved: "__u64" "[3]", sequence: "__u64" "",
+        token: "__u64" "", reserved: "__u64" "[2]", sequence: "__u64" "",
     });
     c_struct!(out, "bd_acknowledgement", Acknowledgement {
         guard: "__u64" "", command: "__u64" "", accepted: "__u64" "", state: "__u32" "", reason: "__u32" "",
         matched: "__u32" "", signalled: "__u32" "", remaining: "__u32" "", sweeps: "__u32" "",
         accepted_at: "__u64" "", first_signal_at: "__u64" "", last_death_at: "__u64" "",
         finished_at: "__u64" "", reserved: "__u64" "[6]",
+    });
+    c_struct!(out, "bd_lease_table", LeaseTable {
+        lease: "__u64" "", reserved: "__u64" "[7]", candidacies: "__u64" "[BD_COMMAND_SLOTS]",
     });
     out.push_str("#endif\n");
     out

@@ -1,7 +1,7 @@
 //! The bytes both sides agree on. Little endian, fixed width, every word that must be seen whole eight bytes
 //! and aligned. `include/backdoors_sensor_box.h` says the same to the kernel half; a test compares the two.
 //!
-//! Four regions make up what a target shows of itself:
+//! Five regions make up what a target shows of itself, besides those of its applications:
 //!
 //! | region | shape | who writes | who may write remotely |
 //! | --- | --- | --- | --- |
@@ -9,6 +9,7 @@
 //! | [`RegionKind::PROCESSES`] | [`ProcessTableHeader`], then [`ProcessEntry`]s | kernel half | nobody |
 //! | [`RegionKind::COMMAND`] | one [`CommandSlot`] | its monitor | that monitor alone |
 //! | [`RegionKind::ACKNOWLEDGEMENTS`] | one [`Acknowledgement`] per slot | kernel half or helper | nobody |
+//! | [`RegionKind::LEASE`] | one [`LeaseTable`] | monitors | every monitor |
 
 use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -41,6 +42,12 @@ impl RegionKind {
     pub const COMMAND: u32 = 3;
     /// The acknowledgements of all slots, indexed by slot.
     pub const ACKNOWLEDGEMENTS: u32 = 4;
+    /// Which monitor may act, and which would: the same memory for all of them.
+    pub const LEASE: u32 = 5;
+    /// The first application's region; those of the others follow.
+    pub const APPLICATION_FIRST: u32 = 0x100;
+    /// Applications a target has regions for: kinds [`RegionKind::APPLICATION_FIRST`] and up.
+    pub const APPLICATIONS: u32 = 64;
 }
 
 /// Bits of [`BoxHeader::capabilities`]: who fills the box, and who can kill what.
@@ -204,8 +211,10 @@ pub struct CommandSlot {
     pub start: u64,
     /// Most processes this command may signal; 0: no bound.
     pub most_victims: u64,
+    /// The [`crate::Token`] of the lease under which the monitor acts; without it nothing is obeyed.
+    pub token: u64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
     /// The number of this command: one more than [`Acknowledgement::accepted`]. Written last.
     pub sequence: u64,
 }
@@ -253,6 +262,32 @@ pub struct Acknowledgement {
     pub reserved: [u64; 6],
 }
 
+/// Which monitor may act. All words are changed by monitors alone: `lease` by compare-and-swap only, a candidacy by
+/// plain writes of the monitor whose slot it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct LeaseTable {
+    /// A [`crate::LeaseWord`]: who holds the lease.
+    pub lease: u64,
+    /// Zero.
+    pub reserved: [u64; 7],
+    /// A [`crate::Candidacy`] per slot: who else would act, and how well it could.
+    pub candidacies: [u64; COMMAND_SLOTS],
+}
+
+/// Parts of the lease word, as [`crate::LeaseWord`] has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseBits;
+
+impl LeaseBits {
+    /// Counts renewals; all other bits together are the token.
+    pub const RENEWALS: u64 = (1 << 24) - 1;
+    /// Where the holder's slot + 1 begins, eight bits wide.
+    pub const HOLDER_SHIFT: u32 = 24;
+    /// Where the term begins, to the end of the word.
+    pub const TERM_SHIFT: u32 = 32;
+}
+
 const _: () = {
     assert!(size_of::<BoxHeader>() == 128);
     assert!(offset_of!(BoxHeader, sequence) == 32);
@@ -265,6 +300,10 @@ const _: () = {
     assert!(offset_of!(ProcessEntry, start) == 24);
     assert!(offset_of!(ProcessEntry, command) == 48);
     assert!(size_of::<CommandSlot>() == 64);
+    assert!(offset_of!(CommandSlot, token) == 32);
     assert!(offset_of!(CommandSlot, sequence) == 56);
     assert!(size_of::<Acknowledgement>() == 128);
+    assert!(size_of::<LeaseTable>() == 192);
+    assert!(offset_of!(LeaseTable, candidacies) == 64);
+    assert!(COMMAND_SLOTS < 1 << (LeaseBits::TERM_SHIFT - LeaseBits::HOLDER_SHIFT));
 };

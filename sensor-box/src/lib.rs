@@ -11,6 +11,7 @@ pub mod decode;
 pub mod fetch;
 pub mod header;
 pub mod layout;
+pub mod lease;
 mod words;
 pub mod writer;
 
@@ -18,4 +19,5 @@ pub use catalogue::{CATALOGUE, Class, Instance, SensorDescription, SensorKind, U
 pub use command::{Command, CommandState, EncodedCommand, Opcode, Refusal};
 pub use decode::{AcknowledgementView, DecodeError, Process, ProcessView, SensorReading, SensorView};
 pub use fetch::{FetchError, SensorFetcher, Taken, fetch_acknowledgement, fetch_processes};
+pub use lease::{Candidacy, LeaseView, LeaseWord, LeaseWords, Token};
 pub use words::{LocalWords, SharedWords};

@@ -13,6 +13,8 @@ struct sensor_box sensors SEC(".data.sensors") __attribute__((aligned(128)));
 struct bd_command commands[BD_COMMAND_SLOTS] SEC(".data.commands") __attribute__((aligned(64)));
 struct bd_acknowledgement acknowledgements[BD_COMMAND_SLOTS] SEC(".data.acknowledgements")
 	__attribute__((aligned(128)));
+/* Monitors alone change it. */
+struct bd_lease_table lease SEC(".data.lease") __attribute__((aligned(64)));
 struct control control SEC(".data.control") __attribute__((aligned(64)));
 const volatile struct settings settings SEC(".rodata.settings");
 

@@ -1,9 +1,9 @@
-//! The memory a target shows: the same four regions whether the kernel half or the user half fills them.
+//! The memory a target shows: the same regions whether the kernel half or the user half fills them.
 
 use crate::words::Words;
 use backdoors_rdma::{Protection, SharedMemory};
 use backdoors_sensor_box::layout::RegionKind;
-use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot};
+use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot, LeaseTable};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -54,6 +54,8 @@ pub struct TargetMemory {
     pub commands: Region,
     /// The acknowledgements.
     pub acknowledgements: Region,
+    /// Which monitor may act; every monitor writes it.
+    pub lease: Region,
     /// Tells these regions from earlier ones.
     pub generation: u64,
 }
@@ -62,6 +64,8 @@ pub struct TargetMemory {
 pub const COMMAND_BYTES: usize = COMMAND_SLOTS * size_of::<CommandSlot>();
 /// Bytes of all acknowledgements.
 pub const ACKNOWLEDGEMENT_BYTES: usize = COMMAND_SLOTS * size_of::<Acknowledgement>();
+/// Bytes of the lease table.
+pub const LEASE_BYTES: usize = size_of::<LeaseTable>();
 
 impl TargetMemory {
     /// The regions every monitor may read, with their kinds.

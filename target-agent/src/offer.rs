@@ -64,5 +64,13 @@ fn wanted<'m>(memory: &'m TargetMemory, slots: &[u32]) -> Vec<(RegionRequest, &'
         };
         (request, &memory.commands)
     });
-    shown.into_iter().chain(commands).collect()
+    let lease = RegionRequest {
+        kind: RegionKind::LEASE,
+        generation,
+        offset: 0,
+        length: memory.lease.len() as u64,
+        rights: Rights::Writable,
+        slot: None,
+    };
+    shown.into_iter().chain(commands).chain([(lease, &memory.lease)]).collect()
 }

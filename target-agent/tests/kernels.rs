@@ -36,8 +36,10 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
     let plan = Plan {
         provider: "emulated",
         agent: String::new(),
+        monitor: String::new(),
         watch: String::new(),
         healers: String::new(),
+        acquainted: false,
         monitor_prefix: "",
     };
     let said = || machine.shell("cat /run/backdoors/*.log").unwrap();

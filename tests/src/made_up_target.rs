@@ -20,6 +20,7 @@ pub const SLOT: u32 = 0;
 const PROCESS_TABLE_BYTES: usize = 64 + 64 * 64;
 const COMMAND_BYTES: usize = 64;
 const ACKNOWLEDGEMENT_BYTES: usize = 16 * 128;
+const LEASE_BYTES: usize = 192;
 
 /// Shared memory, word by word.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub struct Regions {
     pub commands: Words,
     /// The acknowledgements.
     pub acknowledgements: Words,
+    /// Which monitor may act.
+    pub lease: Words,
 }
 
 /// Registers a box of `sensors` progress sensors and what else a monitor expects.
@@ -77,7 +80,9 @@ pub fn register(owner: &mut dyn MemoryOwner, sensors: u32) -> Result<Regions> {
     let commands = show(owner, RegionKind::COMMAND, words, descriptor, Rights::Writable)?;
     let (words, descriptor) = memory(ACKNOWLEDGEMENT_BYTES)?;
     let acknowledgements = show(owner, RegionKind::ACKNOWLEDGEMENTS, words, descriptor, Rights::ReadOnly)?;
-    Ok(Regions { sensors, processes, commands, acknowledgements })
+    let (words, descriptor) = memory(LEASE_BYTES)?;
+    let lease = show(owner, RegionKind::LEASE, words, descriptor, Rights::Writable)?;
+    Ok(Regions { sensors, processes, commands, acknowledgements, lease })
 }
 
 /// Bumps the sensors of a box every millisecond from a thread of its own, as a kernel half would, so that none stands

@@ -12,7 +12,7 @@ use crate::sampler::thread::Attendant;
 use crate::sampler::{OrderError, OrderReply, Status, class_name, sensor_name, unit_name};
 use backdoors_healers::Limits;
 use backdoors_sensor_box::layout::{Capabilities, ProcessFlags};
-use backdoors_sensor_box::{Command, Instance, Opcode, Process, ProcessView, SensorKind, SensorReading};
+use backdoors_sensor_box::{Command, Instance, Opcode, Process, ProcessView, Refusal, SensorKind, SensorReading};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -153,6 +153,10 @@ impl TargetHandle {
             Outcome::Done(view) => (HealOutcome::Done, None, end(view)),
             Outcome::Refused(view) => {
                 (HealOutcome::Refused, Some(format!("the target refused: {}", view.reason)), None)
+            }
+            Outcome::GaveUp(view) if view.reason == Refusal::NotTheHolder => {
+                let reason = "another monitor took the lease while the command was running".to_owned();
+                (HealOutcome::GaveUp, Some(reason), end(view))
             }
             Outcome::GaveUp(view) => {
                 let reason =

@@ -1,8 +1,9 @@
 use super::*;
-use backdoors_sensor_box::Opcode;
+use backdoors_sensor_box::{LeaseWord, Opcode};
 use proptest::prelude::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+const HELD: Option<Token> = LeaseWord::from_word(0).taken_by(3).token();
 
 fn at(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -36,26 +37,41 @@ fn stale(command: u64, accepted: u64) -> AcknowledgementView {
 /// A repair that was written as command 8.
 fn written() -> Repair {
     let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
-    assert_eq!(repair.step(at(0)), Step::Fetch);
+    assert_eq!(repair.step(at(0), HELD), Step::Fetch);
     assert_eq!(repair.acknowledgement(at(0), &view(7, 7, CommandState::Done)), None);
-    assert_eq!(repair.step(at(0)), Step::Write { sequence: 8, encoded: kill_user().encode(8) });
+    assert_eq!(
+        repair.step(at(0), HELD),
+        Step::Write { sequence: 8, encoded: kill_user().encode(8, HELD.unwrap()) }
+    );
     assert_eq!(repair.written(at(0)), Some(Progress::Written(8)));
     repair
 }
 
 #[test]
+fn nothing_is_written_without_the_lease() {
+    let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
+    repair.acknowledgement(at(0), &view(7, 7, CommandState::Done));
+    assert!(repair.needs_lease());
+    assert_eq!(repair.step(at(0), None), Step::Wait(at(1)));
+    assert!(matches!(repair.step(at(1), HELD), Step::Write { sequence: 8, .. }));
+    assert_eq!(repair.step(at(2), None), Step::Wait(at(3)));
+    let end = Outcome::TimedOut { waiting_for: Wait::Lease, last: None };
+    assert_eq!(repair.step(PATIENCE, HELD), Step::Ended(end));
+}
+
+#[test]
 fn a_command_takes_the_number_after_the_last_accepted_and_is_followed_to_its_end() {
     let mut repair = written();
-    assert_eq!(repair.step(at(0)), Step::Fetch);
+    assert_eq!(repair.step(at(0), HELD), Step::Fetch);
     assert_eq!(repair.acknowledgement(at(0), &view(7, 7, CommandState::Done)), None);
-    assert_eq!(repair.step(at(0)), Step::Wait(at(1)));
-    assert_eq!(repair.step(at(1)), Step::Fetch);
+    assert_eq!(repair.step(at(0), HELD), Step::Wait(at(1)));
+    assert_eq!(repair.step(at(1), HELD), Step::Fetch);
     let running = view(8, 8, CommandState::Running);
     assert_eq!(repair.acknowledgement(at(1), &running), Some(Progress::Acknowledged(running)));
     assert_eq!(repair.acknowledgement(at(2), &running), None);
     let done = view(8, 8, CommandState::Done);
     assert_eq!(repair.acknowledgement(at(3), &done), None);
-    assert_eq!(repair.step(at(3)), Step::Ended(Outcome::Done(done)));
+    assert_eq!(repair.step(at(3), HELD), Step::Ended(Outcome::Done(done)));
 }
 
 #[test]
@@ -63,7 +79,7 @@ fn the_end_may_be_the_first_that_is_seen() {
     let mut repair = written();
     let done = view(8, 8, CommandState::Done);
     assert_eq!(repair.acknowledgement(at(1), &done), Some(Progress::Acknowledged(done)));
-    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::Done(done)));
+    assert_eq!(repair.step(at(1), HELD), Step::Ended(Outcome::Done(done)));
 }
 
 #[test]
@@ -71,7 +87,7 @@ fn a_refusal_on_its_merits_ends_it_with_the_reason() {
     let mut repair = written();
     let refused = AcknowledgementView { reason: Refusal::InitProcess, ..view(8, 8, CommandState::Refused) };
     repair.acknowledgement(at(1), &refused);
-    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::Refused(refused)));
+    assert_eq!(repair.step(at(1), HELD), Step::Ended(Outcome::Refused(refused)));
 }
 
 #[test]
@@ -79,7 +95,7 @@ fn giving_up_is_an_end_of_its_own() {
     let mut repair = written();
     let gave_up = view(8, 8, CommandState::GaveUp);
     repair.acknowledgement(at(1), &gave_up);
-    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::GaveUp(gave_up)));
+    assert_eq!(repair.step(at(1), HELD), Step::Ended(Outcome::GaveUp(gave_up)));
 }
 
 #[test]
@@ -88,22 +104,25 @@ fn a_stale_number_is_replaced_but_not_for_ever() {
     for next in [11, 21, 31] {
         let sequence = repair.sequence().unwrap();
         assert_eq!(repair.acknowledgement(at(1), &stale(sequence, next - 1)), None);
-        assert_eq!(repair.step(at(1)), Step::Write { sequence: next, encoded: kill_user().encode(next) });
+        assert_eq!(
+            repair.step(at(1), HELD),
+            Step::Write { sequence: next, encoded: kill_user().encode(next, HELD.unwrap()) }
+        );
         repair.written(at(1));
     }
     let last = stale(31, 40);
     repair.acknowledgement(at(2), &last);
-    assert_eq!(repair.step(at(2)), Step::Ended(Outcome::Refused(last)));
+    assert_eq!(repair.step(at(2), HELD), Step::Ended(Outcome::Refused(last)));
 }
 
 #[test]
 fn an_earlier_command_that_still_runs_is_waited_for() {
     let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
     repair.acknowledgement(at(0), &view(7, 7, CommandState::Running));
-    assert_eq!(repair.step(at(0)), Step::Wait(at(1)));
-    assert_eq!(repair.step(at(1)), Step::Fetch);
+    assert_eq!(repair.step(at(0), HELD), Step::Wait(at(1)));
+    assert_eq!(repair.step(at(1), HELD), Step::Fetch);
     repair.acknowledgement(at(1), &view(7, 7, CommandState::Done));
-    assert!(matches!(repair.step(at(1)), Step::Write { sequence: 8, .. }));
+    assert!(matches!(repair.step(at(1), HELD), Step::Write { sequence: 8, .. }));
 }
 
 #[test]
@@ -113,13 +132,13 @@ fn a_write_that_may_have_arrived_is_repeated_only_if_it_was_not_accepted() {
     {
         let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
         repair.acknowledgement(at(0), &view(7, 7, CommandState::Done));
-        assert!(matches!(repair.step(at(0)), Step::Write { sequence: 8, .. }));
+        assert!(matches!(repair.step(at(0), HELD), Step::Write { sequence: 8, .. }));
         repair.failed(at(0), true);
-        assert_eq!(repair.step(at(1)), Step::Fetch);
+        assert_eq!(repair.step(at(1), HELD), Step::Fetch);
         repair.failed(at(1), false);
-        assert_eq!(repair.step(at(2)), Step::Fetch);
+        assert_eq!(repair.step(at(2), HELD), Step::Fetch);
         repair.acknowledgement(at(2), &found);
-        assert_eq!(matches!(repair.step(at(3)), Step::Write { sequence: 8, .. }), writes_again);
+        assert_eq!(matches!(repair.step(at(3), HELD), Step::Write { sequence: 8, .. }), writes_again);
     }
 }
 
@@ -128,46 +147,46 @@ fn a_write_that_surely_did_not_arrive_is_repeated_at_once() {
     let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
     repair.acknowledgement(at(0), &view(7, 7, CommandState::Done));
     repair.failed(at(0), false);
-    assert!(matches!(repair.step(at(1)), Step::Write { sequence: 8, .. }));
+    assert!(matches!(repair.step(at(1), HELD), Step::Write { sequence: 8, .. }));
 }
 
 #[test]
 fn somebody_elses_command_in_the_slot_leaves_the_outcome_unknown() {
     let mut repair = written();
     repair.acknowledgement(at(1), &view(9, 9, CommandState::Running));
-    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::Unknown(Doubt::Overtaken { found: 9 })));
+    assert_eq!(repair.step(at(1), HELD), Step::Ended(Outcome::Unknown(Doubt::Overtaken { found: 9 })));
 }
 
 #[test]
 fn memory_made_anew_leaves_the_outcome_unknown_unless_nothing_was_written() {
     let mut repair = written();
     repair.made_anew();
-    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::Unknown(Doubt::MadeAnew)));
+    assert_eq!(repair.step(at(1), HELD), Step::Ended(Outcome::Unknown(Doubt::MadeAnew)));
     let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
     repair.acknowledgement(at(0), &view(7, 7, CommandState::Done));
     repair.made_anew();
-    assert_eq!(repair.step(at(1)), Step::Fetch);
+    assert_eq!(repair.step(at(1), HELD), Step::Fetch);
     repair.acknowledgement(at(1), &view(0, 0, CommandState::Idle));
-    assert!(matches!(repair.step(at(1)), Step::Write { sequence: 1, .. }));
+    assert!(matches!(repair.step(at(1), HELD), Step::Write { sequence: 1, .. }));
 }
 
 #[test]
 fn an_acknowledgement_that_went_back_means_memory_made_anew() {
     let mut repair = written();
     repair.acknowledgement(at(1), &view(0, 0, CommandState::Idle));
-    assert_eq!(repair.step(at(1)), Step::Ended(Outcome::Unknown(Doubt::MadeAnew)));
+    assert_eq!(repair.step(at(1), HELD), Step::Ended(Outcome::Unknown(Doubt::MadeAnew)));
 }
 
 #[test]
 fn the_last_possible_number_is_not_used() {
     let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
     repair.acknowledgement(at(0), &view(0, u64::MAX, CommandState::Idle));
-    assert_eq!(repair.step(at(0)), Step::Ended(Outcome::Unknown(Doubt::Senseless { found: u64::MAX })));
+    assert_eq!(repair.step(at(0), HELD), Step::Ended(Outcome::Unknown(Doubt::Senseless { found: u64::MAX })));
 }
 
 #[test]
 fn when_the_time_is_up_it_says_what_it_waited_for() {
-    let timed_out = |repair: &mut Repair| match repair.step(PATIENCE) {
+    let timed_out = |repair: &mut Repair| match repair.step(PATIENCE, HELD) {
         Step::Ended(Outcome::TimedOut { waiting_for, .. }) => waiting_for,
         step => panic!("{step:?}"),
     };
@@ -218,14 +237,14 @@ proptest! {
             } else if turn % (slowness + 1) == 0 && acknowledgement.state == CommandState::Running {
                 acknowledgement.state = CommandState::Done;
             }
-            match repair.step(now) {
+            match repair.step(now, HELD) {
                 Step::Wait(until) => now = until,
                 Step::Fetch => match mishaps.next().unwrap_or(Mishap::None) {
                     Mishap::ReadFails => repair.failed(now, false),
                     _ => drop(repair.acknowledgement(now, &acknowledgement)),
                 },
                 Step::Write { sequence, encoded } => {
-                    prop_assert_eq!(encoded, kill_user().encode(sequence));
+                    prop_assert_eq!(encoded, kill_user().encode(sequence, HELD.unwrap()));
                     match mishaps.next().unwrap_or(Mishap::None) {
                         Mishap::WriteLost => repair.failed(now, true),
                         Mishap::WriteDoneAnswerLost => {
@@ -256,7 +275,7 @@ proptest! {
         let mut now = at(0);
         let mut answers = answers.iter().cycle();
         for _ in 0..20_000 {
-            match repair.step(now) {
+            match repair.step(now, HELD) {
                 Step::Wait(until) => { prop_assert!(until > now); now = until }
                 Step::Fetch => {
                     let &(command, accepted, state, reason) = answers.next().unwrap();
@@ -279,16 +298,19 @@ fn an_acknowledgement_that_is_none_ends_a_command_and_says_whether_it_was_writte
     let mut unwritten = Repair::new(kill_user(), at(0), PATIENCE);
     unwritten.unreadable(at(0), error);
     let doubt = Doubt::Unreadable { error, written: false };
-    assert_eq!(unwritten.step(at(0)), Step::Ended(Outcome::Unknown(doubt)));
+    assert_eq!(unwritten.step(at(0), HELD), Step::Ended(Outcome::Unknown(doubt)));
     assert!(doubt.to_string().ends_with("(nothing was written)"), "{doubt}");
     let mut repair = written();
     repair.unreadable(at(0), error);
-    assert_eq!(repair.step(at(0)), Step::Ended(Outcome::Unknown(Doubt::Unreadable { error, written: true })));
+    assert_eq!(
+        repair.step(at(0), HELD),
+        Step::Ended(Outcome::Unknown(Doubt::Unreadable { error, written: true }))
+    );
 }
 
 #[test]
 fn a_torn_acknowledgement_is_looked_at_again() {
     let mut repair = written();
     repair.unreadable(at(0), DecodeError::Torn { what: "acknowledgement" });
-    assert_eq!(repair.step(at(1)), Step::Fetch);
+    assert_eq!(repair.step(at(1), HELD), Step::Fetch);
 }

@@ -104,7 +104,7 @@ impl Sampler {
     }
 
     /// Works on a region that must be of the generation of the sensor box.
-    fn with_region<T>(
+    pub(super) fn with_region<T>(
         &mut self,
         now: Duration,
         kind: u32,

@@ -181,8 +181,10 @@ impl Sampler {
                 let order = self.orders.pop_front()?;
                 self.begin_order(order);
             }
+            let needs_lease = self.running.as_ref()?.repair.needs_lease();
+            let token = if needs_lease { self.take_lease() } else { None };
             let now = self.clock.monotonic();
-            match self.running.as_mut()?.repair.step(now) {
+            match self.running.as_mut()?.repair.step(now, token) {
                 Step::Wait(until) => return Some(until),
                 Step::Fetch => self.look(now),
                 Step::Write { encoded, .. } => {

@@ -4,7 +4,7 @@ use backdoors_sensor_box::layout::{
     Acknowledgement, COMMAND_SLOTS, Capabilities, CommandFlags, CommandSlot, ProcessEntry, RegionKind,
 };
 use backdoors_sensor_box::writer::{Acknowledgements, CommandSlots, ProcessTable, Sensor, SensorBox, Shape};
-use backdoors_sensor_box::{CommandState, LocalWords, Opcode, Refusal, SensorKind};
+use backdoors_sensor_box::{CommandState, LeaseView, LeaseWords, LocalWords, Opcode, Refusal, SensorKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ pub struct Machine {
     table: ProcessTable<Arc<LocalWords>>,
     slots: CommandSlots<Arc<LocalWords>>,
     acknowledgements: Acknowledgements<Arc<LocalWords>>,
+    lease: LeaseWords<Arc<LocalWords>>,
     timer: Sensor,
     processes: Sensor,
     users: BTreeMap<u32, Sensor>,
@@ -44,6 +45,7 @@ impl Machine {
             (RegionKind::PROCESSES, memory(64 + 64 * PROCESSES)),
             (RegionKind::COMMAND, memory(64 * COMMAND_SLOTS)),
             (RegionKind::ACKNOWLEDGEMENTS, memory(128 * COMMAND_SLOTS)),
+            (RegionKind::LEASE, memory(LeaseView::BYTES)),
         ]);
         let region = |kind| Arc::clone(&regions[&kind]);
         let shape = Shape {
@@ -60,6 +62,7 @@ impl Machine {
             table: ProcessTable::lay_out(region(RegionKind::PROCESSES), generation).unwrap(),
             slots: CommandSlots::new(region(RegionKind::COMMAND)).unwrap(),
             acknowledgements: Acknowledgements::new(region(RegionKind::ACKNOWLEDGEMENTS)).unwrap(),
+            lease: LeaseWords::new(region(RegionKind::LEASE)).unwrap(),
             regions,
             sensors,
             timer,
@@ -192,6 +195,7 @@ impl Machine {
         } else {
             answer.accepted = command.sequence;
             match Opcode::from_number(command.opcode) {
+                _ if !self.lease.word().allows(SLOT, command.token) => Refusal::NotTheHolder,
                 None => Refusal::UnknownOpcode,
                 Some(Opcode::KillProcess | Opcode::KillTree) if command.subject == 1 => Refusal::InitProcess,
                 Some(Opcode::KillUser) if command.subject == 0 => Refusal::SparedUser,

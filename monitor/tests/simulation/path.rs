@@ -80,7 +80,7 @@ impl Path {
             let key = nic.next_key;
             nic.next_key += 1;
             let (words, offset, length) = machine.region(kind);
-            let writable = kind == RegionKind::COMMAND;
+            let writable = matches!(kind, RegionKind::COMMAND | RegionKind::LEASE);
             nic.memory.insert(key, Memory { words, offset, length, writable });
             regions.push(Region {
                 kind,
@@ -225,7 +225,11 @@ impl Nic {
                         words.store(at / 8 + index, u64::from_le_bytes(word.try_into().unwrap()));
                     }
                 }
-                Operation::CompareAndSwap { .. } => return Err(AccessError::Denied),
+                Operation::CompareAndSwap { at, expected, new, found } => {
+                    let (words, at) = self.translate(at, true)?;
+                    let swapped = words.compare_exchange(at / 8, *expected, *new);
+                    **found = swapped.unwrap_or_else(|other| other);
+                }
             }
         }
         if fault == Some(Fault::AnswerLost) { Err(unreachable()) } else { Ok(()) }

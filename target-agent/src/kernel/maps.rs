@@ -2,7 +2,7 @@
 
 use crate::kernel::pins::Pins;
 use crate::kernel::settings::{Control, MAX_PROTECTED, MAX_SPARED, ProtectedProcess};
-use crate::memory::{ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, Region, TargetMemory};
+use crate::memory::{ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory};
 use backdoors_sensor_box::SharedWords;
 use backdoors_sensor_box::layout::{BoxHeader, MAX_SENSORS, ProcessEntry, ProcessTableHeader, SensorRecord};
 use backdoors_sensor_box::writer::{ProcessTable, SensorBox};
@@ -15,10 +15,11 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 /// Maps that others map, or that keep the kernel half alive; all are pinned.
-pub(super) const PINNED_MAPS: [&str; 8] = [
+pub(super) const PINNED_MAPS: [&str; 9] = [
     ".data.sensors",
     ".data.commands",
     ".data.acknowledgements",
+    ".data.lease",
     ".data.control",
     "processes",
     "condemned",
@@ -129,6 +130,7 @@ impl KernelHalf {
                 processes: region("processes", table)?,
                 commands: region(".data.commands", COMMAND_BYTES)?,
                 acknowledgements: region(".data.acknowledgements", ACKNOWLEDGEMENT_BYTES)?,
+                lease: region(".data.lease", LEASE_BYTES)?,
                 generation,
             }),
             control: region(".data.control", size_of::<Control>())?,

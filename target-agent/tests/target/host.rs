@@ -6,8 +6,8 @@ use backdoors_rdma::handshake::Identity;
 use backdoors_rdma::owner::{Client, Listener, serve};
 use backdoors_sensor_box::layout::{Acknowledgement, CommandSlot};
 use backdoors_sensor_box::{
-    AcknowledgementView, Command as Order, CommandState, EncodedCommand, Opcode, Process, ProcessView,
-    Refusal, SensorKind, SensorView,
+    AcknowledgementView, Command as Order, CommandState, EncodedCommand, LeaseWord, Opcode, Process,
+    ProcessView, Refusal, SensorKind, SensorView, SharedWords, Token,
 };
 use backdoors_target_agent::kernel::{KernelHalf, Pins};
 use rustix::process::{Pid, Signal, kill_process};
@@ -157,9 +157,31 @@ impl Host {
         self.table().processes.into_iter().filter(|process| process.user == user).collect()
     }
 
-    /// Writes a command into a slot as a monitor's NIC would.
+    /// Takes the lease for a slot, from whoever holds it, as a monitor's NIC would.
+    pub fn take_lease(&self, slot: usize) -> Token {
+        let words = &self.half().memory.lease.words;
+        let lease = LeaseWord::from_word(words.load(0));
+        let taken = lease.taken_by(slot as u32);
+        words.compare_exchange(0, lease.word(), taken.word()).unwrap();
+        taken.token().unwrap()
+    }
+
+    /// The token of the lease, taken if another slot has it.
+    pub fn lease(&self, slot: usize) -> Token {
+        let lease = LeaseWord::from_word(self.half().memory.lease.words.load(0));
+        let held = lease.token().filter(|_| lease.holder() == Some(slot as u32));
+        held.unwrap_or_else(|| self.take_lease(slot))
+    }
+
+    /// Writes a command into a slot as a monitor's NIC would, by right of the lease.
     pub fn write(&mut self, slot: usize, sequence: u64, order: &Order) {
-        let encoded = order.encode(sequence);
+        let token = self.lease(slot);
+        self.write_as(slot, sequence, order, token);
+    }
+
+    /// Writes a command into a slot with any token.
+    pub fn write_as(&mut self, slot: usize, sequence: u64, order: &Order, token: Token) {
+        let encoded = order.encode(sequence, token);
         let memory = self.half().memory.commands.words.memory();
         let base = slot * size_of::<CommandSlot>();
         memory.write_bytes(base, &encoded.body).unwrap();

@@ -12,7 +12,7 @@ fn a_killed_agents_kernel_half_works_on_and_the_next_agent_takes_it_up() {
         let mut host = Host::start("");
         let generation = host.sensors().generation;
         let regions = host.owner().regions().unwrap();
-        assert_eq!(regions.len(), 4);
+        assert_eq!(regions.len(), 5);
         host.end_agent(Signal::KILL);
         let tick = host.sensor(SensorKind::KERNEL_TIMER, 0);
         eventually("a tick", || (host.sensor(SensorKind::KERNEL_TIMER, 0) > tick).then_some(()));
@@ -48,7 +48,7 @@ fn other_settings_make_a_new_kernel_half_with_a_new_generation() {
         host.start_agent();
         assert_ne!(host.sensors().generation, generation);
         let now = host.owner().regions().unwrap();
-        assert_eq!(now.len(), 4);
+        assert_eq!(now.len(), 5);
         assert!(now.iter().all(|(id, _)| !regions.iter().any(|(old, _)| old == id)));
     });
 }

@@ -6,7 +6,7 @@ use backdoors_rdma::handshake::{Certificate, Identity};
 use backdoors_rdma::session::{Provider, Session, SessionConfig};
 use backdoors_rdma::{AccessError, Operation, RemoteRange};
 use backdoors_sensor_box::layout::RegionKind;
-use backdoors_sensor_box::{AcknowledgementView, CommandState, fetch_acknowledgement};
+use backdoors_sensor_box::{AcknowledgementView, CommandState, LeaseView, LeaseWord, fetch_acknowledgement};
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -42,6 +42,10 @@ enum Deed {
     Hello,
     /// Write a command slot and wait until the target has judged it
     Command(CommandWords),
+    /// Take the lease from whoever holds it
+    TakeLease,
+    /// Give the lease up, whoever holds it
+    ReleaseLease,
     /// Read a part of a region, or what lies beyond it
     Read(Place),
     /// Write zeros there
@@ -61,6 +65,9 @@ struct CommandWords {
     /// How much more than the last accepted sequence this one is
     #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
     step: i64,
+    /// The token to show, a number; that of the lease, taken if nobody holds it, if absent
+    #[arg(long)]
+    token: Option<u64>,
 }
 
 #[derive(clap::Args)]
@@ -95,6 +102,8 @@ fn main() -> Result<()> {
     let answer = match &arguments.deed {
         Deed::Hello => json!({ "target": session.target(), "slot": session.slot() }),
         Deed::Command(words) => command(&mut session, words)?,
+        Deed::TakeLease => lease(&mut session, |lease, slot| Some(lease.taken_by(slot)))?,
+        Deed::ReleaseLease => lease(&mut session, |lease, _| Some(lease.released()))?,
         Deed::Read(place) => {
             let range = place.range(&session)?;
             let mut bytes = vec![0; usize::try_from(range.length)?];
@@ -130,12 +139,41 @@ impl Place {
     }
 }
 
+/// Makes the lease what `change` makes of it, if anything, and tells what it is then.
+fn lease(
+    session: &mut Session,
+    change: impl FnOnce(LeaseWord, u32) -> Option<LeaseWord>,
+) -> Result<serde_json::Value> {
+    let region = session.region(RegionKind::LEASE).context("no lease table")?.range;
+    let mut bytes = [0; LeaseView::BYTES];
+    session.read(slice(region, 0, bytes.len() as u64)?, &mut bytes)?;
+    let mut lease = LeaseView::decode(&bytes)?.lease;
+    if let Some(new) = change(lease, session.slot()) {
+        let (at, expected, mut found) = (slice(region, LeaseView::LEASE_OFFSET, 8)?, lease.word(), 0);
+        let swap = Operation::CompareAndSwap { at, expected, new: new.word(), found: &mut found };
+        session.submit(&mut [swap])?;
+        if found != expected {
+            bail!("somebody else changed the lease");
+        }
+        lease = new;
+    }
+    let token = lease.token().map_or(0, |token| token.word());
+    Ok(json!({ "holder": lease.holder(), "term": lease.term(), "token": token }))
+}
+
 fn command(session: &mut Session, words: &CommandWords) -> Result<serde_json::Value> {
+    let token = match words.token {
+        Some(token) => token,
+        None => {
+            let free = |lease: LeaseWord, slot| lease.holder().is_none().then(|| lease.taken_by(slot));
+            lease(session, free)?["token"].as_u64().context("no token")?
+        }
+    };
     let slot = session.region(RegionKind::COMMAND).context("no command slot")?.range;
     let before = acknowledgement(session)?;
     let sequence = before.accepted.wrapping_add_signed(words.step);
     let body =
-        [u64::from(words.opcode) | u64::from(words.flags) << 32, words.subject, words.start, 0, 0, 0, 0]
+        [u64::from(words.opcode) | u64::from(words.flags) << 32, words.subject, words.start, 0, token, 0, 0]
             .map(u64::to_le_bytes)
             .concat();
     let part = |offset, length| slice(slot, offset, length);

@@ -9,7 +9,9 @@ use crate::config::Config;
 use crate::executor::{Candidate, Executor, Kill, Policy, ProtectedProcess};
 use crate::kernel::Scope;
 use crate::limits::Limits;
-use crate::memory::{ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, Region, TargetMemory, new_generation};
+use crate::memory::{
+    ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory, new_generation,
+};
 use crate::words::Words;
 use backdoors_sensor_box::layout::{BoxHeader, Capabilities, ProcessEntry, ProcessTableHeader, SensorRecord};
 use backdoors_sensor_box::writer::{
@@ -70,6 +72,7 @@ impl ProcfsSource {
             )?,
             commands: Region::create("commands", COMMAND_BYTES)?,
             acknowledgements: Region::create("acknowledgements", ACKNOWLEDGEMENT_BYTES)?,
+            lease: Region::create("lease", LEASE_BYTES)?,
             generation: new_generation()?,
         });
         let scoped = if config.scope == Scope::PidNamespace { Capabilities::SCOPED } else { 0 };

@@ -5,8 +5,8 @@ use backdoors_rdma::handshake::{Certificate, Identity};
 use backdoors_rdma::{AccessError, Operation, Provider, RemoteRange, Session, SessionConfig, realtime};
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::{
-    AcknowledgementView, Command, CommandState, EncodedCommand, Opcode, SensorFetcher, SensorKind,
-    fetch_acknowledgement, fetch_processes,
+    AcknowledgementView, Command, CommandState, EncodedCommand, LeaseView, LeaseWord, Opcode, SensorFetcher,
+    SensorKind, Token, fetch_acknowledgement, fetch_processes,
 };
 use backdoors_tests::host::Host;
 use rustix::time::{ClockId, clock_gettime};
@@ -115,6 +115,24 @@ impl Watcher {
         Ok(fetch_acknowledgement(slot, |offset, into| self.read(range, offset, into))?)
     }
 
+    /// The lease, taken if it is not this monitor's yet: there is no other.
+    fn lease(&mut self) -> Result<Token> {
+        let (range, slot) = (self.range(RegionKind::LEASE)?, self.session.slot());
+        let mut bytes = [0; LeaseView::BYTES];
+        self.read(range, 0, &mut bytes)?;
+        let mut lease = LeaseView::decode(&bytes)?.lease;
+        if lease.holder() != Some(slot) {
+            let at = range.slice(LeaseView::LEASE_OFFSET, 8).context("a lease table too small")?;
+            let (expected, new, mut found) = (lease.word(), lease.taken_by(slot).word(), 0);
+            self.session.submit(&mut [Operation::CompareAndSwap { at, expected, new, found: &mut found }])?;
+            if found != expected {
+                bail!("somebody else takes the lease");
+            }
+            lease = LeaseWord::from_word(new);
+        }
+        lease.token().context("nobody's lease")
+    }
+
     /// Has the kernel half kill a user's processes.
     pub fn repair(&mut self, user: u32) -> Result<Repair> {
         first(|| self.command(user))
@@ -131,7 +149,7 @@ impl Watcher {
         let sequence = self.acknowledgement()?.accepted + 1;
         let command =
             Command { opcode: Opcode::KillUser, subject: user, start: 0, most_victims: 0, dry_run: false };
-        let command = command.encode(sequence);
+        let command = command.encode(sequence, self.lease()?);
         let slot = self.range(RegionKind::COMMAND)?;
         let part = |offset, length: usize| slot.slice(offset, length as u64).context("a slot too small");
         let mut batch = [
