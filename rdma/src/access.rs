@@ -1,5 +1,7 @@
 //! One-sided access: what a monitor can ask of remote memory, and what a failure means.
 
+use std::os::fd::BorrowedFd;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Remote memory as it was granted: a key opens these bytes and no others.
@@ -54,6 +56,15 @@ pub enum Operation<'a> {
     },
 }
 
+/// What is started now and asked after later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Copy the bytes of these ranges here, in their order.
+    Read(&'a [RemoteRange]),
+    /// Ask the target's NIC whether it is there: it answers by itself and touches no memory.
+    Probe,
+}
+
 /// What a connection can carry at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -104,11 +115,37 @@ impl Limits {
         }
         Ok(())
     }
+
+    /// The same for a request; returns how many bytes it brings.
+    ///
+    /// # Errors
+    /// [`AccessError::Invalid`] for no or empty ranges, and for more than these limits.
+    pub fn check_request(&self, request: &Request<'_>) -> Result<usize, AccessError> {
+        let ranges = match request {
+            Request::Probe => return Ok(0),
+            Request::Read([]) => return Err(AccessError::Invalid("a read of no ranges")),
+            Request::Read(ranges) => ranges,
+        };
+        if ranges.len() > self.operations {
+            return Err(AccessError::Invalid("more ranges than one request may hold"));
+        }
+        if ranges.iter().any(|range| range.length == 0) {
+            return Err(AccessError::Invalid("an operation on no bytes"));
+        }
+        let total = ranges.iter().fold(0u64, |total, range| total.saturating_add(range.length));
+        match usize::try_from(total) {
+            Ok(total) if total <= self.bytes => Ok(total),
+            _ => Err(AccessError::Invalid("more bytes than one request may hold")),
+        }
+    }
 }
 
 /// A connection to a target's memory. Operations of a batch are executed in order. After any error but
 /// [`AccessError::Invalid`] the connection is poisoned: it answers [`AccessError::Poisoned`] for good, as a queue
 /// pair in the error state does. Other connections are not affected.
+///
+/// It is used in one of two ways at a time: [`Connection::submit`] waits; [`Connection::start`] does not, and
+/// [`Connection::poll`] fetches what became of it. So one thread can ask many targets at once.
 pub trait Connection: Send {
     /// Executes the batch, in order, and waits for its end, at most as long as the connection's deadline.
     ///
@@ -116,6 +153,26 @@ pub trait Connection: Send {
     /// See [`AccessError`]. On an error buffers of reads are unspecified, and any prefix of the writes may have
     /// happened.
     fn submit(&mut self, batch: &mut [Operation<'_>]) -> Result<(), AccessError>;
+
+    /// Starts a request and returns at once. A connection carries one at a time, and no batch beside it.
+    ///
+    /// # Errors
+    /// See [`AccessError`]; then there is nothing to poll for. [`AccessError::Invalid`] also while an earlier request is
+    /// under way.
+    fn start(&mut self, request: Request<'_>, deadline: Duration) -> Result<(), AccessError>;
+
+    /// What became of the request: still pending, or ended. Ended well, `bytes` is what was read, all ranges one after
+    /// the other, in place of what it held before; otherwise it is unspecified. An answer that is there counts, however
+    /// late this is called; if there is none and the deadline has passed, the request ends as
+    /// [`AccessError::Unreachable`] and an answer that comes after all is lost with the connection.
+    ///
+    /// # Errors
+    /// See [`AccessError`]; [`AccessError::Invalid`] if nothing was started.
+    fn poll(&mut self, bytes: &mut Vec<u8>) -> Poll<Result<(), AccessError>>;
+
+    /// What becomes readable when [`Connection::poll`] may have news, also for who waits for changes alone
+    /// (`EPOLLET`); nothing becomes readable when the deadline passes. It may do so without news.
+    fn readiness(&self) -> BorrowedFd<'_>;
 
     /// Whether an earlier failure ended this connection.
     fn is_poisoned(&self) -> bool;
@@ -175,6 +232,9 @@ pub enum AccessError {
     /// An earlier failure ended this connection. Nothing was sent. A new connection helps.
     #[error("this connection ended with an earlier failure: connect anew")]
     Poisoned,
+    /// All connections of the session that still work have a request under way. Nothing was sent. Poll first.
+    #[error("a request is under way on every connection, nothing was sent: wait for one to end")]
+    Busy,
     /// The request itself is wrong. Nothing was sent; the connection is as good as before.
     #[error("bad request, nothing was sent: {0}")]
     Invalid(&'static str),
@@ -188,7 +248,10 @@ impl AccessError {
     #[must_use]
     pub fn may_have_changed(&self) -> bool {
         // A denied operation may stand behind writes of the same batch that were carried out.
-        !matches!(self, AccessError::Gone { .. } | AccessError::Poisoned | AccessError::Invalid(_))
+        !matches!(
+            self,
+            AccessError::Gone { .. } | AccessError::Poisoned | AccessError::Busy | AccessError::Invalid(_)
+        )
     }
 
     /// Whether the same access can succeed over a new connection.

@@ -9,11 +9,13 @@ pub mod emulated;
 pub mod handshake;
 pub mod memory;
 pub mod owner;
+mod pool;
 pub mod realtime;
 pub mod session;
 pub mod verbs;
 
-pub use access::{AccessError, Connection, Limits, Operation, RemoteRange};
+pub use access::{AccessError, Connection, Limits, Operation, RemoteRange, Request};
 pub use dial::{DialError, Dialer};
 pub use memory::{Protection, SharedMemory};
+pub use pool::Ticket;
 pub use session::{OpenError, Provider, Session, SessionConfig};

@@ -1,14 +1,15 @@
 //! A monitor's session with a target: the handshake, the connections it was given, and the directory.
 
-use crate::access::{AccessError, Connection, Operation, RemoteRange};
+use crate::access::{AccessError, Operation, RemoteRange, Request};
 use crate::dial::{DialError, Dialer};
 use crate::directory::{Directory, FetchDirectoryError, Region};
 use crate::emulated;
 use crate::handshake::{self, Certificate, HandshakeError, Hello, Identity, ProviderKind, Welcome};
 use crate::owner::Admission;
+use crate::pool::{Pool, Ticket};
 use crate::verbs::VerbsDialer;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// Longest time to reach the target, and again to be admitted by it. It is healthy then, or there is no session.
@@ -37,7 +38,7 @@ pub struct SessionConfig {
     pub identity: Identity,
     /// How to reach memory.
     pub provider: Provider,
-    /// Connections to set up, one to be used and the rest to be spare: each failure takes one. 3 is a good number.
+    /// Connections to set up: each carries one request at a time, and each failure takes one. 3 is a good number.
     pub connections: usize,
     /// Longest time for one batch. Take it from the detection deadline: a target is called unreachable after it, so
     /// shorter detects sooner and lets a slow network look like a dead host.
@@ -45,11 +46,13 @@ pub struct SessionConfig {
 }
 
 /// An open session. After the handshake it needs nothing of the target but its NIC.
+///
+/// Its connections are made in advance. A failure ends the connection it happened on; the next request takes another.
+/// Requests that are started go over different connections, so one that is lost holds up no other.
 pub struct Session {
     target: String,
     admission: Admission,
-    active: Box<dyn Connection>,
-    spares: VecDeque<Box<dyn Connection>>,
+    pool: Pool,
     directory: Directory,
 }
 
@@ -98,14 +101,17 @@ impl Session {
     ) -> Result<Session, OpenError> {
         let endpoints = dialer.prepare(connections)?;
         let Welcome { target, admission } = admit(endpoints)?;
-        let mut spares = VecDeque::from(dialer.connect(&admission.endpoints)?);
-        let active = spares.pop_front().ok_or(DialError::Mismatch("there are none"))?;
-        let mut session = Session { target, admission, active, spares, directory: Directory::default() };
+        let connections = dialer.connect(&admission.endpoints)?;
+        if connections.is_empty() {
+            return Err(DialError::Mismatch("there are none").into());
+        }
+        let pool = Pool::new(connections);
+        let mut session = Session { target, admission, pool, directory: Directory::default() };
         session.refresh_directory()?;
         Ok(session)
     }
 
-    /// Opens the session anew, with fresh connections; for when the spares are used up or the target restarted.
+    /// Opens the session anew, with fresh connections; for when the old ones are used up or the target restarted.
     ///
     /// # Errors
     /// See [`OpenError`]; then the old connections are kept, but the target may have ended them.
@@ -126,16 +132,21 @@ impl Session {
         self.admission.slot
     }
 
-    /// Connections left besides the one in use.
+    /// Connections that no failure ended.
     #[must_use]
-    pub fn spares(&self) -> usize {
-        self.spares.len()
+    pub fn healthy(&self) -> usize {
+        self.pool.healthy()
     }
 
     /// The region of this kind, as the directory said when it was last read.
     #[must_use]
     pub fn region(&self, kind: u32) -> Option<Region> {
         self.directory.region(kind)
+    }
+
+    /// All regions, as the directory said when it was last read.
+    pub fn regions(&self) -> impl Iterator<Item = Region> {
+        self.directory.regions().iter().copied()
     }
 
     /// The directory as it was last read.
@@ -159,23 +170,38 @@ impl Session {
         }
     }
 
-    /// Puts a spare in the place of a connection that an earlier failure ended.
-    fn connection(&mut self) -> &mut dyn Connection {
-        while self.active.is_poisoned() {
-            match self.spares.pop_front() {
-                Some(spare) => self.active = spare,
-                None => break,
-            }
-        }
-        self.active.as_mut()
-    }
-
-    /// Executes a batch. A failure ends the connection it happened on; the next call uses a spare one.
+    /// Executes a batch and waits for its end, over a connection that carries nothing. A failure ends it; the next call
+    /// uses another.
     ///
     /// # Errors
-    /// See [`AccessError`]; `Poisoned` means that no spare is left: [`Session::reopen`].
+    /// See [`AccessError`]; `Poisoned` means that no connection is left: [`Session::reopen`].
     pub fn submit(&mut self, batch: &mut [Operation<'_>]) -> Result<(), AccessError> {
-        self.connection().submit(batch)
+        self.pool.connection()?.submit(batch)
+    }
+
+    /// Starts a request over a connection that carries nothing, and returns at once. [`Session::poll`] tells what became
+    /// of it, within about `deadline`.
+    ///
+    /// # Errors
+    /// As [`Session::submit`]; then there is nothing to poll for. `Busy` means that all connections that are left carry
+    /// a request.
+    pub fn start(&mut self, request: Request<'_>, deadline: Duration) -> Result<Ticket, AccessError> {
+        self.pool.start(request, deadline)
+    }
+
+    /// A request that ended, and how; `None` if none has. Ended well, `bytes` is what was read, in place of what it held
+    /// before. Call it until there is none, when a deadline passes too: only this notices that.
+    ///
+    /// # Errors
+    /// As [`crate::Connection::poll`].
+    pub fn poll(&mut self, bytes: &mut Vec<u8>) -> Option<(Ticket, Result<(), AccessError>)> {
+        self.pool.poll(bytes)
+    }
+
+    /// What becomes readable when [`Session::poll`] may have news: one for each connection, the same as long as the
+    /// session is open. See [`crate::Connection::readiness`].
+    pub fn readiness(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.pool.readiness()
     }
 
     /// Reads `into.len()` bytes.
@@ -183,7 +209,7 @@ impl Session {
     /// # Errors
     /// As [`Session::submit`].
     pub fn read(&mut self, from: RemoteRange, into: &mut [u8]) -> Result<(), AccessError> {
-        self.connection().read(from, into)
+        self.pool.connection()?.read(from, into)
     }
 
     /// Reads the directory again.
@@ -192,7 +218,7 @@ impl Session {
     /// See [`FetchDirectoryError`]; then the one read before stays.
     pub fn refresh_directory(&mut self) -> Result<(), FetchDirectoryError> {
         let range = self.admission.directory;
-        self.directory = Directory::fetch(self.connection(), range)?;
+        self.directory = Directory::fetch(self.pool.connection()?, range)?;
         Ok(())
     }
 }

@@ -142,15 +142,15 @@ pub(super) fn own_connection_alone(bench: &mut Bench<'_>) -> Result<(), Failure>
     other.first()?.read(its, &mut [0; 64]).map_err(failed("another monitor's read"))
 }
 
-pub(super) fn spares(bench: &mut Bench<'_>) -> Result<(), Failure> {
+pub(super) fn session_uses_up(bench: &mut Bench<'_>) -> Result<(), Failure> {
     bench.region(1, 1, 64, Rights::ReadOnly, None)?;
     let mut session = bench.session("monitor", 0, 3)?;
     let range = session.expect(1, 1).map_err(failed("the region"))?.range;
-    for left in [2, 1, 0] {
+    for left in [3, 2, 1] {
         session.read(range, &mut [0; 64]).map_err(failed("read"))?;
-        equal("spares", session.spares(), left)?;
+        equal("connections left", session.healthy(), left)?;
         let bad = moved(range, 64, 8);
         denied("a read past the end", session.read(bad, &mut [0; 8]))?;
     }
-    fails("a read with no spare left", session.read(range, &mut [0; 64]), poisoned)
+    fails("a read with no connection left", session.read(range, &mut [0; 64]), poisoned)
 }

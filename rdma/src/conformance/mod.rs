@@ -71,7 +71,7 @@ pub const CHECKS: &[Check] = &[
     ("a batch over the limits is invalid and does no harm", batches::over_the_limits),
     ("a failed batch stops where it failed", batches::stops_at_failure),
     ("an error ends its own connection alone", batches::own_connection_alone),
-    ("a session uses up its spares, then says so", batches::spares),
+    ("a session uses up its connections, then says so", batches::session_uses_up),
 ];
 
 /// Runs the checks whose names contain `filter`, each with a fresh owner, and reports each. Returns how many failed.

@@ -114,6 +114,18 @@ impl Connection for Changing {
         Ok(())
     }
 
+    fn start(&mut self, _: crate::Request<'_>, _: std::time::Duration) -> Result<(), AccessError> {
+        panic!("a directory is read by batches")
+    }
+
+    fn poll(&mut self, _: &mut Vec<u8>) -> std::task::Poll<Result<(), AccessError>> {
+        panic!("a directory is read by batches")
+    }
+
+    fn readiness(&self) -> std::os::fd::BorrowedFd<'_> {
+        panic!("a directory is read by batches")
+    }
+
     fn is_poisoned(&self) -> bool {
         false
     }

@@ -1,9 +1,9 @@
 //! The monitor's end of a connection, without I/O: batches become bytes, and bytes become results.
 
-use crate::access::{AccessError, Operation, RemoteRange};
+use crate::access::{AccessError, Operation, RemoteRange, Request};
 use crate::emulated::wire::{
     AnswerHeader, BatchHeader, COMPARE_AND_SWAP, DENIED, DONE, Greeting, Hello, LIMITS, MAGIC,
-    OperationHeader, READ, VERSION, WRITE,
+    OperationHeader, PROBE, READ, VERSION, WRITE,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -55,20 +55,15 @@ impl Exchange {
     /// [`AccessError::Invalid`] for a batch that cannot be sent; see [`crate::Limits::check`].
     pub fn begin(&mut self, batch: &[Operation<'_>]) -> Result<&[u8], AccessError> {
         LIMITS.check(batch)?;
-        self.number = self.number.wrapping_add(1);
-        self.request.clear();
-        self.expected = 0;
-        let mut payload = 0;
+        let (mut expected, mut payload) = (0, 0);
         for operation in batch {
             match operation {
-                Operation::Read { into, .. } => self.expected += into.len(),
+                Operation::Read { into, .. } => expected += into.len(),
                 Operation::Write { from, .. } => payload += from.len(),
-                Operation::CompareAndSwap { .. } => self.expected += 8,
+                Operation::CompareAndSwap { .. } => expected += 8,
             }
         }
-        let header =
-            BatchHeader { number: self.number, operations: batch.len() as u32, payload: payload as u32 };
-        self.request.extend_from_slice(header.as_bytes());
+        self.head(batch.len(), payload, expected);
         for operation in batch {
             self.request.extend_from_slice(operation_header(operation).as_bytes());
         }
@@ -80,23 +75,71 @@ impl Exchange {
         Ok(&self.request)
     }
 
-    /// Looks at what was received so far and, if that is all of it, fills the batch's buffers.
-    pub fn finish(&mut self, received: &[u8], batch: &mut [Operation<'_>]) -> Outcome {
+    /// Makes the bytes to send for a request.
+    ///
+    /// # Errors
+    /// [`AccessError::Invalid`] for one that cannot be sent; see [`crate::Limits::check_request`].
+    pub fn begin_request(&mut self, request: &Request<'_>) -> Result<&[u8], AccessError> {
+        let expected = LIMITS.check_request(request)?;
+        match request {
+            Request::Read(ranges) => {
+                self.head(ranges.len(), 0, expected);
+                for range in *ranges {
+                    self.request.extend_from_slice(read_header(range).as_bytes());
+                }
+            }
+            Request::Probe => {
+                self.head(1, 0, 0);
+                let nowhere = RemoteRange { address: 0, length: 0, key: 0 };
+                let probe = OperationHeader { opcode: PROBE, ..read_header(&nowhere) };
+                self.request.extend_from_slice(probe.as_bytes());
+            }
+        }
+        Ok(&self.request)
+    }
+
+    /// Starts the next batch, of so many operations that bring so many bytes and ask for so many.
+    fn head(&mut self, operations: usize, payload: usize, expected: usize) {
+        self.number = self.number.wrapping_add(1);
+        self.expected = expected;
+        let (operations, payload) = (operations as u32, payload as u32);
+        let header = BatchHeader { number: self.number, operations, payload };
+        self.request.clear();
+        self.request.extend_from_slice(header.as_bytes());
+    }
+
+    /// The bytes to send.
+    #[must_use]
+    pub fn request(&self) -> &[u8] {
+        &self.request
+    }
+
+    /// Looks at what was received so far; [`Outcome::Done`] means that all of it is there.
+    #[must_use]
+    pub fn outcome(&self, received: &[u8]) -> Outcome {
         let Ok((header, payload)) = AnswerHeader::read_from_prefix(received) else {
             return Outcome::Needs(size_of::<AnswerHeader>() - received.len());
         };
         match (header.number == self.number, header.status) {
-            (true, DENIED) => return Outcome::Denied,
-            (true, DONE) if header.payload as usize == self.expected => {}
-            _ => return Outcome::Nonsense,
+            (true, DENIED) => Outcome::Denied,
+            (true, DONE) if header.payload as usize == self.expected => {
+                match self.expected.checked_sub(payload.len()) {
+                    Some(0) => Outcome::Done,
+                    Some(missing) => Outcome::Needs(missing),
+                    None => Outcome::Nonsense,
+                }
+            }
+            _ => Outcome::Nonsense,
         }
-        if payload.len() != self.expected {
-            return match self.expected.checked_sub(payload.len()) {
-                Some(missing) => Outcome::Needs(missing),
-                None => Outcome::Nonsense,
-            };
+    }
+
+    /// As [`Exchange::outcome`]; if all of it is there, fills the batch's buffers.
+    pub fn finish(&mut self, received: &[u8], batch: &mut [Operation<'_>]) -> Outcome {
+        let outcome = self.outcome(received);
+        if outcome != Outcome::Done {
+            return outcome;
         }
-        let mut rest = payload;
+        let mut rest = payload(received);
         for operation in batch {
             match operation {
                 Operation::Read { into, .. } => {
@@ -122,6 +165,17 @@ impl Exchange {
     pub fn answer_bytes(&self) -> usize {
         size_of::<AnswerHeader>() + self.expected
     }
+}
+
+/// The bytes of an answer that were asked for.
+#[must_use]
+pub fn payload(received: &[u8]) -> &[u8] {
+    received.get(size_of::<AnswerHeader>()..).unwrap_or_default()
+}
+
+fn read_header(range: &RemoteRange) -> OperationHeader {
+    let RemoteRange { address, length, key } = *range;
+    OperationHeader { opcode: READ, key, address, length, expected: 0, new: 0 }
 }
 
 fn operation_header(operation: &Operation<'_>) -> OperationHeader {

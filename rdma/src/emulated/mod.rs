@@ -9,6 +9,7 @@
 
 pub mod client;
 mod dialer;
+mod line;
 mod nic;
 mod serve;
 pub mod server;

@@ -2,7 +2,7 @@
 
 use crate::emulated::wire::{
     AnswerHeader, BatchHeader, COMPARE_AND_SWAP, DENIED, DONE, Greeting, Hello, LIMITS, MAGIC, MAX_BATCH,
-    OperationHeader, READ, VERSION, WRITE,
+    OperationHeader, PROBE, READ, VERSION, WRITE,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -192,7 +192,7 @@ fn execute(
     let start = output.len();
     let header = |status, payload| AnswerHeader { number: batch.number, status, payload };
     output.extend_from_slice(header(DONE, 0).as_bytes());
-    for operation in operations(headers) {
+    for operation in operations(headers).filter(|operation| operation.opcode != PROBE) {
         let mut brought: &[u8] = &[];
         if operation.opcode == WRITE {
             (brought, payload) = payload.split_at(operation.length as usize);
@@ -226,6 +226,8 @@ fn check_batch(headers: &[u8], payload: usize) -> Result<(), Malformed> {
             WRITE => written = written.saturating_add(operation.length),
             COMPARE_AND_SWAP if operation.length == 8 && operation.address.is_multiple_of(8) => {}
             COMPARE_AND_SWAP => return Err(Malformed("a compare-and-swap of no aligned word")),
+            PROBE if operation.length == 0 => continue,
+            PROBE => return Err(Malformed("a probe of memory")),
             _ => return Err(Malformed("an unknown operation")),
         }
         if operation.length == 0 {

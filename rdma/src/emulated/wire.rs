@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First word of either side.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"BDEMUNIC");
 /// Version of the protocol.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// What one batch may hold.
 pub const LIMITS: Limits = Limits { operations: 64, bytes: 1 << 20 };
 
@@ -27,6 +27,8 @@ pub const READ: u32 = 1;
 pub const WRITE: u32 = 2;
 /// Compare a word, and swap it if equal.
 pub const COMPARE_AND_SWAP: u32 = 3;
+/// Answer; key, address and length are zero.
+pub const PROBE: u32 = 4;
 
 /// The monitor's first bytes.
 #[repr(C)]
@@ -70,7 +72,7 @@ pub struct BatchHeader {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct OperationHeader {
-    /// [`READ`], [`WRITE`] or [`COMPARE_AND_SWAP`].
+    /// [`READ`], [`WRITE`], [`COMPARE_AND_SWAP`] or [`PROBE`].
     pub opcode: u32,
     /// The key.
     pub key: u32,

@@ -1,7 +1,8 @@
 //! Completion queues, and waiting for them.
 #![allow(unsafe_code, reason = "calls libibverbs")]
 
-use crate::verbs::device::Device;
+use crate::verbs::completion_channel::CompletionChannel;
+use crate::verbs::device::{Device, check};
 use rdma_mummy_sys as ffi;
 use std::io;
 use std::mem::MaybeUninit;
@@ -29,10 +30,11 @@ pub(super) struct Completion {
     pub(super) status: ffi::ibv_wc_status::Type,
 }
 
-/// A completion queue that is polled.
+/// A completion queue that is polled, and that can tell when to.
 #[derive(Debug)]
 pub(super) struct CompletionQueue {
     queue: NonNull<ffi::ibv_cq>,
+    channel: Option<Arc<CompletionChannel>>,
     device: Arc<Device>,
 }
 
@@ -44,13 +46,38 @@ unsafe impl Sync for CompletionQueue {}
 impl CompletionQueue {
     /// Makes a queue that holds `depth` completions; more at once would overrun it.
     pub(super) fn new(device: Arc<Device>, depth: u32) -> io::Result<CompletionQueue> {
+        CompletionQueue::with_channel(device, depth, None)
+    }
+
+    /// The same, with a channel that tells when a completion comes.
+    pub(super) fn that_tells(device: Arc<Device>, depth: u32) -> io::Result<CompletionQueue> {
+        let channel = CompletionChannel::new(Arc::clone(&device))?;
+        CompletionQueue::with_channel(device, depth, Some(Arc::new(channel)))
+    }
+
+    fn with_channel(
+        device: Arc<Device>,
+        depth: u32,
+        channel: Option<Arc<CompletionChannel>>,
+    ) -> io::Result<CompletionQueue> {
         let depth = i32::try_from(depth).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // SAFETY: the context is open as long as `device` is held; there is no channel and no context of ours.
-        let queue = unsafe {
-            ffi::ibv_create_cq(device.context(), depth, std::ptr::null_mut(), std::ptr::null_mut(), 0)
-        };
+        let told = channel.as_ref().map_or(std::ptr::null_mut(), |channel| channel.as_ptr());
+        // SAFETY: the context is open as long as `device` is held; the channel, if any, is alive and of that context;
+        // there is no context of ours.
+        let queue = unsafe { ffi::ibv_create_cq(device.context(), depth, std::ptr::null_mut(), told, 0) };
         let queue = NonNull::new(queue).ok_or_else(io::Error::last_os_error)?;
-        Ok(CompletionQueue { queue, device })
+        Ok(CompletionQueue { queue, channel, device })
+    }
+
+    /// The channel, if it has one.
+    pub(super) fn channel(&self) -> Option<&Arc<CompletionChannel>> {
+        self.channel.as_ref()
+    }
+
+    /// Has the next completion told through the channel, once. One that came before is not.
+    pub(super) fn arm(&self) -> io::Result<()> {
+        // SAFETY: the queue is alive.
+        check(unsafe { ffi::ibv_req_notify_cq(self.queue.as_ptr(), 0) })
     }
 
     pub(super) fn as_ptr(&self) -> *mut ffi::ibv_cq {
@@ -120,10 +147,10 @@ impl Waited {
 
 impl Drop for CompletionQueue {
     fn drop(&mut self) {
-        // SAFETY: queue pairs that use it hold it, so none is left; it is destroyed once.
+        // SAFETY: queue pairs that use it hold it, so none is left; it is destroyed once, before its channel.
         if unsafe { ffi::ibv_destroy_cq(self.queue.as_ptr()) } != 0 {
             tracing::warn!("a completion queue could not be destroyed: {}", io::Error::last_os_error());
-            std::mem::forget(Arc::clone(&self.device));
+            std::mem::forget((self.channel.take(), Arc::clone(&self.device)));
         }
     }
 }

@@ -1,8 +1,9 @@
 //! A connection to a target's memory over one queue pair.
 
-use crate::access::{AccessError, Connection, Limits, Operation, RemoteRange};
+use crate::access::{AccessError, Connection, Limits, Operation, RemoteRange, Request};
 use crate::memory::SharedMemory;
-use crate::verbs::completion::CompletionQueue;
+use crate::verbs::completion::{Completion, CompletionQueue};
+use crate::verbs::completion_channel::CompletionChannel;
 use crate::verbs::protection_domain::ProtectionDomain;
 use crate::verbs::queue_pair::{DEPTH, Peer, QueuePair, Role};
 use crate::verbs::region::{Access, Region};
@@ -10,8 +11,10 @@ use crate::verbs::timing::Timing;
 use crate::verbs::work::Work;
 use rdma_mummy_sys::ibv_wc_status as status;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 /// Bytes of all operations of one batch.
 const BATCH_BYTES: usize = 1 << 20;
@@ -26,11 +29,18 @@ const ALIGNMENT: usize = 8;
 #[derive(Debug)]
 pub struct VerbsConnection {
     queue_pair: QueuePair,
+    channel: Arc<CompletionChannel>,
     arena: Arc<SharedMemory>,
     limits: Limits,
     deadline: Duration,
-    /// Number of the last batch.
+    /// Number of the last batch or request.
     batch: u64,
+    /// Where the bytes of the last request are in the arena, as offset and length.
+    pieces: Vec<(usize, usize)>,
+    /// Since when the request that was started is under way, and how long it may be.
+    pending: Option<(Instant, Duration)>,
+    /// A completion was taken before its event came: that is still to be taken.
+    event_owed: bool,
     poisoned: bool,
 }
 
@@ -39,7 +49,7 @@ pub(super) fn prepare(domain: &Arc<ProtectionDomain>) -> io::Result<QueuePair> {
     let length = BATCH_BYTES + DEPTH as usize * ALIGNMENT;
     let (arena, _fd) = SharedMemory::create("backdoors-arena", length)?;
     let arena = Region::register(Arc::clone(domain), Arc::new(arena), Access::Local)?;
-    let completions = CompletionQueue::new(Arc::clone(domain.device()), DEPTH)?;
+    let completions = CompletionQueue::that_tells(Arc::clone(domain.device()), DEPTH)?;
     QueuePair::new(Arc::clone(domain), Arc::new(completions), Role::Asks(arena))
 }
 
@@ -56,21 +66,39 @@ impl VerbsConnection {
         let arena = Arc::clone(arena.memory());
         let bytes = BATCH_BYTES.min(largest_message as usize);
         let limits = Limits { operations: queue_pair.depth(), bytes };
-        Ok(VerbsConnection { queue_pair, arena, limits, deadline, batch: 0, poisoned: false })
+        let channel = queue_pair.completions().channel().ok_or(io::ErrorKind::InvalidInput)?;
+        let channel = Arc::clone(channel);
+        Ok(VerbsConnection {
+            queue_pair,
+            channel,
+            arena,
+            limits,
+            deadline,
+            batch: 0,
+            pieces: Vec::with_capacity(limits.operations),
+            pending: None,
+            event_owed: false,
+            poisoned: false,
+        })
     }
 
     /// Asks whether the other side is there, without touching its memory.
     pub(super) fn probe(&mut self) -> Result<(), AccessError> {
-        let nowhere = RemoteRange { address: 0, length: 0, key: 0 };
-        self.execute(std::iter::once(Work::WriteInline { to: nowhere, bytes: &[] }))
+        self.execute(std::iter::once(PROBE))
     }
 
     fn execute<'a>(&mut self, work: impl Iterator<Item = Work<'a>>) -> Result<(), AccessError> {
+        let done = self.post(work).and_then(|()| self.await_completion());
+        self.unless_failed(done)
+    }
+
+    fn post<'a>(&mut self, work: impl Iterator<Item = Work<'a>>) -> Result<(), AccessError> {
         self.batch += 1;
-        let done = match self.queue_pair.post(work, self.batch) {
-            Ok(()) => self.await_completion(),
-            Err(error) => Err(AccessError::Device(error)),
-        };
+        self.queue_pair.post(work, self.batch).map_err(AccessError::Device)
+    }
+
+    /// Ends the connection if what was posted failed.
+    fn unless_failed(&mut self, done: Result<(), AccessError>) -> Result<(), AccessError> {
         if done.is_err() {
             self.poisoned = true;
             // What is still under way must not be sent again. Where this fails, the queue pair is in that state.
@@ -84,23 +112,89 @@ impl VerbsConnection {
     fn await_completion(&self) -> Result<(), AccessError> {
         let waited = self.queue_pair.completions().wait(self.deadline).map_err(AccessError::Device)?;
         match waited.completion {
-            Some(completion) if completion.request == self.batch => {
-                meaning(completion.status, || waited.duration())
-            }
-            Some(_) => Err(AccessError::Device(io::Error::other("a completion of no request"))),
+            Some(completion) => self.outcome(completion, || waited.duration()),
             None => Err(AccessError::Unreachable { after: waited.duration() }),
         }
     }
+
+    fn outcome(&self, completion: Completion, waited: impl FnOnce() -> Duration) -> Result<(), AccessError> {
+        if completion.request == self.batch {
+            meaning(completion.status, waited)
+        } else {
+            Err(AccessError::Device(io::Error::other("a completion of no request")))
+        }
+    }
+
+    /// Whether something new can begin.
+    fn check_idle(&self) -> Result<(), AccessError> {
+        match (self.poisoned, self.pending) {
+            (true, _) => Err(AccessError::Poisoned),
+            (false, Some(_)) => Err(AccessError::Invalid("a request is under way on this connection")),
+            (false, None) => Ok(()),
+        }
+    }
+
+    /// Takes the event of the last completion. It can come a moment after the completion, so it may have to be taken
+    /// later.
+    fn take_event(&mut self) -> io::Result<()> {
+        self.event_owed = !self.channel.take_event()?;
+        Ok(())
+    }
+
+    /// Arms the queue and posts the request. The queue is empty then, so the completion of this request, and nothing
+    /// else, makes an event, however soon it comes.
+    fn post_armed(&mut self, request: &Request<'_>) -> Result<(), AccessError> {
+        if self.event_owed {
+            self.take_event().map_err(AccessError::Device)?;
+        }
+        self.queue_pair.completions().arm().map_err(AccessError::Device)?;
+        self.batch += 1;
+        let posted = match request {
+            Request::Probe => self.queue_pair.post(std::iter::once(PROBE), self.batch),
+            Request::Read(ranges) => {
+                let reads = ranges.iter().zip(&self.pieces);
+                let reads = reads.map(|(from, (offset, _))| Work::Read { from: *from, offset: *offset });
+                self.queue_pair.post(reads, self.batch)
+            }
+        };
+        posted.map_err(AccessError::Device)
+    }
+
+    /// Takes the completion of the request that was started, if it is there.
+    fn completed(&mut self, since: Instant) -> Option<Result<(), AccessError>> {
+        let completion = match self.queue_pair.completions().poll() {
+            Ok(completion) => completion?,
+            Err(error) => return Some(Err(AccessError::Device(error))),
+        };
+        let event = self.take_event().map_err(AccessError::Device);
+        Some(self.outcome(completion, || since.elapsed()).and(event))
+    }
+
+    /// Copies what a request has read out of the arena.
+    fn collect(&self, bytes: &mut Vec<u8>) -> Result<(), AccessError> {
+        bytes.resize(self.pieces.iter().map(|(_, length)| length).sum(), 0);
+        let mut rest = bytes.as_mut_slice();
+        for (offset, length) in &self.pieces {
+            let (into, behind) = rest.split_at_mut(*length);
+            self.arena.read_bytes(*offset, into).map_err(outside)?;
+            rest = behind;
+        }
+        Ok(())
+    }
+}
+
+/// A WRITE of no bytes: the other side's NIC acknowledges it and checks no key.
+const PROBE: Work<'_> = Work::WriteInline { to: RemoteRange { address: 0, length: 0, key: 0 }, bytes: &[] };
+
+fn outside<E>(_: E) -> AccessError {
+    AccessError::Invalid("more bytes than one batch may hold")
 }
 
 impl Connection for VerbsConnection {
     fn submit(&mut self, batch: &mut [Operation<'_>]) -> Result<(), AccessError> {
-        if self.poisoned {
-            return Err(AccessError::Poisoned);
-        }
+        self.check_idle()?;
         self.limits.check(batch)?;
         let inline = self.queue_pair.inline();
-        let outside = |_| AccessError::Invalid("more bytes than one batch may hold");
         for (operation, offset) in batch.iter().zip(offsets(batch)) {
             if let Operation::Write { from, .. } = operation
                 && from.len() > inline
@@ -129,6 +223,44 @@ impl Connection for VerbsConnection {
             offset += length.next_multiple_of(ALIGNMENT);
         }
         Ok(())
+    }
+
+    fn start(&mut self, request: Request<'_>, deadline: Duration) -> Result<(), AccessError> {
+        self.check_idle()?;
+        self.limits.check_request(&request)?;
+        self.pieces.clear();
+        if let Request::Read(ranges) = request {
+            let mut offset = 0;
+            for range in ranges {
+                // The limits are those of the arena, so it fits.
+                let length = range.length as usize;
+                self.pieces.push((offset, length));
+                offset += length.next_multiple_of(ALIGNMENT);
+            }
+        }
+        let since = Instant::now();
+        let posted = self.post_armed(&request);
+        self.unless_failed(posted)?;
+        self.pending = Some((since, deadline));
+        Ok(())
+    }
+
+    fn poll(&mut self, bytes: &mut Vec<u8>) -> Poll<Result<(), AccessError>> {
+        let Some((since, deadline)) = self.pending else {
+            let nothing = AccessError::Invalid("no request is under way on this connection");
+            return Poll::Ready(Err(if self.poisoned { AccessError::Poisoned } else { nothing }));
+        };
+        let ended = match self.completed(since) {
+            Some(ended) => ended,
+            None if since.elapsed() < deadline => return Poll::Pending,
+            None => Err(AccessError::Unreachable { after: since.elapsed() }),
+        };
+        self.pending = None;
+        Poll::Ready(self.unless_failed(ended).and_then(|()| self.collect(bytes)))
+    }
+
+    fn readiness(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
     }
 
     fn is_poisoned(&self) -> bool {

@@ -3,7 +3,7 @@
 //! libibverbs is opened at run time, so a program with this provider builds and starts on machines without it;
 //! [`Device::open`] then says what is missing.
 //!
-//! What must outlive what is enforced by ownership: a queue pair holds its completion queue, its
+//! What must outlive what is enforced by ownership: a queue pair holds its completion queue and that its channel, its
 //! protection domain and the region its requests use; regions hold their protection domain and the mapping under them;
 //! all of them hold the device. Each destroys its own object first, then lets go of the others. An object the NIC
 //! refuses to destroy might still be in use by it: then everything it needs is leaked on purpose.
@@ -12,6 +12,7 @@
 //! child process made by `fork` does not move it away from under the NIC.
 
 mod completion;
+mod completion_channel;
 mod connection;
 mod device;
 mod dialer;
