@@ -4,10 +4,13 @@ use crate::api::{ListenError, Server, TargetHandle};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::journal::{Journal, OpenError};
-use crate::link::{LinkError, SessionLinker};
+use crate::link::{Connector, LinkError, SessionLinker};
+use crate::rounds;
 use crate::sampler::Sampler;
-use crate::sampler::thread::Attendant;
 use backdoors_rdma::handshake::{Identity, IdentityError};
+
+/// Handshakes that may be under way at once.
+const CONNECTING_AT_ONCE: usize = 16;
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -39,19 +42,23 @@ pub enum DaemonError {
 pub fn run(config: Config) -> Result<std::convert::Infallible, DaemonError> {
     let identity = Identity::load(&config.identity, &config.name)?;
     let journal = Journal::open(&config.journal, config.journal_bytes)?;
-    let mut samplers = Vec::new();
+    let connector = Connector::start(CONNECTING_AT_ONCE)?;
+    let (mut targets, mut samplers) = (Vec::new(), Vec::new());
     for target in config.targets {
-        let linker = SessionLinker::new(&target, identity.clone())?;
+        let linker = SessionLinker::new(&target, identity.clone(), connector.clone())?;
         let to_journal = journal.clone();
         let tell = Box::new(move |entry| to_journal.add(entry));
         let sampler = Sampler::new(target.clone(), Box::new(linker), Box::new(SystemClock), tell)?;
-        samplers.push((target, sampler));
+        targets.push(target);
+        samplers.push(sampler);
     }
     let server = Server::bind(&config.socket)?;
-    let mut targets = Vec::new();
-    for (target, sampler) in samplers {
-        targets.push(TargetHandle::new(target, Attendant::start(sampler)?));
-    }
+    let attendants = rounds::start(samplers)?;
+    let targets: Vec<TargetHandle> = targets
+        .into_iter()
+        .zip(attendants)
+        .map(|(target, attendant)| TargetHandle::new(target, attendant))
+        .collect();
     tracing::info!("looking after {} targets, listening on {}", targets.len(), config.socket.display());
     server.serve(targets, journal)
 }

@@ -2,7 +2,7 @@
 //! carries their repairs out. Between a reading and a repair it needs nothing of the target but its NIC.
 //!
 //! [`detector`], [`dispatcher`], [`guard`], [`reachability`] and [`repair`] decide and do no I/O. [`sampler`] joins
-//! them to one target; [`daemon`] runs a sampler for each, keeps the [`journal`] and serves the [`api`].
+//! them to one target; [`rounds`] looks after many on one thread; [`daemon`] starts them, keeps the [`journal`] and serves the [`api`].
 
 pub mod api;
 pub mod clock;
@@ -16,5 +16,6 @@ pub mod link;
 pub mod peers;
 pub mod reachability;
 pub mod repair;
+pub mod rounds;
 pub mod sampler;
 pub mod verdict;

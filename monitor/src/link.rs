@@ -1,10 +1,14 @@
 //! The way to one target's memory, as the sampler uses it.
 
+mod connector;
 mod session;
 
+pub use connector::Connector;
 pub use session::{SessionLink, SessionLinker};
 
-use backdoors_rdma::{AccessError, Operation, RemoteRange};
+use backdoors_rdma::{AccessError, Operation, RemoteRange, Request, Ticket};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 /// A region of the target, as its directory lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +30,23 @@ pub trait Link: Send {
     /// The region of a kind, as the directory listed it when it was last read.
     fn region(&self, kind: u32) -> Option<Region>;
 
-    /// Executes the batch in order, over the first connection that works.
+    /// Kinds of all regions, as the directory listed them when it was last read.
+    fn kinds(&self) -> Vec<u32>;
+
+    /// Starts a request over a connection that works and is free; returns at once. Several may be under way.
+    ///
+    /// # Errors
+    /// [`AccessError::Busy`] if every connection that works waits for an answer, [`AccessError::Poisoned`] if none
+    /// works; otherwise as [`backdoors_rdma::Connection::start`].
+    fn start(&mut self, request: Request<'_>, deadline: Duration) -> Result<Ticket, AccessError>;
+
+    /// A request that ended, if there is one; `bytes` are then what it read.
+    fn poll(&mut self, bytes: &mut Vec<u8>) -> Option<(Ticket, Result<(), AccessError>)>;
+
+    /// Shows the descriptors that become readable when [`Link::poll`] may have something.
+    fn watch(&self, each: &mut dyn FnMut(BorrowedFd<'_>));
+
+    /// Executes the batch in order, over the first connection that works, and waits for its end.
     ///
     /// # Errors
     /// As [`backdoors_rdma::Connection::submit`]; [`AccessError::Poisoned`] if no connection is left.
@@ -41,11 +61,15 @@ pub trait Link: Send {
 
 /// Opens links to one target.
 pub trait Linker: Send {
-    /// Shakes hands with the target's agent and connects. The links opened before are given up by the target.
+    /// Begins to shake hands with the target's agent and to connect; returns at once. The links opened before are
+    /// given up by the target.
+    fn begin(&mut self);
+
+    /// What came of it; `None` as long as it goes on, or if nothing was begun.
     ///
     /// # Errors
     /// A sentence that says why, for the journal. Trying again later may help.
-    fn open(&mut self) -> Result<Box<dyn Link>, LinkError>;
+    fn finished(&mut self) -> Option<Result<Box<dyn Link>, LinkError>>;
 }
 
 /// Why there is no link.

@@ -1,29 +1,34 @@
-//! One target, looked after: sampled at a fixed period, its events dispatched to healers, their repairs carried out.
+//! One target, looked after: sampled, judged, its events dispatched to healers, their repairs carried out.
 //!
-//! [`Sampler::step`] does what is due and says when to call it again. It never waits for anything but the link, so
-//! it runs under a clock that tests turn by hand; [`thread`] runs it under the machine's.
+//! [`Sampler::glance`] does what is due as far as it needs no waiting: it starts readings and takes in those that are
+//! there, so that one thread can look after a thousand targets. What does wait for the link (tables, commands,
+//! directories) is left to [`Sampler::attend`], for a thread that has only this target. All of it runs under a clock
+//! that tests turn by hand; [`crate::rounds`] runs it under the machine's.
 
 mod access;
 mod healing;
 mod lease;
 mod order;
+mod reading;
 mod status;
-pub mod thread;
 
 pub use order::{Order, OrderError, OrderReply, Request};
 pub use status::{Reach, Status};
 
 use crate::clock::{Clock, nanoseconds};
 use crate::config::{ConfigError, TargetConfig};
-use crate::detector::{Detector, Event};
+use crate::detector::{Detector, Event, Taken};
 use crate::dispatcher::Dispatcher;
 use crate::journal::{Entry, What};
 use crate::link::{Link, Linker};
 use crate::reachability::{Change, Reachability};
 use backdoors_healers::Exceeded;
+use backdoors_rdma::AccessError;
 use backdoors_sensor_box::{Class, FetchError, SensorFetcher, SensorKind, Unit};
 use healing::{Healing, Running};
+use reading::Reader;
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +37,15 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// A directory that does not help is not read more often than this.
 const REFRESH_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a sampler needs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// To be glanced at again: at this time of the monotonic clock, or when a descriptor becomes readable.
+    Glance(Duration),
+    /// A thread of its own, on which it may wait.
+    Attend,
+}
 
 /// Takes journal entries.
 pub type Tell = Box<dyn FnMut(Entry) + Send>;
@@ -45,10 +59,18 @@ pub struct Sampler {
     status: Arc<Mutex<Status>>,
 
     link: Option<Box<dyn Link>>,
+    /// A link is being opened.
+    opening: bool,
+    /// Links opened so far.
+    links: u64,
     open_at: Duration,
     backoff: Duration,
+    refresh_wanted: bool,
     refresh_at: Duration,
     reachability: Reachability,
+    reader: Reader,
+    /// When the last reading that was taken in had been asked for.
+    last_started: Option<Duration>,
 
     fetcher: SensorFetcher,
     generation: Option<u64>,
@@ -90,8 +112,13 @@ impl Sampler {
             linker,
             tell,
             link: None,
+            opening: false,
+            links: 0,
             open_at: Duration::ZERO,
             backoff: FIRST_BACKOFF,
+            refresh_wanted: false,
+            reader: Reader::default(),
+            last_started: None,
             refresh_at: Duration::ZERO,
             fetcher: SensorFetcher::default(),
             generation: None,
@@ -115,39 +142,92 @@ impl Sampler {
         Arc::clone(&self.status)
     }
 
-    /// Does what is due; returns the time, on the monotonic clock, at which to call it again.
-    pub fn step(&mut self) -> Duration {
+    /// Does what is due without waiting for anything.
+    pub fn glance(&mut self) -> Next {
+        self.receive();
         let now = self.clock.monotonic();
         if now >= self.next_sample {
             self.sample(now);
-            // Samples have absolute deadlines; those that were missed are left out.
-            let missed =
-                now.saturating_sub(self.next_sample).as_nanos() / self.config.period.as_nanos().max(1);
-            let periods = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
-            self.next_sample = self.next_sample.saturating_add(self.config.period.saturating_mul(periods));
+            // Where the answer takes no time it is there already.
+            self.receive();
         }
+        if self.needs_attention() { Next::Attend } else { Next::Glance(self.next_sample) }
+    }
+
+    /// Does what has to wait for the link; returns when to glance again.
+    pub fn attend(&mut self) -> Duration {
+        self.refresh_directory(self.clock.monotonic());
+        self.dispatch(self.clock.monotonic());
         match self.heal() {
             Some(wake) => wake.min(self.next_sample),
             None => self.next_sample,
         }
     }
 
-    fn sample(&mut self, now: Duration) {
-        let fetched = self.fetch(now);
-        // Reading may have taken until its deadline.
-        let now = self.clock.monotonic();
-        match fetched {
-            Ok(()) => self.take_in(now),
-            Err(FetchError::Access(reason)) => self.silence(now, reason),
-            Err(FetchError::Decode(error)) => {
-                let transient = matches!(error, backdoors_sensor_box::DecodeError::Torn { .. });
-                self.not_a_box(now, error.to_string(), transient);
-            }
+    /// [`Sampler::glance`], and [`Sampler::attend`] if that is needed: for who has but one target, or all the time in
+    /// the world. Returns the time, on the monotonic clock, at which to call it again.
+    pub fn step(&mut self) -> Duration {
+        match self.glance() {
+            Next::Glance(at) => at,
+            Next::Attend => self.attend(),
         }
     }
 
+    fn needs_attention(&self) -> bool {
+        let now = self.clock.monotonic();
+        self.running.is_some()
+            || !self.orders.is_empty()
+            || self.refresh_is_due(now)
+            || self.a_healer_is_due(now)
+    }
+
+    /// Shows the descriptors that become readable when there is something to glance at. They change with
+    /// [`Sampler::links`].
+    pub fn watch(&self, each: &mut dyn FnMut(BorrowedFd<'_>)) {
+        if let Some(link) = &self.link {
+            link.watch(each);
+        }
+    }
+
+    /// Links opened so far: each has descriptors of its own.
+    #[must_use]
+    pub fn links(&self) -> u64 {
+        self.links
+    }
+
+    /// Name of the target.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.config.name
+    }
+
+    fn sample(&mut self, now: Duration) {
+        for _ in 0..self.reader.overdue() {
+            self.missed(now, "no answer before the next sample was due".to_owned());
+        }
+        let started = self.connect(now).map_err(FetchError::Access).and_then(|()| {
+            self.start_sample(now).map_err(|error| {
+                if let FetchError::Access(error) = &error {
+                    self.draw_consequences(now, error);
+                }
+                match error {
+                    FetchError::Access(error) => FetchError::Access(error.to_string()),
+                    FetchError::Decode(error) => FetchError::Decode(error),
+                }
+            })
+        });
+        if let Err(error) = started {
+            self.missed(now, error.to_string());
+        }
+        // Samples have absolute times; those that were missed are left out.
+        let missed = now.saturating_sub(self.next_sample).as_nanos() / self.config.period.as_nanos().max(1);
+        let periods = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
+        self.next_sample = self.next_sample.saturating_add(self.config.period.saturating_mul(periods));
+    }
+
     /// A good reading.
-    fn take_in(&mut self, now: Duration) {
+    fn take_in(&mut self, taken: Taken, _missed: bool) {
+        let now = taken.finished;
         self.backoff = FIRST_BACKOFF;
         self.unreadable = None;
         let generation = self.fetcher.view().generation;
@@ -160,7 +240,7 @@ impl Sampler {
                 }
             }
             self.refresh_at = Duration::ZERO;
-            self.refresh_directory(now);
+            self.refresh_wanted = true;
         }
         match self.reachability.good(now) {
             Some(Change::Connected) => {
@@ -173,16 +253,20 @@ impl Sampler {
             }
             Some(Change::Lost { .. }) | None => {}
         }
-        self.detector.feed(now, self.fetcher.view(), &mut self.events);
+        self.detector.feed(taken, self.fetcher.view(), &mut self.events);
         self.exceeded.clear();
         self.exceeded.extend(self.detector.exceeded());
         self.tell_events();
         self.update_status(now);
-        self.dispatch(now);
     }
 
-    /// No reading.
-    fn silence(&mut self, now: Duration, reason: String) {
+    /// What came of a probe.
+    fn probed(&mut self, _now: Duration, answered: Result<Duration, &AccessError>) {
+        tracing::debug!(target = %self.config.name, "probe: {answered:?}");
+    }
+
+    /// A chance to read that gave nothing.
+    fn missed(&mut self, now: Duration, reason: String) {
         if let Some(Change::Lost { silence }) = self.reachability.bad(now) {
             self.note(What::Lost { reason: reason.clone(), silence_ns: nanoseconds(silence) });
         }
@@ -199,7 +283,7 @@ impl Sampler {
         }
         self.unreadable = Some((reason.clone(), since, told || tell));
         self.trouble(Reach::Unreadable, reason);
-        self.refresh_directory(now);
+        self.refresh_wanted = true;
     }
 
     fn tell_events(&mut self) {

@@ -9,8 +9,8 @@ mod simulation;
 use backdoors_monitor::api::{Server, TargetHandle};
 use backdoors_monitor::clock::{Clock, SystemClock};
 use backdoors_monitor::journal::Journal;
+use backdoors_monitor::rounds;
 use backdoors_monitor::sampler::Sampler;
-use backdoors_monitor::sampler::thread::Attendant;
 use serde_json::Value;
 use simulation::{Machine, Path, config};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -45,7 +45,7 @@ impl Lab {
             Box::new(move |entry| to_journal.add(entry)),
         )
         .unwrap();
-        let attendant = Attendant::start(sampler).unwrap();
+        let attendant = rounds::start(vec![sampler]).unwrap().remove(0);
         let server = Server::bind(&folder.path().join("socket")).unwrap();
         let targets = vec![TargetHandle::new(config, attendant)];
         std::thread::spawn(move || server.serve(targets, journal));

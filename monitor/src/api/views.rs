@@ -8,11 +8,13 @@ use crate::clock::nanoseconds;
 use crate::config::TargetConfig;
 use crate::journal::CommandEnd;
 use crate::repair::{Outcome, Wait};
-use crate::sampler::thread::Attendant;
+use crate::rounds::Attendant;
 use crate::sampler::{OrderError, OrderReply, Status, class_name, sensor_name, unit_name};
 use backdoors_healers::Limits;
 use backdoors_sensor_box::layout::{Capabilities, ProcessFlags};
-use backdoors_sensor_box::{Command, Instance, Opcode, Process, ProcessView, Refusal, SensorKind, SensorReading};
+use backdoors_sensor_box::{
+    Command, Instance, Opcode, Process, ProcessView, Refusal, SensorKind, SensorReading,
+};
 use std::sync::PoisonError;
 use std::time::Duration;
 

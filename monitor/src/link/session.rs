@@ -1,63 +1,63 @@
 //! Links over an RDMA session.
 
+use super::connector::Connector;
 use super::{Link, LinkError, Linker, Region};
 use crate::config::{ProviderName, TargetConfig};
-use backdoors_rdma::directory::FetchDirectoryError;
 use backdoors_rdma::handshake::{Certificate, Identity};
-use backdoors_rdma::{AccessError, Operation, Provider, Session, SessionConfig};
+use backdoors_rdma::{AccessError, Operation, Provider, Request, Session, SessionConfig, Ticket};
 use std::net::ToSocketAddrs;
+use std::os::fd::BorrowedFd;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::Duration;
 
 /// A session as a link.
 #[derive(Debug)]
-pub struct SessionLink {
-    session: Session,
-    /// The connection in use failed; the next request takes a spare.
-    failed: bool,
-}
+pub struct SessionLink(Session);
 
 impl SessionLink {
     /// Wraps an open session.
     #[must_use]
     pub fn new(session: Session) -> SessionLink {
-        SessionLink { session, failed: false }
+        SessionLink(session)
     }
-
-    fn followed<E>(&mut self, result: Result<(), E>, ends_connection: impl Fn(&E) -> bool) -> Result<(), E> {
-        self.failed = result.as_ref().is_err_and(ends_connection);
-        result
-    }
-}
-
-fn ends_connection(error: &AccessError) -> bool {
-    !matches!(error, AccessError::Invalid(_))
 }
 
 impl Link for SessionLink {
     fn slot(&self) -> u32 {
-        self.session.slot()
+        self.0.slot()
     }
 
     fn connections(&self) -> usize {
-        self.session.spares() + usize::from(!self.failed)
+        self.0.healthy()
     }
 
     fn region(&self, kind: u32) -> Option<Region> {
-        let region = self.session.region(kind)?;
+        let region = self.0.region(kind)?;
         Some(Region { range: region.range, generation: region.generation })
     }
 
+    fn kinds(&self) -> Vec<u32> {
+        self.0.directory().regions().iter().map(|region| region.kind).collect()
+    }
+
+    fn start(&mut self, request: Request<'_>, deadline: Duration) -> Result<Ticket, AccessError> {
+        self.0.start(request, deadline)
+    }
+
+    fn poll(&mut self, bytes: &mut Vec<u8>) -> Option<(Ticket, Result<(), AccessError>)> {
+        self.0.poll(bytes)
+    }
+
+    fn watch(&self, each: &mut dyn FnMut(BorrowedFd<'_>)) {
+        self.0.readiness().for_each(each);
+    }
+
     fn submit(&mut self, batch: &mut [Operation<'_>]) -> Result<(), AccessError> {
-        let result = self.session.submit(batch);
-        self.followed(result, ends_connection)
+        self.0.submit(batch)
     }
 
     fn refresh(&mut self) -> Result<(), LinkError> {
-        let result = self.session.refresh_directory();
-        let result = self.followed(
-            result,
-            |error| matches!(error, FetchDirectoryError::Access(error) if ends_connection(error)),
-        );
-        result.map_err(|error| LinkError(error.to_string()))
+        self.0.refresh_directory().map_err(|error| LinkError(error.to_string()))
     }
 }
 
@@ -66,23 +66,29 @@ impl Link for SessionLink {
 pub struct SessionLinker {
     address: String,
     config: SessionConfigParts,
+    connector: Connector,
+    opening: Option<Receiver<Result<Session, LinkError>>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct SessionConfigParts {
     target_certificate: Certificate,
     identity: Identity,
     provider: Provider,
     connections: usize,
-    deadline: std::time::Duration,
+    deadline: Duration,
 }
 
 impl SessionLinker {
-    /// A linker for the target of `config`, as `identity`.
+    /// A linker for the target of `config`, as `identity`, whose handshakes wait on the threads of `connector`.
     ///
     /// # Errors
     /// If the target's certificate cannot be read; the configuration must be corrected.
-    pub fn new(config: &TargetConfig, identity: Identity) -> Result<SessionLinker, LinkError> {
+    pub fn new(
+        config: &TargetConfig,
+        identity: Identity,
+        connector: Connector,
+    ) -> Result<SessionLinker, LinkError> {
         let target_certificate = Certificate::load(&config.certificate)
             .map_err(|error| LinkError(format!("target `{}`: {error}", config.name)))?;
         let provider = match config.provider {
@@ -98,32 +104,47 @@ impl SessionLinker {
                 connections: config.connections,
                 deadline: config.deadline,
             },
+            connector,
+            opening: None,
         })
     }
 }
 
 impl Linker for SessionLinker {
-    fn open(&mut self) -> Result<Box<dyn Link>, LinkError> {
-        let failed = |error: std::io::Error| LinkError(format!("cannot resolve {}: {error}", self.address));
-        let address = self
-            .address
-            .to_socket_addrs()
-            .map_err(failed)?
-            .next()
-            .ok_or_else(|| LinkError(format!("{} has no address", self.address)))?;
-        let SessionConfigParts { target_certificate, identity, provider, connections, deadline } =
-            &self.config;
-        let config = SessionConfig {
-            address,
-            target_certificate: target_certificate.clone(),
-            identity: identity.clone(),
-            provider: provider.clone(),
-            connections: *connections,
-            deadline: *deadline,
-        };
-        match Session::open(&config) {
-            Ok(session) => Ok(Box::new(SessionLink::new(session))),
-            Err(error) => Err(LinkError(error.to_string())),
-        }
+    fn begin(&mut self) {
+        let (sender, receiver) = sync_channel(1);
+        let (address, parts) = (self.address.clone(), self.config.clone());
+        self.opening = Some(receiver);
+        self.connector.run(Box::new(move || drop(sender.send(open(&address, parts)))));
     }
+
+    fn finished(&mut self) -> Option<Result<Box<dyn Link>, LinkError>> {
+        let finished = match self.opening.as_ref()?.try_recv() {
+            Ok(Ok(session)) => Ok(Box::new(SessionLink::new(session)) as Box<dyn Link>),
+            Ok(Err(error)) => Err(error),
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Err(LinkError("the thread that connects is gone".to_owned())),
+        };
+        self.opening = None;
+        Some(finished)
+    }
+}
+
+fn open(address: &str, parts: SessionConfigParts) -> Result<Session, LinkError> {
+    let failed = |error: std::io::Error| LinkError(format!("cannot resolve {address}: {error}"));
+    let socket_address = address
+        .to_socket_addrs()
+        .map_err(failed)?
+        .next()
+        .ok_or_else(|| LinkError(format!("{address} has no address")))?;
+    let SessionConfigParts { target_certificate, identity, provider, connections, deadline } = parts;
+    let config = SessionConfig {
+        address: socket_address,
+        target_certificate,
+        identity,
+        provider,
+        connections,
+        deadline,
+    };
+    Session::open(&config).map_err(|error| LinkError(error.to_string()))
 }

@@ -16,23 +16,6 @@ pub(super) struct WriteFailed {
 }
 
 impl Sampler {
-    /// Fetches the sensor box into the fetcher's view.
-    pub(super) fn fetch(&mut self, now: Duration) -> Result<(), FetchError<String>> {
-        self.connect(now).map_err(FetchError::Access)?;
-        let Some(link) = self.link.as_deref_mut() else {
-            return Err(FetchError::Access("no link".to_owned()));
-        };
-        let Some(region) = link.region(RegionKind::SENSORS) else {
-            self.refresh_directory(now);
-            return Err(FetchError::Access("the target's directory lists no sensor box".to_owned()));
-        };
-        let fetched = self
-            .fetcher
-            .fetch(region.range.length, |offset, into| read(&mut *link, &region, offset, into))
-            .map(drop);
-        fetched.map_err(|error| self.failed(now, error))
-    }
-
     /// Fetches the process table.
     pub(super) fn fetch_processes(&mut self, now: Duration) -> Result<ProcessView, FetchError<String>> {
         let view = self.with_region(now, RegionKind::PROCESSES, |link, region| {
@@ -83,22 +66,34 @@ impl Sampler {
         written.map_err(|_| WriteFailed { may_have_changed })
     }
 
-    /// Opens a link if there is none and it is time to try.
-    fn connect(&mut self, now: Duration) -> Result<(), String> {
+    /// Has a link opened if there is none and it is time to try. `Err` says why there is still none.
+    pub(super) fn connect(&mut self, now: Duration) -> Result<(), String> {
         if self.link.is_some() {
             return Ok(());
         }
-        if now < self.open_at {
-            return Err(self.last_problem());
-        }
-        match self.linker.open() {
-            Ok(link) => {
-                self.link = Some(link);
-                Ok(())
+        if !self.opening {
+            if now < self.open_at {
+                return Err(self.last_problem());
             }
-            Err(error) => {
-                self.put_off(self.clock.monotonic());
-                Err(error.to_string())
+            self.linker.begin();
+            self.opening = true;
+        }
+        match self.linker.finished() {
+            None => Err(self.last_problem()),
+            Some(opened) => {
+                self.opening = false;
+                match opened {
+                    Ok(link) => {
+                        self.link = Some(link);
+                        self.links += 1;
+                        self.refresh_wanted = false;
+                        Ok(())
+                    }
+                    Err(error) => {
+                        self.put_off(self.clock.monotonic());
+                        Err(error.to_string())
+                    }
+                }
             }
         }
     }
@@ -110,13 +105,12 @@ impl Sampler {
         kind: u32,
         work: impl FnOnce(&mut dyn Link, &Region) -> Result<T, FetchError<AccessError>>,
     ) -> Result<T, FetchError<String>> {
-        self.connect(now).map_err(FetchError::Access)?;
         let Some(link) = self.link.as_deref_mut() else {
-            return Err(FetchError::Access("no link".to_owned()));
+            return Err(FetchError::Access(self.last_problem()));
         };
         let worked = match (link.region(kind), self.generation) {
             (None, _) => {
-                self.refresh_directory(now);
+                self.refresh_wanted = true;
                 return Err(FetchError::Access(format!(
                     "the target's directory lists no region of kind {kind}"
                 )));
@@ -131,31 +125,51 @@ impl Sampler {
 
     /// Draws the consequences of a failure, and puts it in words.
     fn failed(&mut self, now: Duration, error: FetchError<AccessError>) -> FetchError<String> {
-        let error = match error {
-            FetchError::Decode(error) => return FetchError::Decode(error),
-            FetchError::Access(error) => error,
-        };
-        match &error {
-            AccessError::Gone { .. } | AccessError::Invalid(_) => self.refresh_directory(now),
+        match error {
+            FetchError::Decode(error) => FetchError::Decode(error),
+            FetchError::Access(error) => {
+                self.draw_consequences(now, &error);
+                FetchError::Access(error.to_string())
+            }
+        }
+    }
+
+    /// What a failure means for directory and link.
+    pub(super) fn draw_consequences(&mut self, now: Duration, error: &AccessError) {
+        match error {
+            AccessError::Gone { .. } | AccessError::Invalid(_) => self.refresh_wanted = true,
             AccessError::Denied => {
                 // It took the connection along. When the directory is no help, the next denials take the others,
                 // and then the target is asked anew.
                 self.refresh_at = Duration::ZERO;
-                self.refresh_directory(now);
+                self.refresh_wanted = true;
             }
-            AccessError::Unreachable { .. } | AccessError::Poisoned | AccessError::Device(_) => {}
+            AccessError::Unreachable { .. }
+            | AccessError::Poisoned
+            | AccessError::Device(_)
+            | AccessError::Busy => {}
         }
+        self.consider_link(now);
+    }
+
+    /// Gives the link up if no connection of it works any more.
+    pub(super) fn consider_link(&mut self, now: Duration) {
         if self.link.as_ref().is_some_and(|link| link.connections() == 0) {
             self.give_up_link(now);
         }
-        FetchError::Access(error.to_string())
+    }
+
+    /// Whether the directory is to be read again, and it is time to.
+    pub(super) fn refresh_is_due(&self, now: Duration) -> bool {
+        self.refresh_wanted && now >= self.refresh_at && self.link.is_some()
     }
 
     /// Reads the directory again, though not in quick succession. Without a directory the link is no use.
     pub(super) fn refresh_directory(&mut self, now: Duration) {
-        if now < self.refresh_at {
+        if !self.refresh_is_due(now) {
             return;
         }
+        self.refresh_wanted = false;
         self.refresh_at = now.saturating_add(REFRESH_PAUSE);
         if let Some(link) = &mut self.link
             && let Err(error) = link.refresh()
@@ -167,6 +181,7 @@ impl Sampler {
 
     fn give_up_link(&mut self, now: Duration) {
         if self.link.take().is_some() {
+            self.reader.clear();
             self.put_off(now);
         }
     }

@@ -40,16 +40,22 @@ pub(super) enum Source {
 }
 
 impl Sampler {
-    /// Calls the healers whose turn it is.
-    pub(super) fn dispatch(&mut self, now: Duration) {
+    pub(super) fn a_healer_is_due(&self, now: Duration) -> bool {
+        !self.exceeded.is_empty() && self.due(now).next().is_some()
+    }
+
+    fn due(&self, now: Duration) -> impl Iterator<Item = usize> {
         // One command per slot: who wants to act waits for the one under way.
         let busy = self.running.is_some();
-        let may_act = |healing: &Healing| !(busy && healing.mode == Mode::Act);
-        let due: Vec<usize> = (0..self.healers.len())
-            .filter(|&index| {
-                may_act(&self.healers[index]) && self.dispatcher.is_due(index, now, &self.exceeded)
-            })
-            .collect();
+        let may_act = move |healing: &Healing| !(busy && healing.mode == Mode::Act);
+        (0..self.healers.len()).filter(move |&index| {
+            may_act(&self.healers[index]) && self.dispatcher.is_due(index, now, &self.exceeded)
+        })
+    }
+
+    /// Calls the healers whose turn it is.
+    pub(super) fn dispatch(&mut self, now: Duration) {
+        let due: Vec<usize> = self.due(now).collect();
         if due.is_empty() {
             return;
         }

@@ -5,11 +5,15 @@ use backdoors_monitor::link::{Link, LinkError, Linker, SessionLink};
 use backdoors_rdma::directory::{DirectoryWriter, Region};
 use backdoors_rdma::handshake::Welcome;
 use backdoors_rdma::owner::{Admission, Endpoint, Rights};
-use backdoors_rdma::{AccessError, Connection, DialError, Dialer, Limits, Operation, RemoteRange, Session};
+use backdoors_rdma::{
+    AccessError, Connection, DialError, Dialer, Limits, Operation, RemoteRange, Request, Session,
+};
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::{LocalWords, SharedWords};
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 const DIRECTORY_KEY: u32 = 7;
@@ -119,16 +123,27 @@ impl Path {
     }
 
     pub fn linker(&self, connections: usize) -> SimulatedLinker {
-        SimulatedLinker { path: self.clone(), connections }
+        SimulatedLinker { path: self.clone(), connections, begun: false }
     }
 }
 
 pub struct SimulatedLinker {
     path: Path,
     connections: usize,
+    begun: bool,
 }
 
 impl Linker for SimulatedLinker {
+    fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    fn finished(&mut self) -> Option<Result<Box<dyn Link>, LinkError>> {
+        std::mem::take(&mut self.begun).then(|| self.open())
+    }
+}
+
+impl SimulatedLinker {
     fn open(&mut self) -> Result<Box<dyn Link>, LinkError> {
         {
             let mut nic = self.path.0.lock().unwrap();
@@ -161,7 +176,13 @@ impl Dialer for SimulatedDialer {
     fn connect(&mut self, remote: &[Endpoint]) -> Result<Vec<Box<dyn Connection>>, DialError> {
         let epoch = self.0.0.lock().unwrap().epoch;
         let connect = |_| {
-            Box::new(SimulatedConnection { path: self.0.clone(), epoch, dead: false }) as Box<dyn Connection>
+            Box::new(SimulatedConnection {
+                path: self.0.clone(),
+                epoch,
+                dead: false,
+                started: None,
+                nothing: nothing(),
+            }) as Box<dyn Connection>
         };
         Ok(remote.iter().map(connect).collect())
     }
@@ -171,9 +192,45 @@ struct SimulatedConnection {
     path: Path,
     epoch: u64,
     dead: bool,
+    /// What became of the request under way.
+    started: Option<Result<Vec<u8>, AccessError>>,
+    nothing: OwnedFd,
+}
+
+/// A descriptor that never becomes readable.
+fn nothing() -> OwnedFd {
+    rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap()
 }
 
 impl Connection for SimulatedConnection {
+    fn start(&mut self, request: Request<'_>, _deadline: Duration) -> Result<(), AccessError> {
+        if self.dead {
+            return Err(AccessError::Poisoned);
+        }
+        assert!(self.started.is_none(), "one request at a time");
+        let ranges = match request {
+            Request::Read(ranges) => ranges,
+            Request::Probe => &[],
+        };
+        let mut bytes: Vec<Vec<u8>> = ranges.iter().map(|range| vec![0; range.length as usize]).collect();
+        let mut batch: Vec<Operation<'_>> =
+            ranges.iter().zip(&mut bytes).map(|(from, into)| Operation::Read { from: *from, into }).collect();
+        let result = self.path.0.lock().unwrap().execute(self.epoch, &mut batch);
+        self.started = Some(result.map(|()| bytes.concat()));
+        Ok(())
+    }
+
+    fn poll(&mut self, bytes: &mut Vec<u8>) -> Poll<Result<(), AccessError>> {
+        let result = self.started.take().ok_or(AccessError::Invalid("nothing was started"));
+        let result = result.and_then(|result| result).map(|read| *bytes = read);
+        self.dead |= result.is_err();
+        Poll::Ready(result)
+    }
+
+    fn readiness(&self) -> BorrowedFd<'_> {
+        self.nothing.as_fd()
+    }
+
     fn submit(&mut self, batch: &mut [Operation<'_>]) -> Result<(), AccessError> {
         if self.dead {
             return Err(AccessError::Poisoned);
