@@ -19,7 +19,7 @@ pub enum VmError {
         directory: String,
     },
     /// Nothing was started.
-    #[error("a wire has two ends, and both are taken")]
+    #[error("every end of the wire is taken")]
     WireTaken,
     /// Nothing was started.
     #[error(

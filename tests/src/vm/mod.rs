@@ -39,6 +39,7 @@ pub mod protocol;
 mod qemu;
 mod qmp;
 mod scratch;
+mod switch;
 mod wire;
 
 use std::{

@@ -6,11 +6,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::VmError;
+use super::{VmError, switch::switch};
 
-/// A cable between two guests, private to them. The first guest that takes it is 10.77.0.1, the second 10.77.0.2.
+/// A guest's hardware address is this, and the number of its end.
+pub(super) const HARDWARE_PREFIX: [u8; 5] = [0x52, 0x54, 0x00, 0x77, 0x00];
+
+/// A network of guests, private to them. The first guest that takes an end is 10.77.0.1, the second 10.77.0.2.
 ///
-/// It is a connected pair of sockets, so neither guest must be started first, and nothing of it can be left behind.
+/// It consists of connected pairs of sockets, so no guest must be started first, and nothing of it can be left behind.
 #[derive(Debug)]
 pub struct Wire {
     free: Mutex<Vec<End>>,
@@ -25,18 +28,35 @@ pub(super) struct End {
 }
 
 impl Wire {
-    /// A wire with both ends free.
+    /// A cable: two ends.
     ///
     /// # Errors
     /// When there are no sockets to be had.
     pub fn new() -> Result<Wire, VmError> {
         let (first, second) = UnixStream::pair().map_err(VmError::host("make a wire"))?;
-        let end = |socket: UnixStream, number: u8| End {
-            socket: socket.into(),
-            address: Ipv4Addr::new(10, 77, 0, number),
-            hardware_address: format!("52:54:00:77:00:{number:02x}"),
+        Ok(Wire::with([first, second]))
+    }
+
+    /// A switch with so many ends. Every frame passes through this process.
+    ///
+    /// # Errors
+    /// When there are no sockets to be had.
+    pub fn switch(ends: u8) -> Result<Wire, VmError> {
+        switch(ends).map(Wire::with)
+    }
+
+    fn with(sockets: impl IntoIterator<Item = UnixStream>) -> Wire {
+        let end = |(socket, number): (UnixStream, u8)| {
+            let [a, b, c, d, e] = HARDWARE_PREFIX;
+            End {
+                socket: socket.into(),
+                address: Ipv4Addr::new(10, 77, 0, number),
+                hardware_address: format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{number:02x}"),
+            }
         };
-        Ok(Wire { free: Mutex::new(vec![end(second, 2), end(first, 1)]) })
+        let mut free: Vec<End> = sockets.into_iter().zip(1..).map(end).collect();
+        free.reverse();
+        Wire { free: Mutex::new(free) }
     }
 
     pub(super) fn take_end(&self) -> Result<End, VmError> {
