@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod application;
 pub mod catalogue;
 pub mod command;
 pub mod decode;
@@ -15,6 +16,7 @@ pub mod lease;
 mod words;
 pub mod writer;
 
+pub use application::{ApplicationSensor, ApplicationState, ApplicationView, ApplicationsFetcher};
 pub use catalogue::{CATALOGUE, Class, Instance, SensorDescription, SensorKind, Unit};
 pub use command::{Command, CommandState, EncodedCommand, Opcode, Refusal};
 pub use decode::{AcknowledgementView, DecodeError, Process, ProcessView, SensorReading, SensorView};
