@@ -7,6 +7,7 @@ mod bench;
 mod bounds;
 pub mod fixtures;
 mod lifetime;
+mod requests;
 mod rights;
 mod transfers;
 
@@ -72,6 +73,15 @@ pub const CHECKS: &[Check] = &[
     ("a failed batch stops where it failed", batches::stops_at_failure),
     ("an error ends its own connection alone", batches::own_connection_alone),
     ("a session uses up its connections, then says so", batches::session_uses_up),
+    ("a started read brings what its ranges hold, and wakes who waits for it", requests::reads_and_wakes),
+    ("a connection carries one request at a time", requests::one_at_a_time),
+    ("a request over the limits is invalid and does no harm", requests::over_the_limits),
+    ("a denied request ends its own connection alone", requests::denied_ends_its_connection),
+    ("several requests are under way at once over a session", requests::several_at_once),
+    ("a session passes over connections that a failure ended", requests::ended_are_passed_over),
+    ("an answer that comes late harms nobody", requests::late_answer),
+    ("a probe is answered by the NIC and touches no memory", requests::probe),
+    ("an absent NIC is unreachable at the deadline of the request", requests::absent_nic),
 ];
 
 /// Runs the checks whose names contain `filter`, each with a fresh owner, and reports each. Returns how many failed.

@@ -98,25 +98,17 @@ impl Line {
         Ok(())
     }
 
-    /// Takes what is there of the started request's answer: all that was asked for in one system call, usually.
+    /// Takes what is there of the started request's answer. All of it was asked for, so if less came the socket is
+    /// empty, and becomes readable anew when more comes.
     fn receive(&mut self, pending: &mut Pending) -> Result<Outcome, Failure> {
         self.send(pending)?;
-        loop {
-            let space = self.answer.get_mut(pending.received..).unwrap_or_default();
-            let room = space.len();
-            let received =
-                unless_blocked(|| Ok(rustix::net::recv(&self.stream, &mut *space, RecvFlags::DONTWAIT)?.1))?;
-            match received {
-                None => return Ok(Outcome::Needs(room)),
-                Some(0) => return Err(Failure::Lost),
-                Some(count) => pending.received += count,
-            }
-            let outcome = self.exchange.outcome(self.answer.get(..pending.received).unwrap_or_default());
-            // Less than there was room for: the socket is empty, and becomes readable anew when more comes.
-            if !matches!(outcome, Outcome::Needs(_)) || received.is_some_and(|count| count < room) {
-                return Ok(outcome);
-            }
+        let space = self.answer.get_mut(pending.received..).unwrap_or_default();
+        match unless_blocked(|| Ok(rustix::net::recv(&self.stream, &mut *space, RecvFlags::DONTWAIT)?.1))? {
+            None => {}
+            Some(0) => return Err(Failure::Lost),
+            Some(count) => pending.received += count,
         }
+        Ok(self.exchange.outcome(self.answer.get(..pending.received).unwrap_or_default()))
     }
 
     /// What an exchange that ended means. All but its success and a bad request end the connection.
