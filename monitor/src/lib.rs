@@ -15,6 +15,7 @@ pub mod journal;
 pub mod link;
 pub mod peers;
 pub mod reachability;
+pub mod recorder;
 pub mod repair;
 pub mod rounds;
 pub mod sampler;
