@@ -1,0 +1,258 @@
+//! What is told of one target.
+
+use super::ConfigError;
+use super::duration::{self, parse as parse_duration};
+use super::rule::RuleConfig;
+use backdoors_healers::{Healer, Limits, Users};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One target.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetConfig {
+    /// Name for screens and journals.
+    pub name: String,
+    /// Host and port where its agent shakes hands.
+    pub address: String,
+    /// The target's certificate, PEM.
+    pub certificate: PathBuf,
+    /// How its memory is reached.
+    #[serde(default)]
+    pub provider: ProviderName,
+    /// The local NIC for `verbs`; the first one if absent.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// Longest time between two samples, when all is calm. Shorter finds trouble sooner and costs both NICs and this
+    /// machine's CPU more. Deadlines and false alarms may ask for shorter ones; see [`crate::pace`].
+    #[serde(default = "default_period", with = "duration")]
+    pub period: Duration,
+    /// Shortest time between two samples, whatever is asked for.
+    #[serde(default = "default_fastest", with = "duration")]
+    pub fastest: Duration,
+    /// PM(T): the probability, for each deadline, that silence accuses a healthy target. Smaller takes more samples
+    /// where readings are lost.
+    #[serde(default = "default_false_alarm")]
+    pub false_alarm: f64,
+    /// Longest wait for one remote access. Shorter tells a lost path sooner; too short mistakes load for loss.
+    #[serde(default = "default_deadline", with = "duration")]
+    pub deadline: Duration,
+    /// Connections made in advance. When one fails the next takes over, without help of the target's CPU.
+    #[serde(default = "default_connections")]
+    pub connections: usize,
+    /// Silence after which the target is told lost.
+    #[serde(default = "default_lost_after", with = "duration")]
+    pub lost_after: Duration,
+    /// Longest wait for the end of a repair.
+    #[serde(default = "default_patience", with = "duration")]
+    pub patience: Duration,
+    /// Limits in place of those the target announces: `sensor = limit` or `"sensor/instance" = limit`.
+    #[serde(default)]
+    pub limits: BTreeMap<String, LimitValue>,
+    /// Names of the target's users.
+    #[serde(default)]
+    pub users: Users,
+    /// How this monitor and others share the target.
+    #[serde(default)]
+    pub lease: LeaseConfig,
+    /// Its healers.
+    #[serde(default, rename = "healer")]
+    pub healers: Vec<HealerConfig>,
+    /// What verdicts lead to. Without a rule they are told and nothing else.
+    #[serde(default, rename = "rule")]
+    pub rules: Vec<RuleConfig>,
+}
+
+/// How monitors share a target: one holds the lease and may repair, the others stand by.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LeaseConfig {
+    /// How long a lease lasts that is not renewed. Shorter lets a backup take over sooner and has the lease renewed
+    /// more often.
+    #[serde(with = "duration")]
+    pub duration: Duration,
+    /// Who is preferred: 0 before 1, and so on. The same for all is first come, first served.
+    pub preference: u8,
+    /// How long a preferred monitor must be fit before it gets the lease back.
+    #[serde(with = "duration")]
+    pub take_back_after: Duration,
+}
+
+impl Default for LeaseConfig {
+    fn default() -> LeaseConfig {
+        LeaseConfig {
+            duration: Duration::from_secs(3),
+            preference: 0,
+            take_back_after: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How a target's memory is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProviderName {
+    /// The software NIC.
+    #[default]
+    Emulated,
+    /// An RDMA NIC, hardware or soft-RoCE.
+    Verbs,
+}
+
+/// A limit as written: a number, or a duration such as `"500ms"`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum LimitValue {
+    /// In the sensor's unit.
+    Number(u64),
+    /// A duration.
+    Duration(String),
+}
+
+/// A healer for a target. Keys not listed here are the healer's own settings.
+#[derive(Clone, Debug, Deserialize)]
+pub struct HealerConfig {
+    /// Name in the registry.
+    pub name: String,
+    /// What it may do.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Pause after it found a culprit, counted from the end of the repair.
+    #[serde(default = "default_cooldown", with = "duration")]
+    pub cooldown: Duration,
+    /// Its own settings.
+    #[serde(flatten)]
+    pub settings: toml::Table,
+}
+
+/// A healer and what the configuration says about it.
+pub type ConfiguredHealer = (HealerConfig, Box<dyn Healer>);
+
+/// What a healer may do by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Repair.
+    Act,
+    /// Propose the repair in the journal, for a human to order.
+    #[default]
+    Propose,
+    /// Note the diagnosis in the journal.
+    Observe,
+}
+
+impl TargetConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(plain) {
+            return Err(ConfigError::BadName(self.name.clone()));
+        }
+        let out_of_range = |key, must| Err(ConfigError::OutOfRange { target: self.name.clone(), key, must });
+        if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&self.period) {
+            return out_of_range("period", "between 1ms and 1h");
+        }
+        if !(Duration::from_millis(1)..=Duration::from_secs(60)).contains(&self.deadline) {
+            return out_of_range("deadline", "between 1ms and 60s");
+        }
+        if !(Duration::from_micros(100)..=self.period).contains(&self.fastest) {
+            return out_of_range("fastest", "between 100us and `period`");
+        }
+        if !(1e-12..=0.5).contains(&self.false_alarm) {
+            return out_of_range("false_alarm", "between 1e-12 and 0.5");
+        }
+        if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&self.lease.duration) {
+            return out_of_range("lease.duration", "between 100ms and 1h");
+        }
+        if !(1..=16).contains(&self.connections) {
+            return out_of_range("connections", "between 1 and 16");
+        }
+        self.limits()?;
+        self.make_healers()?;
+        let healers: Vec<&str> = self.healers.iter().map(|healer| healer.name.as_str()).collect();
+        self.rules.iter().try_for_each(|rule| {
+            let wrong =
+                |problem| ConfigError::BadRule { target: self.name.clone(), layer: rule.layer, problem };
+            rule.check(&healers).map_err(wrong)
+        })
+    }
+
+    /// The limits that override the target's.
+    ///
+    /// # Errors
+    /// [`ConfigError::BadLimit`] or [`ConfigError::BadLimitValue`].
+    pub fn limits(&self) -> Result<Limits, ConfigError> {
+        let mut limits = Limits::default();
+        for (sensor, value) in &self.limits {
+            let number =
+                match value {
+                    LimitValue::Number(number) => *number,
+                    LimitValue::Duration(text) => parse_duration(text)
+                        .map(crate::clock::nanoseconds)
+                        .map_err(|problem| ConfigError::BadLimitValue {
+                            target: self.name.clone(),
+                            sensor: sensor.clone(),
+                            problem,
+                        })?,
+                };
+            limits
+                .set(sensor, number)
+                .map_err(|source| ConfigError::BadLimit { target: self.name.clone(), source })?;
+        }
+        Ok(limits)
+    }
+
+    /// Makes the target's healers.
+    ///
+    /// # Errors
+    /// [`ConfigError::BadHealer`].
+    pub fn make_healers(&self) -> Result<Vec<ConfiguredHealer>, ConfigError> {
+        self.healers
+            .iter()
+            .map(|config| {
+                backdoors_healers::build(&config.name, config.settings.clone(), &self.users)
+                    .map(|healer| (config.clone(), healer))
+                    .map_err(|source| ConfigError::BadHealer { target: self.name.clone(), source })
+            })
+            .collect()
+    }
+
+    /// The name of a user of the target, if the configuration has it.
+    #[must_use]
+    pub fn user_name(&self, id: u32) -> Option<&str> {
+        self.users.iter().find(|(_, other)| **other == id).map(|(name, _)| name.as_str())
+    }
+}
+
+fn default_period() -> Duration {
+    Duration::from_millis(100)
+}
+
+fn default_fastest() -> Duration {
+    Duration::from_millis(1)
+}
+
+fn default_false_alarm() -> f64 {
+    1e-6
+}
+
+fn default_deadline() -> Duration {
+    Duration::from_millis(500)
+}
+
+fn default_connections() -> usize {
+    3
+}
+
+fn default_lost_after() -> Duration {
+    Duration::from_secs(1)
+}
+
+fn default_patience() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn default_cooldown() -> Duration {
+    Duration::from_secs(5)
+}
