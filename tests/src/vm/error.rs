@@ -65,6 +65,9 @@ pub enum VmError {
     /// The guest did not answer: it hangs, is paused, or has panicked. Whether it acted is unknown.
     #[error("the guest did not answer within {0:?}")]
     Silent(Duration),
+    /// The guest may be sick, but not in the way asked for. Under load more time may help.
+    #[error("the guest's kernel was not broken within {0:?}")]
+    Unbroken(Duration),
     /// Nothing was done.
     #[error("the guest refused: {0}")]
     Refused(String),

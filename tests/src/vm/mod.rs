@@ -30,6 +30,7 @@
 //! When a test panics, the end of each guest's console is printed and the whole of it kept in `target/vm-logs`.
 
 mod archive;
+pub mod break_kernel;
 mod channel;
 mod command;
 mod error;
@@ -112,6 +113,7 @@ pub struct Vm {
     name: String,
     address: Option<Ipv4Addr>,
     release: String,
+    cpus: u8,
     channel: Channel,
     monitor: Monitor,
     qemu: Mutex<Qemu>,
@@ -152,6 +154,11 @@ impl Vm {
     /// Its kernel, as `uname -r` prints it.
     pub fn release(&self) -> &str {
         &self.release
+    }
+
+    /// How many processors it has.
+    pub fn cpus(&self) -> u8 {
+        self.cpus
     }
 
     /// Runs a command to its end, within [`COMMAND_DEADLINE`]; any exit status will do.
@@ -285,6 +292,7 @@ impl Drop for Vm {
 struct Starting {
     name: String,
     address: Option<Ipv4Addr>,
+    cpus: u8,
     deadline: Duration,
     qemu: Qemu,
     monitor: Monitor,
@@ -298,15 +306,15 @@ impl Starting {
         let monitor = Monitor::greet(monitor)?;
         let (channel, ready) = Channel::open(control)?;
         let (name, deadline) = (config.name.to_owned(), config.boot_deadline);
-        Ok(Starting { name, address, deadline, qemu, monitor, channel, ready })
+        Ok(Starting { name, address, cpus: config.cpus, deadline, qemu, monitor, channel, ready })
     }
 
     fn up(self) -> Result<Vm, VmError> {
-        let Starting { name, address, deadline, qemu, monitor, channel, ready } = self;
+        let Starting { name, address, cpus, deadline, qemu, monitor, channel, ready } = self;
         match ready.next(deadline) {
             Ok(Some((Event::Ready { release }, _))) => {
                 channel.forget(&ready);
-                Ok(Vm { name, address, release, channel, monitor, qemu: Mutex::new(qemu) })
+                Ok(Vm { name, address, release, cpus, channel, monitor, qemu: Mutex::new(qemu) })
             }
             Ok(_) | Err(VmError::Gone) => {
                 Err(VmError::NotUp { name, deadline, console: tail(&qemu.console()) })

@@ -31,6 +31,16 @@ impl Monitor {
     }
 
     pub(super) fn execute(&self, command: &str, arguments: Value) -> Result<(), VmError> {
+        self.ask(command, arguments).map(drop)
+    }
+
+    /// What the processors' registers hold, in QEMU's own words.
+    pub(super) fn registers(&self) -> Result<String, VmError> {
+        let text = self.ask("human-monitor-command", json!({ "command-line": "info registers -a" }))?;
+        Ok(text.as_str().unwrap_or_default().to_owned())
+    }
+
+    fn ask(&self, command: &str, arguments: Value) -> Result<Value, VmError> {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = || VmError::host(format!("have QEMU do {command}"));
         let line = format!("{}\n", json!({ "execute": command, "arguments": arguments }));
@@ -41,8 +51,8 @@ impl Monitor {
                 return Err(VmError::Qemu { command: command.to_owned(), reason: error["desc"].to_string() });
             }
             // What is neither an error nor a result is an event.
-            if answer.get("return").is_some() {
-                return Ok(());
+            if let Some(result) = answer.get("return") {
+                return Ok(result.clone());
             }
         }
     }

@@ -2,9 +2,14 @@
 //!
 //! Started by the guest's first process under a real-time policy, out of reach of the out-of-memory killer, so that it
 //! answers while other users of the guest do their worst. What it starts gets the policy that the lab asks for.
+//!
+//! With the arguments `hang 0 1` it does something else: it keeps processors 0 and 1 spinning with interrupts off.
+
+mod hang;
 
 use std::{
     collections::HashMap,
+    env,
     fs::{self, File, OpenOptions, Permissions},
     io,
     os::unix::{
@@ -27,7 +32,16 @@ const LONGEST_OUTPUT: usize = 8 << 20;
 const PORT_DEADLINE: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
-    match serve() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let done = match arguments.split_first() {
+        None => serve(),
+        Some((what, processors)) if what == "hang" => {
+            let parsed: Result<Vec<usize>, _> = processors.iter().map(|number| number.parse()).collect();
+            parsed.map_err(io::Error::other).and_then(|processors| hang::hang(&processors))
+        }
+        Some((what, _)) => Err(io::Error::other(format!("`{what}` is nothing it can do"))),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("the lab's server in the guest failed: {error}");
