@@ -117,13 +117,23 @@ static __always_inline void unmark(__u64 *word, __u32 pid, __u64 bits)
 	}
 }
 
+/* Whether the lease is this slot's monitor's, by the term that it had in mind. Nothing else can tell a monitor that was
+ * paused, and lost the lease meanwhile, from the one that holds it. */
+static __always_inline int holds_lease(__u32 slot, __u64 token)
+{
+	return token == (READ(lease.lease) & ~BD_LEASE_RENEWALS) &&
+	       (__u8)(token >> BD_LEASE_HOLDER_SHIFT) == slot + 1;
+}
+
 /* Why a command is not obeyed; 0 if it is. */
-static __always_inline __u32 refusal(struct run *run)
+static __always_inline __u32 refusal(struct run *run, __u32 slot)
 {
 	struct bd_command *command = &run->command;
 	struct tracked *process;
 	__u32 pid = command->subject;
 
+	if (!holds_lease(slot, command->token))
+		return BD_REFUSAL_NOT_THE_HOLDER;
 	switch (command->opcode) {
 	case BD_OPCODE_NOTHING:
 		return BD_REFUSAL_NONE;
@@ -203,6 +213,7 @@ __noinline int consider(__u32 slot, __u64 now)
 	run->command.subject = READ(given->subject);
 	run->command.start = READ(given->start);
 	run->command.most_victims = READ(given->most_victims);
+	run->command.token = READ(given->token);
 	full_barrier();
 	if (READ(given->sequence) != sequence)
 		return 0;
@@ -224,7 +235,7 @@ __noinline int consider(__u32 slot, __u64 now)
 		run->answer.reason = BD_REFUSAL_STALE_SEQUENCE;
 	} else {
 		run->answer.accepted = sequence;
-		run->answer.reason = refusal(run);
+		run->answer.reason = refusal(run, slot);
 		if (run->answer.reason == BD_REFUSAL_NONE)
 			run->answer.state = BD_STATE_DONE;
 		if (run->answer.reason == BD_REFUSAL_NONE && run->command.opcode != BD_OPCODE_NOTHING) {

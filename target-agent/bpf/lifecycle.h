@@ -72,13 +72,21 @@ int BPF_PROG(on_exec, struct task_struct *task)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
+	__u64 start;
 	__u32 pid;
 
 	if (task->signal->live.counter)
 		return 0;
 	pid = scope_pid(task);
-	if (pid)
-		forget(pid);
+	if (!pid)
+		return 0;
+	if (pid == READ(control.agent.pid)) {
+		start = READ(control.agent.start);
+		/* The last thread to go may be younger than its process. */
+		if (!start || start == task->group_leader->start_time)
+			sensor_set(settings.agent_alive, 0);
+	}
+	forget(pid);
 	return 0;
 }
 

@@ -123,6 +123,12 @@ static __always_inline struct bd_process *table_entry(__u32 entry)
 	return bpf_map_lookup_elem(&processes, &element);
 }
 
+static __always_inline void sensor_set(__u32 record, __u64 value)
+{
+	if (record < MAX_RECORDS)
+		WRITE(sensors.records[record].value, value);
+}
+
 /* Adds to the value of a record; `difference` may be negative. */
 static __always_inline void sensor_add(__u32 record, __s64 difference)
 {

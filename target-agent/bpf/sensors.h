@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
-/* Signs of life of every CPU. Each word has one writer, its CPU, so plain additions do. */
+/* Signs of life of every CPU. Each word has one writer, its CPU, so plain additions and stores do. */
 #ifndef BACKDOORS_SENSORS_H
 #define BACKDOORS_SENSORS_H
 
-/* Order of a CPU's records; `src/kernel/shape.rs` lays them out so. */
+/* Order of a CPU's records; `src/kernel/shape.rs` lays them out so. What a context switch changes shares a cache line;
+ * a record is left free, so that no line is two CPUs'. */
 enum cpu_record {
 	CPU_SWITCHES,
+	CPU_BUSY,
 	CPU_TICKS,
 	CPU_INTERRUPTS,
 	CPU_SOFTIRQS,
+	CPU_FREE,
 	CPU_RECORDS,
 };
 
@@ -20,31 +23,57 @@ enum cpu_record {
 
 static __u64 last_tick[MAX_CPUS];
 
-static __always_inline __u64 *cpu_word(enum cpu_record which)
+static __always_inline struct bd_sensor *cpu_records(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	__u32 record = settings.first_cpu + cpu * CPU_RECORDS;
 
 	if (cpu >= settings.cpus || record > MAX_RECORDS - CPU_RECORDS)
 		return NULL;
-	return &sensors.records[record + which].value;
+	return &sensors.records[record];
+}
+
+static __always_inline __u64 *cpu_word(enum cpu_record which)
+{
+	struct bd_sensor *records = cpu_records();
+
+	return records ? &records[which].value : NULL;
+}
+
+/* Only the idle tasks of all CPUs have the number 0. */
+static __always_inline __u64 is_busy(struct task_struct *task)
+{
+	return task->pid != 0;
 }
 
 SEC("tp_btf/sched_switch")
-int BPF_PROG(on_switch, _Bool preempt, struct task_struct *previous)
+int BPF_PROG(on_switch, _Bool preempt, struct task_struct *previous, struct task_struct *next)
 {
-	__u64 *word = cpu_word(CPU_SWITCHES);
+	struct bd_sensor *records = cpu_records();
 	__u64 count;
 
-	if (!word)
+	if (!records)
 		return 0;
-	count = *word + 1;
-	*word = count;
+	count = records[CPU_SWITCHES].value + 1;
+	records[CPU_SWITCHES].value = count;
+	records[CPU_BUSY].value = is_busy(next);
 	if (!(count % LOOK_EVERY))
 		look_at_running(previous, 0);
 	if (READ(control.hunting))
 		on_running(previous);
 	return 0;
+}
+
+/* Run once on every CPU by the user half, when the hook above is in place: no switch tells what ran before it. */
+SEC("raw_tp")
+int look_whether_busy(void *context)
+{
+	__u64 *word = cpu_word(CPU_BUSY);
+
+	if (!word)
+		return 0;
+	*word = is_busy(bpf_get_current_task_btf());
+	return 1;
 }
 
 /* Exists on x86. */

@@ -30,8 +30,8 @@ struct settings {
 	__u32 users_lost;
 	__u32 oom_kills;
 	__u32 forks;
+	__u32 agent_alive;
 	__u32 page_bytes;
-	__u32 reserved;
 	__u64 user_processes_limit;
 	__u64 user_fork_rate_limit;
 	/* Nanoseconds. */
@@ -40,7 +40,7 @@ struct settings {
 };
 _Static_assert(sizeof(struct settings) == 88, "size");
 
-struct protected_process {
+struct process_name {
 	__u32 pid;
 	__u32 reserved;
 	/* 0: not known. */
@@ -59,11 +59,12 @@ struct control {
 	/* Written by the user half. */
 	__u32 spared_count;
 	__u32 spared[MAX_SPARED];
-	struct protected_process protected[MAX_PROTECTED];
+	struct process_name protected[MAX_PROTECTED];
 	/* Rounds of the helper, and its process id; written by it. */
 	__u64 helper_beat;
 	__u64 helper_pid;
-	__u64 reserved[2];
+	/* The process whose end `agent.alive` tells; written by the user half. */
+	struct process_name agent;
 };
 _Static_assert(sizeof(struct control) == 568, "size");
 

@@ -9,6 +9,8 @@
 enum sweep_kind {
 	/* Take off the marks that earlier commands of the slots in `sweep_slots` left, and all sentences. */
 	SWEEP_CLEAR,
+	/* Lift all sentences; count whom those of the slots in `sweep_slots` have struck. */
+	SWEEP_STOP,
 	/* Find descendants. */
 	SWEEP_TREE,
 	SWEEP_KILL,
@@ -56,6 +58,12 @@ static __always_inline int visit_marks(struct tracked *process, __u32 pid, __u32
 
 		unmark(&process->marks, pid, slots | slots << 16);
 		unmark(&process->struck, pid, slots | slots << 16);
+		pardon(process->entry);
+		return 0;
+	}
+	if (sweep_kind == SWEEP_STOP) {
+		if (sentence_on(process->entry, pid) == CARRIED_OUT)
+			count_signal(process, pid, sweep_slots & READ(process->struck) >> 16);
 		pardon(process->entry);
 		return 0;
 	}
@@ -206,6 +214,34 @@ __noinline int settle(__u32 slot, __u64 now)
 	return 0;
 }
 
+/* Commands that are running while their monitor has lost the lease. Looked for before every sweep, and before any
+ * command is accepted: so no two monitors are ever obeyed at once. */
+__noinline __u32 overtaken(void)
+{
+	__u32 hunting = READ(control.hunting), found = 0;
+
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++)
+		if (hunting & slot_bit(slot) && !holds_lease(slot, runs[slot].command.token))
+			found |= slot_bit(slot);
+	return found;
+}
+
+/* Gives commands up whose monitors have lost the lease. */
+__noinline int stop(__u32 slots, __u64 now)
+{
+	__sync_fetch_and_and(&control.hunting, ~slots);
+	sweep(SWEEP_STOP, slots);
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++) {
+		if (!(slots & slot_bit(slot)))
+			continue;
+		runs[slot].answer.state = BD_STATE_GAVE_UP;
+		runs[slot].answer.reason = BD_REFUSAL_NOT_THE_HOLDER;
+		runs[slot].answer.finished_at = now;
+		publish(slot);
+	}
+	return 0;
+}
+
 /* A command was accepted: takes old marks off and finds the whole tree before anybody is signalled, because a
  * tree falls apart as its upper processes die. */
 __noinline int prepare(__u32 accepted)
@@ -234,9 +270,12 @@ __noinline int prepare(__u32 accepted)
 
 static __always_inline void obey(__u64 now)
 {
+	__u32 lapsed = overtaken();
 	__u32 accepted = 0;
 	__u32 bounded = 0;
 
+	if (lapsed)
+		stop(lapsed, now);
 	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++)
 		if (runs[slot].answer.state != BD_STATE_RUNNING && consider(slot, now))
 			accepted |= slot_bit(slot);

@@ -56,6 +56,10 @@ pub struct Config {
     pub identity: PathBuf,
     /// Socket of the owner of registered memory, `backdoors-nic`.
     pub owner: PathBuf,
+    /// Socket to be made for applications that have sensors of their own; none by default. Who may use it is told in
+    /// [`crate::applications::listen`].
+    #[serde(default)]
+    pub applications: Option<PathBuf>,
     /// Folder of a bpf file system where the kernel half is kept; no other agent's.
     #[serde(default = "default_pins")]
     pub pins: PathBuf,

@@ -1,6 +1,7 @@
 //! The target agent: loads the kernel half, hands its memory to the owner, shakes hands with monitors; or, where
 //! there is no eBPF, fills the sensor box itself.
 
+pub mod applications;
 pub mod check;
 pub mod config;
 pub mod executor;

@@ -1,12 +1,13 @@
 //! What the agent hands over to the owner of registered memory, and keeps handed over.
 
+use crate::applications::Applications;
 use crate::memory::{Region, TargetMemory};
 use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError, RegionId, RegionRequest, Rights};
 use backdoors_sensor_box::layout::{CommandSlot, RegionKind};
 use std::io;
 use std::os::fd::AsFd;
 
-/// Makes the owner's regions those of `memory`: takes up what an earlier agent registered and still fits, retires the
+/// Makes the owner's regions those of `memory` and `applications`: takes up what an earlier agent registered and still fits, retires the
 /// rest, registers what is missing. `slots` are the command slots that monitors have.
 ///
 /// # Errors
@@ -15,8 +16,9 @@ pub fn hand_over(
     owner: &mut Client,
     memory: &TargetMemory,
     slots: &[u32],
+    applications: &Applications,
 ) -> Result<Vec<RegionId>, OwnerError> {
-    let mut missing = wanted(memory, slots);
+    let mut missing = wanted(memory, slots, applications);
     let mut registered = Vec::new();
     for (id, region) in owner.regions()? {
         match missing.iter().position(|(request, _)| *request == region) {
@@ -39,12 +41,23 @@ pub fn hand_over(
 ///
 /// # Errors
 /// As the owner says.
-pub fn is_handed_over(owner: &mut Client, memory: &TargetMemory, slots: &[u32]) -> Result<bool, OwnerError> {
+pub fn is_handed_over(
+    owner: &mut Client,
+    memory: &TargetMemory,
+    slots: &[u32],
+    applications: &Applications,
+) -> Result<bool, OwnerError> {
     let there = owner.regions()?;
-    Ok(wanted(memory, slots).iter().all(|(request, _)| there.iter().any(|(_, region)| region == request)))
+    Ok(wanted(memory, slots, applications)
+        .iter()
+        .all(|(request, _)| there.iter().any(|(_, region)| region == request)))
 }
 
-fn wanted<'m>(memory: &'m TargetMemory, slots: &[u32]) -> Vec<(RegionRequest, &'m Region)> {
+fn wanted<'m>(
+    memory: &'m TargetMemory,
+    slots: &[u32],
+    applications: &'m Applications,
+) -> Vec<(RegionRequest, &'m Region)> {
     let generation = memory.generation;
     let shown = memory.shown().map(|(kind, region)| {
         let length = region.len() as u64;
@@ -72,5 +85,5 @@ fn wanted<'m>(memory: &'m TargetMemory, slots: &[u32]) -> Vec<(RegionRequest, &'
         rights: Rights::Writable,
         slot: None,
     };
-    shown.into_iter().chain(commands).chain([(lease, &memory.lease)]).collect()
+    shown.into_iter().chain(commands).chain([(lease, &memory.lease)]).chain(applications.wanted()).collect()
 }

@@ -1,6 +1,9 @@
 //! `backdoors-agent run`: brings everything up, then has nothing left to do but the heartbeat.
 
+use crate::applications::listen::{self, Registry};
+use crate::applications::{Applications, ConnectionId, Keep};
 use crate::config::Config;
+use crate::kernel::Pins;
 use crate::source::{Source, SourceError};
 use crate::{offer, owner_process};
 use backdoors_rdma::handshake::{
@@ -9,14 +12,16 @@ use backdoors_rdma::handshake::{
 use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError};
 use backdoors_rdma::realtime;
 use backdoors_sensor_box::SensorKind;
+use backdoors_sensor_box::application::{Answer, Outcome, Request};
 use backdoors_sensor_box::writer::{Sensor, SensorBox};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::words::Words;
 
@@ -58,6 +63,14 @@ pub enum RunError {
         /// What the system says.
         source: io::Error,
     },
+    /// Applications cannot attach.
+    #[error("cannot listen for applications at {path}: {source}; correct `applications`, or make its folder")]
+    Applications {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The sensor box cannot be used.
     #[error("the sensor box cannot be used: {0}")]
     Box(String),
@@ -85,9 +98,14 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let sensors = sensors.map_err(|error| RunError::Box(error.to_string()))?;
     let heartbeat = sensors.find(SensorKind::AGENT_HEARTBEAT, 0);
     let heartbeat = heartbeat.ok_or_else(|| RunError::Box("it has no heartbeat".into()))?;
-    let mut agent = Agent { config: config.clone(), source, owner: Some(owner), stopped: false };
+    let applications = Applications::take_up(keep(config, &source), Instant::now());
+    let mut agent =
+        Agent { config: config.clone(), source, applications, owner: Some(owner), stopped: false };
     agent.hand_over()?;
     let agent = Arc::new(Mutex::new(agent));
+    if let Some(path) = &config.applications {
+        serve_applications(path, Arc::clone(&agent))?;
+    }
     serve_handshakes(listener, acceptor, Arc::clone(&agent))?;
     look_after(Arc::clone(&agent))?;
     let generation = sensors.header().map(|header| header.generation).unwrap_or_default();
@@ -105,6 +123,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
 struct Agent {
     config: Config,
     source: Source,
+    applications: Applications,
     /// `None` while there is none.
     owner: Option<Client>,
     /// Nothing may be brought up any more.
@@ -124,7 +143,7 @@ impl Agent {
     fn hand_over(&mut self) -> Result<(), OwnerError> {
         let slots = self.slots();
         let owner = self.owner.as_mut().ok_or_else(|| OwnerError::Lost("it is gone".into()))?;
-        offer::hand_over(owner, self.source.memory(), &slots).map(drop)
+        offer::hand_over(owner, self.source.memory(), &slots, &self.applications).map(drop)
     }
 
     fn look_after(&mut self) {
@@ -132,9 +151,12 @@ impl Agent {
             return;
         }
         self.source.look_after(&self.config, &protected(&self.config));
+        self.applications.look_after(Instant::now());
         let slots = self.slots();
         let memory = self.source.memory();
-        match self.owner.as_mut().map(|owner| offer::is_handed_over(owner, memory, &slots)) {
+        let applications = &self.applications;
+        let look = |owner| offer::is_handed_over(owner, memory, &slots, applications);
+        match self.owner.as_mut().map(look) {
             Some(Ok(true)) => return,
             Some(Err(error)) => tracing::warn!(%error, "asking the owner"),
             Some(Ok(false)) | None => {}
@@ -159,6 +181,42 @@ impl Agent {
         Ok(Welcome { target: self.config.name.clone(), admission })
     }
 
+    /// Without an owner the application is attached all the same: the next owner is handed its region, too.
+    fn attach(
+        &mut self,
+        request: &Request<'_>,
+        pid: u32,
+        connection: ConnectionId,
+    ) -> (Answer, Option<OwnedFd>) {
+        let not_now = |reason: String| (Answer { outcome: Outcome::NotNow, generation: 0, reason }, None);
+        if self.stopped {
+            return not_now("the target's agent is stopping".into());
+        }
+        let attached = match self.applications.attach(request, pid, connection, Instant::now()) {
+            Ok(attached) => attached,
+            Err(error) => return (error.answer(), None),
+        };
+        match attached.memory.as_ref().map(|_| self.hand_over()) {
+            Some(Err(error @ OwnerError::Lost(_))) => {
+                tracing::warn!(%error, "nobody sees the application yet");
+            }
+            Some(Err(error)) => {
+                self.applications.leave(connection);
+                return not_now(error.to_string());
+            }
+            Some(Ok(())) | None => {}
+        }
+        (attached.answer(), attached.memory)
+    }
+
+    fn retire_application(&mut self) {
+        if !self.stopped
+            && let Err(error) = self.hand_over()
+        {
+            tracing::warn!(%error, "an application that left is still shown");
+        }
+    }
+
     fn take_down(&mut self) -> Result<(), RunError> {
         self.stopped = true;
         if let Some(owner) = self.owner.as_mut() {
@@ -174,6 +232,52 @@ impl Agent {
         }
         Ok(self.source.take_down()?)
     }
+}
+
+/// Where applications attach and leave.
+struct Reception(Arc<Mutex<Agent>>);
+
+impl Registry for Reception {
+    fn attach(
+        &mut self,
+        request: &Request<'_>,
+        pid: u32,
+        connection: ConnectionId,
+    ) -> (Answer, Option<OwnedFd>) {
+        lock(&self.0).attach(request, pid, connection)
+    }
+
+    fn leave(&mut self, connection: ConnectionId) {
+        let mut agent = lock(&self.0);
+        agent.applications.leave(connection);
+        agent.retire_application();
+    }
+
+    fn lose(&mut self, connection: ConnectionId) {
+        let mut agent = lock(&self.0);
+        if agent.applications.lose(connection) {
+            agent.retire_application();
+        }
+    }
+}
+
+/// Beside a kernel half that outlives the agent, what applications show outlives it, too.
+fn keep(config: &Config, source: &Source) -> Keep {
+    match source {
+        Source::Kernel(_) => Keep::Pinned(Pins::new(&config.pins)),
+        Source::Procfs(_) => Keep::Memfds,
+    }
+}
+
+fn serve_applications(path: &Path, agent: Arc<Mutex<Agent>>) -> Result<(), RunError> {
+    let listener =
+        listen::bind(path).map_err(|source| RunError::Applications { path: path.into(), source })?;
+    thread::Builder::new().name("applications".into()).spawn(move || {
+        if let Err(error) = listen::serve(&listener, &mut Reception(agent)) {
+            tracing::error!(%error, "no application can attach any more");
+        }
+    })?;
+    Ok(())
 }
 
 /// Besides the helper: this process, and the owner of the memory if it is in the same pid namespace.

@@ -18,7 +18,7 @@ mod tests;
 
 use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot};
 use backdoors_sensor_box::writer::Torn;
-use backdoors_sensor_box::{CommandState, Opcode};
+use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal};
 use marks::Marks;
 use run::Run;
 use std::time::Duration;
@@ -117,7 +117,7 @@ impl Executor {
             Ok(answer) => {
                 let mut run = answer.map_or_else(Run::default, Run::continuing);
                 if run.running() {
-                    run.give_up(now);
+                    run.give_up(now, Refusal::None);
                     interrupted.push((slot, run.answer));
                 }
                 run
@@ -131,7 +131,7 @@ impl Executor {
                     accepted_at: now,
                     ..run::no_answer()
                 });
-                run.give_up(now);
+                run.give_up(now, Refusal::None);
                 interrupted.push((slot, run.answer));
                 run
             }
@@ -156,23 +156,32 @@ impl Executor {
         self.runs.iter().any(Run::running)
     }
 
-    /// Looks at the slots and at all live processes, kernel threads included. `slots` may answer `None` for a slot
-    /// that is being written; it is looked at again the next time.
+    /// Looks at the slots and at all live processes, kernel threads included. Whoever holds `lease` is obeyed, nobody
+    /// else, nor any longer. `slots` may answer `None` for a slot that is being written; it is looked at again the next
+    /// time.
     pub fn decide(
         &mut self,
         now: u64,
+        lease: LeaseWord,
         slots: &dyn Fn(usize) -> Option<CommandSlot>,
         processes: &[Candidate],
     ) -> Actions {
         let mut actions = Actions::default();
         let mut accepted = 0;
+        // Before any command is accepted: so no two monitors are ever obeyed at once.
+        for (slot, run) in self.runs.iter_mut().enumerate().filter(|(_, run)| run.running()) {
+            if !run.allowed_by(lease, slot) {
+                run.give_up(now, Refusal::NotTheHolder);
+                actions.acknowledgements.push((slot, run.answer));
+            }
+        }
         for slot in 0..COMMAND_SLOTS {
             let run = &mut self.runs[slot];
             let Some(given) = slots(slot).filter(|given| !run.running() && given.sequence != run.looked)
             else {
                 continue;
             };
-            run.consider(&given, now, &self.policy, processes);
+            run.consider(&given, now, lease.allows(slot, given.token), &self.policy, processes);
             actions.acknowledgements.push((slot, run.answer));
             if run.running() {
                 accepted |= 1 << slot;

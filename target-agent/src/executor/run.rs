@@ -2,7 +2,7 @@
 
 use super::{Candidate, Policy};
 use backdoors_sensor_box::layout::{Acknowledgement, CommandFlags, CommandSlot};
-use backdoors_sensor_box::{CommandState, Opcode, Refusal};
+use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal};
 use zerocopy::FromZeros;
 
 #[derive(Debug)]
@@ -42,6 +42,11 @@ impl Run {
         self.answer.state == CommandState::Running as u32
     }
 
+    /// Whether the monitor that gave the command still holds the lease, by the term it had in mind.
+    pub(super) fn allowed_by(&self, lease: LeaseWord, slot: usize) -> bool {
+        lease.allows(slot, self.command.token)
+    }
+
     pub(super) fn opcode(&self) -> Option<Opcode> {
         Opcode::from_number(self.command.opcode)
     }
@@ -59,6 +64,7 @@ impl Run {
         &mut self,
         given: &CommandSlot,
         now: u64,
+        holds_lease: bool,
         policy: &Policy,
         processes: &[Candidate],
     ) {
@@ -77,7 +83,8 @@ impl Run {
             return;
         }
         self.answer.accepted = given.sequence;
-        match self.judge(policy, processes) {
+        let judged = if holds_lease { self.judge(policy, processes) } else { Err(Refusal::NotTheHolder) };
+        match judged {
             Err(reason) => self.answer.reason = reason as u32,
             Ok(start) => {
                 self.start = start;
@@ -151,12 +158,13 @@ impl Run {
             self.answer.finished_at = now;
         } else if self.alive > 0 && now.saturating_sub(self.answer.accepted_at) >= give_up {
             // With nobody alive one round more will tell, however long a machine that stood still has taken.
-            self.give_up(now);
+            self.give_up(now, Refusal::None);
         }
     }
 
-    pub(super) fn give_up(&mut self, now: u64) {
+    pub(super) fn give_up(&mut self, now: u64, reason: Refusal) {
         self.answer.state = CommandState::GaveUp as u32;
+        self.answer.reason = reason as u32;
         self.answer.finished_at = now;
     }
 }

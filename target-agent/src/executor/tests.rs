@@ -27,14 +27,20 @@ fn machine() -> Vec<Candidate> {
     all
 }
 
+/// The lease, held by slot 0.
+const LEASE: LeaseWord = LeaseWord::from_word(0).taken_by(0);
+
+/// A command by right of the lease.
 fn command(sequence: u64, opcode: u32, subject: u64) -> CommandSlot {
-    CommandSlot { opcode, subject, sequence, ..CommandSlot::new_zeroed() }
+    let token = LEASE.token().unwrap().word();
+    CommandSlot { opcode, subject, sequence, token, ..CommandSlot::new_zeroed() }
 }
 
 struct Target {
     executor: Executor,
     processes: Vec<Candidate>,
     killed: Vec<u32>,
+    lease: LeaseWord,
     now: u64,
 }
 
@@ -43,13 +49,13 @@ impl Target {
         let none = |_: usize| Ok(None);
         let (executor, interrupted) = Executor::new(policy(), 0, none, &|_| None);
         assert!(interrupted.is_empty());
-        Target { executor, processes: machine(), killed: Vec::new(), now: SECOND }
+        Target { executor, processes: machine(), killed: Vec::new(), lease: LEASE, now: SECOND }
     }
 
     /// One round with this command in slot 0; who is signalled dies. Returns the slot's last answer.
     fn round(&mut self, given: CommandSlot) -> Acknowledgement {
         let slots = move |slot: usize| (slot == 0).then_some(given);
-        let actions = self.executor.decide(self.now, &slots, &self.processes);
+        let actions = self.executor.decide(self.now, self.lease, &slots, &self.processes);
         let mut answers = actions.acknowledgements;
         for kill in &actions.kills {
             self.killed.push(kill.pid);
@@ -121,6 +127,58 @@ fn what_must_not_be_obeyed_is_refused_with_its_reason() {
 }
 
 #[test]
+fn only_the_holder_of_the_lease_is_obeyed_by_the_token_of_its_term() {
+    let mut target = Target::new();
+    let given = |sequence, token| CommandSlot { token, ..command(sequence, Opcode::KillUser as u32, 1001) };
+    let token = |lease: LeaseWord| lease.token().unwrap().word();
+    let (held, elsewhere) = (LEASE.renewed(), LEASE.taken_by(1));
+    target.lease = held;
+    let refused = [
+        // None, that of another slot's monitor, that of an earlier term, and one that counts renewals.
+        (held, 0),
+        (elsewhere, token(elsewhere)),
+        (elsewhere, token(held)),
+        (elsewhere.taken_by(0), token(held)),
+        (held, held.word()),
+        (held.released(), token(held)),
+        (held.released(), 0),
+        (held.released(), held.released().word()),
+        (LeaseWord::default(), 0),
+    ];
+    for (index, (lease, token)) in refused.into_iter().enumerate() {
+        target.lease = lease;
+        let answer = target.carry_out(given(index as u64 + 1, token));
+        let expected = (CommandState::Refused as u32, Refusal::NotTheHolder as u32, index as u64 + 1);
+        assert_eq!((answer.state, answer.reason, answer.accepted), expected, "{lease:?} {token:x}");
+    }
+    assert!(target.killed.is_empty());
+    target.lease = held.renewed();
+    let answer = target.carry_out(given(refused.len() as u64 + 1, token(held)));
+    assert_eq!((answer.state, target.killed.len()), (CommandState::Done as u32, 3));
+}
+
+#[test]
+fn a_command_under_way_goes_on_through_renewals_and_ends_when_another_monitor_takes_the_lease() {
+    let mut target = Target::new();
+    let given = CommandSlot { most_victims: 3, ..command(1, Opcode::KillUser as u32, 1001) };
+    target.round(given);
+    assert_eq!(target.killed.len(), 3);
+    // One more that was born meanwhile keeps it from ending.
+    target.lease = LEASE.renewed();
+    target.processes.push(process(40, 1, 1001));
+    assert_eq!(target.round(given).state, CommandState::Running as u32);
+    target.lease = LEASE.taken_by(1);
+    let answer = target.round(given);
+    let expected = (CommandState::GaveUp as u32, Refusal::NotTheHolder as u32, 3, 1);
+    assert_eq!((answer.state, answer.reason, answer.signalled, answer.remaining), expected);
+    assert_eq!(answer.finished_at, target.now - 5_000_000);
+    // It does not come back with the lease.
+    target.lease = LEASE.taken_by(1).taken_by(0);
+    target.round(given);
+    assert_eq!((target.killed.len(), target.executor.hunting()), (3, false));
+}
+
+#[test]
 fn a_command_is_not_given_up_with_nobody_alive_because_the_machine_stood_still() {
     let mut target = Target::new();
     let given = command(1, Opcode::KillUser as u32, 1001);
@@ -151,9 +209,9 @@ fn a_bound_on_victims_holds_and_the_command_is_given_up() {
 fn a_restart_repeats_nothing_and_goes_on_with_the_next_sequence() {
     let earlier = Acknowledgement { command: 4, accepted: 4, state: 2, ..run::no_answer() };
     let (mut executor, _) = Executor::new(policy(), 0, |_| Ok(Some(earlier)), &|_| None);
-    let again = executor.decide(1, &|_| Some(command(4, Opcode::KillUser as u32, 1001)), &machine());
+    let again = executor.decide(1, LEASE, &|_| Some(command(4, Opcode::KillUser as u32, 1001)), &machine());
     assert!(again.kills.is_empty() && again.acknowledgements.is_empty());
-    let next = executor.decide(2, &|_| Some(command(5, Opcode::KillUser as u32, 1001)), &machine());
+    let next = executor.decide(2, LEASE, &|_| Some(command(5, Opcode::KillUser as u32, 1001)), &machine());
     assert_eq!(next.kills.len(), 3);
 }
 

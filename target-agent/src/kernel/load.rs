@@ -1,5 +1,6 @@
 //! Loading a new kernel half.
 
+use crate::kernel::cpus::online_cpus;
 use crate::kernel::maps::{KernelHalf, Misfit, PINNED_MAPS, survey};
 use crate::kernel::pins::{Pins, PinsError};
 use crate::kernel::probe::{KernelAbilities, NoTypes, OomKills, probe};
@@ -178,6 +179,7 @@ fn build(
     half.spare(spared);
     half.protect(protected);
     attach(pins, &object)?;
+    look_whether_busy(&object);
     run_once(&object, "start_timer")?;
     for mut map in object.maps_mut().filter(|map| PINNED_MAPS.iter().any(|name| map.name() == *name)) {
         let path = pins.map(&map.name().to_string_lossy());
@@ -265,10 +267,27 @@ fn attach(pins: &Pins, object: &Object) -> Result<(), LoadError> {
 }
 
 fn run_once(object: &Object, name: &str) -> Result<(), LoadError> {
+    let packet = [0; 64];
+    run(object, name, ProgramInput { data_in: Some(&packet), ..ProgramInput::default() })
+}
+
+/// Has every CPU that is online say whether it is busy now; one that is not is idle.
+fn look_whether_busy(object: &Object) {
+    for cpu in online_cpus() {
+        let input = ProgramInput {
+            cpu,
+            flags: libbpf_rs::libbpf_sys::BPF_F_TEST_RUN_ON_CPU,
+            ..ProgramInput::default()
+        };
+        if let Err(error) = run(object, "look_whether_busy", input) {
+            tracing::warn!(cpu, %error, "whether this CPU is busy is not known before its next context switch");
+        }
+    }
+}
+
+fn run(object: &Object, name: &str, input: ProgramInput<'_>) -> Result<(), LoadError> {
     let program = object.progs_mut().find(|program| program.name() == name);
     let program = program.ok_or_else(|| LoadError::Memory(format!("no program {name}")))?;
-    let packet = [0; 64];
-    let input = ProgramInput { data_in: Some(&packet), ..ProgramInput::default() };
     let output = program.test_run(input).map_err(|source| refused(name, source))?;
     if output.return_value == 1 { Ok(()) } else { Err(LoadError::Memory(format!("{name} failed"))) }
 }

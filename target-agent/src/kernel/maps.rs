@@ -1,11 +1,11 @@
 //! A kernel half that runs: its memory, and what the user half tells it.
 
 use crate::kernel::pins::Pins;
-use crate::kernel::settings::{Control, MAX_PROTECTED, MAX_SPARED, ProtectedProcess};
+use crate::kernel::settings::{Control, MAX_PROTECTED, MAX_SPARED, ProcessName};
 use crate::memory::{ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory};
-use backdoors_sensor_box::SharedWords;
 use backdoors_sensor_box::layout::{BoxHeader, MAX_SENSORS, ProcessEntry, ProcessTableHeader, SensorRecord};
 use backdoors_sensor_box::writer::{ProcessTable, SensorBox};
+use backdoors_sensor_box::{SensorKind, SharedWords};
 use libbpf_rs::{Iter, Link, MapCore, MapHandle};
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -155,14 +155,29 @@ impl KernelHalf {
     /// that is not in the table yet is protected by its id alone. At most [`MAX_PROTECTED`] count.
     pub fn protect(&self, pids: &[u32]) {
         for index in 0..MAX_PROTECTED {
-            let mut entry = ProtectedProcess::default();
+            let mut entry = ProcessName::default();
             if let Some(&pid) = pids.get(index) {
-                entry = ProtectedProcess { pid, reserved: 0, start: self.start_of(pid).unwrap_or(0) };
+                entry = ProcessName { pid, reserved: 0, start: self.start_of(pid).unwrap_or(0) };
             }
-            let first = (offset_of!(Control, protected) + index * size_of::<ProtectedProcess>()) / 8;
+            let first = (offset_of!(Control, protected) + index * size_of::<ProcessName>()) / 8;
             self.control.words.store(first + 1, entry.start);
             self.control.words.store(first, u64::from(entry.pid));
         }
+    }
+
+    /// Says which process is the agent: `agent.alive` is 1 from now on, until the kernel half sees that process end.
+    ///
+    /// # Errors
+    /// If the box has no such sensor.
+    pub fn name_agent(&self, pid: u32) -> Result<(), Misfit> {
+        let lacks = || Misfit::OtherLayout("the box has no sensor agent.alive".into());
+        let sensors = SensorBox::adopt(self.memory.sensors.words.clone()).map_err(|_| lacks())?;
+        let alive = sensors.find(SensorKind::AGENT_ALIVE, 0).ok_or_else(lacks)?;
+        let first = offset_of!(Control, agent) / 8;
+        self.control.words.store(first + 1, self.start_of(pid).unwrap_or(0));
+        self.control.words.store(first, u64::from(pid));
+        sensors.set(alive, 1);
+        Ok(())
     }
 
     /// When the process with this id started, if it is in the table.

@@ -1,5 +1,6 @@
 //! The kernel half as the user half handles it: load, adopt, protect, remove.
 
+mod cpus;
 mod load;
 mod maps;
 mod pins;
@@ -7,6 +8,7 @@ mod probe;
 pub mod settings;
 mod shape;
 
+pub use cpus::online_cpus;
 pub use load::{LoadError, Plan, Scope, load};
 pub use maps::{KernelHalf, Misfit};
 pub use pins::{Pins, PinsError};

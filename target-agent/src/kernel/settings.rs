@@ -38,10 +38,10 @@ pub struct Settings {
     pub oom_kills: u32,
     /// Record of `forks`.
     pub forks: u32,
+    /// Record of `agent.alive`.
+    pub agent_alive: u32,
     /// Bytes of a page.
     pub page_bytes: u32,
-    /// Zero.
-    pub reserved: u32,
     /// Limit of new `user.processes` sensors.
     pub user_processes_limit: u64,
     /// Limit of new `user.fork_rate` sensors.
@@ -52,10 +52,10 @@ pub struct Settings {
     pub give_up: u64,
 }
 
-/// A process no command reaches.
+/// A process, named for good.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct ProtectedProcess {
+pub struct ProcessName {
     /// Process id in the scope; 0: none.
     pub pid: u32,
     /// Zero.
@@ -81,19 +81,20 @@ pub struct Control {
     /// Users whose processes no command reaches.
     pub spared: [u32; MAX_SPARED],
     /// Processes no command reaches.
-    pub protected: [ProtectedProcess; MAX_PROTECTED],
+    pub protected: [ProcessName; MAX_PROTECTED],
     /// Rounds of the helper.
     pub helper_beat: u64,
     /// Process id of the helper.
     pub helper_pid: u64,
-    /// Zero.
-    pub reserved: [u64; 2],
+    /// The process whose end `agent.alive` tells.
+    pub agent: ProcessName,
 }
 
 const _: () = {
     assert!(size_of::<Settings>() == 88);
-    assert!(size_of::<ProtectedProcess>() == 16);
+    assert!(size_of::<ProcessName>() == 16);
     assert!(size_of::<Control>() == 568);
     assert!(offset_of!(Control, protected) == 280);
     assert!(offset_of!(Control, helper_beat) == 536);
+    assert!(offset_of!(Control, agent) == 552);
 };

@@ -2,10 +2,9 @@
 
 use crate::config::{Config, Kills};
 use crate::helper;
-use crate::kernel::{KernelHalf, LoadError, Pins, PinsError, Plan, load};
+use crate::kernel::{KernelHalf, LoadError, Pins, PinsError, Plan, load, online_cpus};
 use crate::limits::Limits;
 use crate::memory::TargetMemory;
-use std::fs;
 use std::process::Child;
 use std::sync::Arc;
 
@@ -59,6 +58,7 @@ impl KernelSource {
                 load(&pins, &plan, &config.spared_users, protected)?
             }
         };
+        half.name_agent(std::process::id()).map_err(|error| LoadError::Memory(error.to_string()))?;
         Ok(KernelSource { half, pins, helper: None })
     }
 
@@ -110,12 +110,7 @@ impl KernelSource {
     }
 }
 
-/// CPUs that are or may soon be online, counted up to the highest.
+/// CPUs that are online, counted up to the highest.
 pub(super) fn cpus() -> u32 {
-    let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    let highest = online.trim().rsplit([',', '-']).next().and_then(|number| number.parse::<u32>().ok());
-    highest.map_or_else(
-        || std::thread::available_parallelism().map_or(1, |count| count.get() as u32),
-        |highest| highest + 1,
-    )
+    online_cpus().last().map_or(1, |highest| highest + 1)
 }

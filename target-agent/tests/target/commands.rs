@@ -189,32 +189,3 @@ fn a_command_signals_no_more_than_it_may_and_says_that_others_are_left() {
         sleepers.wait().unwrap();
     });
 }
-
-#[test]
-fn slots_do_not_disturb_each_other() {
-    inside("commands::slots_do_not_disturb_each_other", || {
-        let mut host = Host::start("");
-        let users = 60140..60148;
-        let mut victims: Vec<_> = users
-            .clone()
-            .map(|user| victim(user, 30, "sleep 1000 & sleep 1000 & wait; exec sleep 1000"))
-            .collect();
-        for user in users.clone() {
-            wait_for_processes(&host, user, 3);
-        }
-        for (slot, user) in users.clone().enumerate() {
-            host.write(slot, 1, &order(Opcode::KillUser, user));
-        }
-        for slot in 0..users.len() {
-            let answer = host.answer(slot, 1);
-            assert_eq!(
-                (answer.state, answer.matched, answer.signalled),
-                (CommandState::Done, 3, 3),
-                "{slot}"
-            );
-        }
-        for victim in &mut victims {
-            victim.wait().unwrap();
-        }
-    });
-}

@@ -13,7 +13,9 @@ fn a_killed_agents_kernel_half_works_on_and_the_next_agent_takes_it_up() {
         let generation = host.sensors().generation;
         let regions = host.owner().regions().unwrap();
         assert_eq!(regions.len(), 5);
+        assert_eq!(host.sensor(SensorKind::AGENT_ALIVE, 0), 1);
         host.end_agent(Signal::KILL);
+        eventually("the sign of its end", || (host.sensor(SensorKind::AGENT_ALIVE, 0) == 0).then_some(()));
         let tick = host.sensor(SensorKind::KERNEL_TIMER, 0);
         eventually("a tick", || (host.sensor(SensorKind::KERNEL_TIMER, 0) > tick).then_some(()));
         let mut sleepers = victim(60151, 30, "sleep 1000 & wait; exec sleep 1000");
@@ -24,6 +26,7 @@ fn a_killed_agents_kernel_half_works_on_and_the_next_agent_takes_it_up() {
 
         host.start_agent();
         assert_eq!(host.sensors().generation, generation);
+        assert_eq!(host.sensor(SensorKind::AGENT_ALIVE, 0), 1);
         assert_eq!(host.owner().regions().unwrap(), regions);
         let beat = host.sensor(SensorKind::AGENT_HEARTBEAT, 0);
         eventually("a heartbeat", || (host.sensor(SensorKind::AGENT_HEARTBEAT, 0) > beat).then_some(()));

@@ -6,5 +6,6 @@ mod bound;
 mod commands;
 mod counts;
 mod host;
+mod lease;
 mod lifetime;
 mod sensors;

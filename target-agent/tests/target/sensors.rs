@@ -30,6 +30,7 @@ fn timer_ticks_and_switches_go_on_while_the_agent_is_frozen_and_only_its_heartbe
                 value(&after, SensorKind::AGENT_HEARTBEAT, 0),
                 value(&before, SensorKind::AGENT_HEARTBEAT, 0)
             );
+            assert_eq!(value(&after, SensorKind::AGENT_ALIVE, 0), 1, "it is stopped, and not dead");
         },
     );
 }
@@ -51,6 +52,39 @@ fn every_sensor_of_the_catalogue_is_there_with_its_limit() {
         assert_ne!(view.capabilities & Capabilities::KERNEL_HALF, 0);
         assert_ne!(view.capabilities & Capabilities::SCOPED, 0);
     });
+}
+
+#[test]
+fn a_cpu_that_runs_something_is_busy_and_one_that_idles_is_not() {
+    inside("sensors::a_cpu_that_runs_something_is_busy_and_one_that_idles_is_not", || {
+        let host = Host::start("");
+        let mut busy = victim(60103, 20, "exec taskset -c 0 sh -c 'while :; do :; done'");
+        eventually("time on the CPU", || {
+            host.of_user(60103).iter().any(|process| process.cpu_time > 20_000_000).then_some(())
+        });
+        let switches = host.sensor(SensorKind::CPU_SWITCHES, 0);
+        eventually("context switches on a busy CPU", || {
+            assert_eq!(host.sensor(SensorKind::CPU_BUSY, 0), 1);
+            (host.sensor(SensorKind::CPU_SWITCHES, 0) > switches + 50).then_some(())
+        });
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        // Whether a CPU idles is for all the machine to say: it may have more to do than this test.
+        let idle = idle_ticks();
+        let idles = || host.sensors().of_kind(SensorKind::CPU_BUSY).any(|sensor| sensor.value == 0);
+        let seen = (0..2000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            idles()
+        });
+        let idled = idle_ticks() - idle;
+        assert!(seen || idled < 40, "no CPU was seen idle that idled for {idled} hundredths of a second");
+    });
+}
+
+/// Hundredths of seconds that all CPUs together idled.
+fn idle_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    stat.split_whitespace().nth(4).unwrap().parse().unwrap()
 }
 
 #[test]

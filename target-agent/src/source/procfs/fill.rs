@@ -15,7 +15,7 @@ const DEEPEST: usize = 4096;
 
 /// Sensors of the machine that this source has. Those of CPUs are left out: `/proc` tells times, not ticks, so they
 /// would not say what they say elsewhere.
-const MACHINE: [SensorKind; 7] = [
+const MACHINE: [SensorKind; 8] = [
     SensorKind::KERNEL_TIMER,
     SensorKind::AGENT_HEARTBEAT,
     SensorKind::PROCESSES,
@@ -23,6 +23,8 @@ const MACHINE: [SensorKind; 7] = [
     SensorKind::USERS_LOST,
     SensorKind::OOM_KILLS,
     SensorKind::FORKS,
+    // This process writes it, so it stays 1 with a frozen box.
+    SensorKind::AGENT_ALIVE,
 ];
 
 /// Two sensors of a user.
@@ -122,6 +124,7 @@ impl<W: SharedWords> Filler<W> {
         self.set(SensorKind::USERS_LOST, lost_before + users_lost);
         self.set(SensorKind::OOM_KILLS, readings.oom_kills.saturating_sub(earlier));
         self.set(SensorKind::FORKS, readings.forks);
+        self.set(SensorKind::AGENT_ALIVE, 1);
         self.table.set_lost(self.lost);
         self.sensors.set_clock(now);
     }

@@ -13,6 +13,7 @@ use crate::memory::{
     ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory, new_generation,
 };
 use crate::words::Words;
+use backdoors_sensor_box::LeaseWords;
 use backdoors_sensor_box::layout::{BoxHeader, Capabilities, ProcessEntry, ProcessTableHeader, SensorRecord};
 use backdoors_sensor_box::writer::{
     Acknowledgements, CommandSlots, LayOutError, NewSensorError, ProcessTable, SensorBox, Shape,
@@ -91,6 +92,7 @@ impl ProcfsSource {
             filler: Filler::new(sensors, table, limits)?,
             slots: CommandSlots::new(memory.commands.words.clone())?,
             answers: Acknowledgements::new(memory.acknowledgements.words.clone())?,
+            lease: LeaseWords::new(memory.lease.words.clone())?,
             spared: config.spared_users.clone(),
             protected: Arc::clone(&protected),
         };
@@ -123,6 +125,7 @@ struct Rounds {
     filler: Filler<Words>,
     slots: CommandSlots<Words>,
     answers: Acknowledgements<Words>,
+    lease: LeaseWords<Words>,
     spared: Vec<u32>,
     protected: Arc<Mutex<Vec<u32>>>,
 }
@@ -166,10 +169,12 @@ impl Rounds {
             })
             .collect();
         let slots = &self.slots;
-        let actions = executor.decide(now(), &|slot| slots.get(slot), &candidates);
+        let lease = self.lease.word();
+        let actions = executor.decide(now(), lease, &|slot| slots.get(slot), &candidates);
         self.publish(&actions.acknowledgements);
         for kill in &actions.kills {
-            let sent = self.strike(kill);
+            // Many signals take a while, in which another monitor may take the lease.
+            let sent = self.lease.word().token() == lease.token() && self.strike(kill);
             executor.struck(now(), kill, sent);
         }
         self.publish(&executor.settle(now()));
