@@ -1,0 +1,227 @@
+//! The socket at which applications attach: a unix socket of type `SOCK_SEQPACKET`, configured as `applications`.
+//! What is said there is in [`backdoors_sensor_box::application`].
+//!
+//! Its mode is 0660: root may attach applications, and so may its group. The file gets the group of its folder if the
+//! folder has the setgid bit, as in `install -d -m 2750 -g www-data /run/backdoors-applications`. Who may attach can
+//! use up all regions, and can take the name of an application that is not running; nothing else. Process ids are the
+//! kernel's word, not the application's.
+
+use super::ConnectionId;
+use backdoors_rdma::owner::Listener;
+use backdoors_sensor_box::application::MAX_APPLICATION_SENSORS;
+use backdoors_sensor_box::application::{Answer, Goodbye, Outcome, Request, region_bytes};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, accept_with, recv, sendmsg,
+};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a connection may be silent before it asks for anything.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Connections that have asked for nothing yet; one more takes the place of the oldest.
+const UNDECIDED: usize = 16;
+/// How long the loop waits if nothing happens: the undecided are looked at that often.
+const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+
+/// Who decides what becomes of applications.
+pub trait Registry {
+    /// An application, which is process `pid`, asks to be attached. Returns the answer, and the memory if it is new.
+    fn attach(
+        &mut self,
+        request: &Request<'_>,
+        pid: u32,
+        connection: ConnectionId,
+    ) -> (Answer, Option<OwnedFd>);
+    /// It says goodbye.
+    fn leave(&mut self, connection: ConnectionId);
+    /// Its connection ended.
+    fn lose(&mut self, connection: ConnectionId);
+}
+
+/// Listens at `path`. A socket file left behind by an agent that died is replaced.
+///
+/// # Errors
+/// As [`Listener::bind`].
+pub fn bind(path: &Path) -> io::Result<Listener> {
+    let listener = Listener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+#[derive(Debug)]
+struct Connection {
+    id: ConnectionId,
+    socket: OwnedFd,
+    pid: u32,
+    since: Instant,
+    attached: bool,
+}
+
+/// Serves applications for as long as the process lives.
+///
+/// # Errors
+/// Only if the system cannot wait for events at all.
+pub fn serve(listener: &Listener, registry: &mut dyn Registry) -> io::Result<()> {
+    let mut connections: Vec<Connection> = Vec::new();
+    let mut buffer = vec![0; region_bytes(MAX_APPLICATION_SENSORS)];
+    let mut next: ConnectionId = 1;
+    let mut paused = false;
+    loop {
+        let (waiting, events) = wait(listener, &connections, paused)?;
+        // Ends first, so that who comes back at once finds its name free.
+        for hung_up in [true, false] {
+            let ready = events.iter().filter(|(_, flags)| flags.contains(PollFlags::HUP) == hung_up);
+            for (id, _) in ready {
+                let index = connections.iter().position(|connection| connection.id == *id);
+                let Some(connection) = index.and_then(|index| connections.get_mut(index)) else { continue };
+                if !hear(connection, hung_up, registry, &mut buffer)
+                    && let Some(index) = index
+                {
+                    registry.lose(*id);
+                    connections.swap_remove(index);
+                }
+            }
+        }
+        connections.retain(|connection| connection.attached || connection.since.elapsed() < PATIENCE);
+        paused = false;
+        if waiting {
+            match accept(listener, next) {
+                Ok(Some(connection)) => {
+                    next += 1;
+                    make_room(&mut connections);
+                    connections.push(connection);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "no application can be accepted");
+                    paused = true;
+                }
+            }
+        }
+    }
+}
+
+fn accept(listener: &Listener, id: ConnectionId) -> io::Result<Option<Connection>> {
+    let socket = match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    // It is 0 if the process is outside the agent's pid namespace, which rustix's type cannot say.
+    let pid = u32::try_from(getsockopt(&socket, PeerCredentials)?.pid()).unwrap_or_default();
+    Ok(Some(Connection { id, socket, pid, since: Instant::now(), attached: false }))
+}
+
+fn make_room(connections: &mut Vec<Connection>) {
+    let undecided = || connections.iter().enumerate().filter(|(_, connection)| !connection.attached);
+    if undecided().count() >= UNDECIDED
+        && let Some((index, _)) = undecided().min_by_key(|(_, connection)| connection.since)
+    {
+        connections.remove(index);
+    }
+}
+
+/// Waits; tells whether somebody waits to be accepted, and which connections have news.
+fn wait(
+    listener: &Listener,
+    connections: &[Connection],
+    paused: bool,
+) -> io::Result<(bool, Vec<(ConnectionId, PollFlags)>)> {
+    let accepting = if paused { PollFlags::empty() } else { PollFlags::IN };
+    let mut events = vec![PollFd::new(listener, accepting)];
+    events.extend(connections.iter().map(|connection| PollFd::new(&connection.socket, PollFlags::IN)));
+    let undecided = connections.iter().any(|connection| !connection.attached);
+    match poll(&mut events, (paused || undecided).then_some(&ROUND)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let happened = |event: &PollFd<'_>| !event.revents().is_empty();
+    let waiting = events.first().is_some_and(happened);
+    let ready = connections.iter().zip(events.iter().skip(1)).filter(|(_, event)| happened(event));
+    Ok((waiting, ready.map(|(connection, event)| (connection.id, event.revents())).collect()))
+}
+
+/// Hears what there is to hear; `false` if the connection is over.
+fn hear(connection: &mut Connection, hung_up: bool, registry: &mut dyn Registry, buffer: &mut [u8]) -> bool {
+    loop {
+        let length = match recv(&connection.socket, &mut *buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+            Ok((_, 0)) => return false,
+            Ok((_, length)) => length,
+            Err(rustix::io::Errno::AGAIN) => return true,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return false,
+        };
+        let message = buffer.get(..length).unwrap_or_default();
+        match (connection.attached, Goodbye::decode(message)) {
+            (true, Some(Goodbye)) => {
+                registry.leave(connection.id);
+                answer(connection.socket.as_fd(), &no(Outcome::Left, ""), None);
+                return false;
+            }
+            (true, None) => {
+                let reason = "this connection has attached an application already";
+                answer(connection.socket.as_fd(), &no(Outcome::Refused, reason), None);
+                return false;
+            }
+            // Whoever asked has given up waiting; it asks again, or not at all.
+            (false, _) if hung_up => return false,
+            (false, _) => {
+                if !attach(connection, message, registry) {
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+fn attach(connection: &mut Connection, message: &[u8], registry: &mut dyn Registry) -> bool {
+    let socket = connection.socket.as_fd();
+    let request = match Request::decode(message) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::info!(pid = connection.pid, %error, "refused an application");
+            answer(socket, &no(Outcome::Refused, &error.to_string()), None);
+            return false;
+        }
+    };
+    let (reply, memory) = registry.attach(&request, connection.pid, connection.id);
+    let (pid, name) = (connection.pid, request.name);
+    match reply.outcome {
+        Outcome::New | Outcome::Kept => {
+            tracing::info!(pid, name, how = ?reply.outcome, "attached an application")
+        }
+        _ => tracing::info!(pid, name, reason = reply.reason, "refused an application"),
+    }
+    if !answer(socket, &reply, memory.as_ref().map(AsFd::as_fd)) {
+        tracing::info!(pid, name, "an application does not take its answer");
+    }
+    connection.attached = matches!(reply.outcome, Outcome::New | Outcome::Kept);
+    connection.attached
+}
+
+fn no(outcome: Outcome, reason: &str) -> Answer {
+    Answer { outcome, generation: 0, reason: reason.into() }
+}
+
+/// Sends an answer, which nobody waits for longer than the socket has room; `false` if it could not be sent. Then the
+/// connection ends by itself: the application is gone, or gives up waiting.
+fn answer(socket: BorrowedFd<'_>, reply: &Answer, memory: Option<BorrowedFd<'_>>) -> bool {
+    let bytes = reply.encode();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors;
+    if let Some(memory) = memory {
+        descriptors = [memory];
+        let pushed = control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        debug_assert!(pushed, "the space is for one descriptor");
+    }
+    sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
+}

@@ -1,0 +1,159 @@
+use super::*;
+use backdoors_sensor_box::ApplicationView;
+use backdoors_sensor_box::application::SensorSpec;
+
+/// No process has this id.
+const NO_PROCESS: u32 = u32::MAX / 2;
+
+fn request(name: &str) -> Request<'_> {
+    Request { name, held: 0, sensors: vec![SensorSpec::level("s", 5)], values: vec![3] }
+}
+
+fn applications() -> Applications {
+    Applications::take_up(Keep::Memfds, Instant::now())
+}
+
+fn view(applications: &Applications, name: &str) -> ApplicationView {
+    let entry = applications.entries[applications.find(name).unwrap()].as_ref().unwrap();
+    ApplicationView::decode(&read(&entry.memory)).unwrap()
+}
+
+#[test]
+fn an_application_gets_a_region_that_shows_it() {
+    let mut applications = applications();
+    let attached = applications.attach(&request("web"), 9, 1, Instant::now()).unwrap();
+    assert_eq!(attached.answer().outcome, Outcome::New);
+    let shown = view(&applications, "web");
+    assert_eq!(
+        (shown.pid, shown.generation, shown.state),
+        (9, attached.generation, ApplicationState::Attached)
+    );
+    assert_eq!(shown.sensors[0].value, 3);
+    let wanted = applications.wanted();
+    assert_eq!((wanted.len(), wanted[0].0.kind, wanted[0].0.length), (1, 0x100, 192));
+    assert_eq!((wanted[0].0.rights, wanted[0].0.slot), (Rights::ReadOnly, None));
+}
+
+#[test]
+fn two_living_applications_cannot_have_one_name() {
+    let mut applications = applications();
+    applications.attach(&request("web"), 9, 1, Instant::now()).unwrap();
+    let error = applications.attach(&request("web"), 10, 2, Instant::now()).unwrap_err();
+    assert!(error.to_string().contains("named \"web\" is attached already, as process 9"), "{error}");
+    applications.lose(1);
+    applications.attach(&request("web"), 10, 2, Instant::now()).unwrap();
+}
+
+#[test]
+fn a_goodbye_takes_the_region_along_and_death_leaves_it() {
+    let mut applications = applications();
+    applications.attach(&request("web"), 9, 1, Instant::now()).unwrap();
+    applications.attach(&request("mail"), 10, 2, Instant::now()).unwrap();
+    applications.leave(1);
+    assert!(!applications.lose(2));
+    assert_eq!(applications.wanted().len(), 1);
+    let dead = view(&applications, "mail");
+    assert_eq!((dead.state, dead.pid, dead.sensors[0].value), (ApplicationState::Died, 10, 3));
+    assert!(dead.died_at.is_some());
+}
+
+#[test]
+fn who_said_in_memory_that_it_leaves_did_not_die() {
+    let mut applications = applications();
+    applications.attach(&request("web"), 9, 1, Instant::now()).unwrap();
+    applications.entries[0].as_ref().unwrap().region.leave();
+    assert!(applications.lose(1));
+    assert!(applications.wanted().is_empty());
+}
+
+#[test]
+fn one_that_comes_back_has_another_generation_in_the_same_place() {
+    let mut applications = applications();
+    let first = applications.attach(&request("web"), 9, 1, Instant::now()).unwrap().generation;
+    applications.lose(1);
+    let again = applications.attach(&request("web"), 11, 2, Instant::now()).unwrap();
+    assert_ne!(again.generation, first);
+    assert_eq!(applications.wanted().len(), 1);
+    assert_eq!(applications.wanted()[0].0.kind, 0x100);
+}
+
+#[test]
+fn the_same_process_that_holds_its_region_keeps_it() {
+    let mut applications = applications();
+    let held = applications.attach(&request("web"), 9, 1, Instant::now()).unwrap().generation;
+    applications.lose(1);
+    let again = applications.attach(&Request { held, ..request("web") }, 9, 2, Instant::now()).unwrap();
+    assert_eq!((again.answer().outcome, again.generation), (Outcome::Kept, held));
+    assert_eq!(view(&applications, "web").state, ApplicationState::Attached);
+    // With other sensors it does not fit any more.
+    applications.lose(2);
+    let other = Request { held, sensors: vec![SensorSpec::level("t", 5)], ..request("web") };
+    assert_eq!(applications.attach(&other, 9, 3, Instant::now()).unwrap().answer().outcome, Outcome::New);
+}
+
+#[test]
+fn the_65th_application_is_refused_and_told_how_many_are_dead() {
+    let mut applications = applications();
+    for number in 0..64 {
+        applications.attach(&request(&format!("app{number}")), 9, number, Instant::now()).unwrap();
+    }
+    applications.lose(5);
+    let error = applications.attach(&request("late"), 9, 64, Instant::now()).unwrap_err().to_string();
+    assert!(error.contains("63 are attached, and 1 died"), "{error}");
+    applications.leave(6);
+    applications.attach(&request("late"), 9, 64, Instant::now()).unwrap();
+}
+
+/// As the next agent finds it.
+fn after_a_restart(mut applications: Applications, now: Instant) -> Applications {
+    let mut next = Applications::take_up(Keep::Memfds, now);
+    for (index, entry) in applications.entries.iter_mut().enumerate() {
+        next.entries[index] = entry.take().and_then(|entry| Entry::over(entry.memory, now).ok());
+    }
+    next
+}
+
+#[test]
+fn the_next_agent_takes_up_the_living_and_the_dead_and_nobody_else() {
+    let now = Instant::now();
+    let mut applications = applications();
+    for (connection, name) in [(1, "alive"), (2, "dead"), (3, "left"), (4, "mad")] {
+        applications.attach(&request(name), 9, connection, now).unwrap();
+    }
+    applications.lose(2);
+    applications.entries[2].as_ref().unwrap().region.leave();
+    applications.entries[3].as_ref().unwrap().memory.words.memory().write_bytes(24, b"/../").unwrap();
+    let wanted: Vec<_> = applications.wanted().into_iter().map(|(request, _)| request).take(2).collect();
+    let next = after_a_restart(applications, now);
+    assert_eq!(next.wanted().into_iter().map(|(request, _)| request).collect::<Vec<_>>(), wanted);
+    assert_eq!(view(&next, "dead").state, ApplicationState::Died);
+}
+
+#[test]
+fn nobody_takes_the_name_of_one_that_is_expected_back() {
+    let now = Instant::now();
+    let mut applications = applications();
+    let own = std::process::id();
+    let held = applications.attach(&request("web"), own, 1, now).unwrap().generation;
+    let mut next = after_a_restart(applications, now);
+    let error = next.attach(&request("web"), 10, 1, now).unwrap_err();
+    assert!(matches!(error, AttachError::Awaited { pid, .. } if pid == own), "{error}");
+    let kept = next.attach(&Request { held, ..request("web") }, own, 2, now).unwrap();
+    assert_eq!(kept.answer().outcome, Outcome::Kept);
+    let mut next = after_a_restart(next, now);
+    assert_eq!(next.attach(&request("web"), 10, 3, now + AWAITED).unwrap().answer().outcome, Outcome::New);
+}
+
+#[test]
+fn one_that_died_while_there_was_no_agent_is_found_dead() {
+    let now = Instant::now();
+    let mut applications = applications();
+    applications.attach(&request("gone"), NO_PROCESS, 1, now).unwrap();
+    applications.attach(&request("stopped"), std::process::id(), 2, now).unwrap();
+    let mut next = after_a_restart(applications, now);
+    next.look_after(now);
+    assert_eq!(view(&next, "gone").state, ApplicationState::Attached, "it may still attach");
+    next.look_after(now + AWAITED);
+    assert_eq!(view(&next, "gone").state, ApplicationState::Died);
+    assert_eq!(view(&next, "stopped").state, ApplicationState::Attached);
+}
