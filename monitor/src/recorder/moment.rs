@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+/// As the sampler has it.
+const SHORTEST_LATE: Duration = Duration::from_millis(250);
+
 /// The kinds of frames. A reader skips those it does not know.
 pub(super) mod kind {
     /// Every sensor of a reading, whole.
@@ -131,27 +134,35 @@ impl fmt::Display for Gap {
     }
 }
 
-/// What the detector went by, so that it can be run again.
+/// What detector and judge went by, so that they can be run again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Limits in place of the target's, by `sensor` or `sensor/instance`, as in the configuration.
     #[serde(default)]
     pub limits: BTreeMap<String, u64>,
     /// Gap between samples after which the time in between does not count, nanoseconds.
+    #[serde(default)]
     pub late_after_ns: u64,
+    /// Silence that accuses a target without deadlines, nanoseconds.
+    #[serde(default)]
+    pub silence_ns: u64,
 }
 
 impl Settings {
     /// What `config` says. Limits that are none are left out: the configuration was checked when it was read.
     #[must_use]
-    pub fn new(config: &TargetConfig, late_after: Duration) -> Settings {
+    pub fn of(config: &TargetConfig) -> Settings {
         let number = |value: &LimitValue| match value {
             LimitValue::Number(number) => Some(*number),
             LimitValue::Duration(text) => parse_duration(text).ok().map(nanoseconds),
         };
         let limits = &config.limits;
         let limits = limits.iter().filter_map(|(name, value)| Some((name.clone(), number(value)?)));
-        Settings { limits: limits.collect(), late_after_ns: nanoseconds(late_after) }
+        Settings {
+            limits: limits.collect(),
+            late_after_ns: nanoseconds((config.period * 4).max(SHORTEST_LATE)),
+            silence_ns: nanoseconds(config.lost_after),
+        }
     }
 
     /// The limits, as a detector takes them.

@@ -89,7 +89,7 @@ fn whats(recording: &Recording) -> Vec<What> {
 
 /// A bit of everything. Returns what should be told.
 fn write_everything(recorder: &mut Recorder) -> Vec<What> {
-    let settings = Settings { limits: [("kernel.timer".into(), 5)].into(), late_after_ns: 9 };
+    let settings = Settings { limits: [("kernel.timer".into(), 5)].into(), late_after_ns: 9, silence_ns: 1 };
     recorder.settings(at(1), &settings);
     recorder.period(at(2), at(10), "calm");
     recorder.period(at(3), at(10), "calm");

@@ -146,7 +146,10 @@ fn of_version(version: u32) -> Vec<u8> {
 fn a_later_version_is_told_apart_from_damage() {
     assert!(Recording::new(of_version(VERSION)).is_ok());
     let error = Recording::new(of_version(VERSION + 1)).unwrap_err().to_string();
-    assert_eq!(error, "the recording has version 2 of the format, this program reads up to 1: use a later one");
+    assert_eq!(
+        error,
+        "the recording has version 2 of the format, this program reads up to 1: use a later one"
+    );
 }
 
 #[test]

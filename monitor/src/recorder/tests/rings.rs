@@ -42,7 +42,8 @@ fn the_newest_readings_are_kept_without_a_gap_and_the_file_does_not_grow() {
 fn what_stands_is_repeated_in_every_segment() {
     let folder = tempfile::tempdir().unwrap();
     let mut recorder = open(folder.path());
-    recorder.settings(at(0), &Settings { limits: [("forks".into(), 1)].into(), late_after_ns: 2 });
+    recorder
+        .settings(at(0), &Settings { limits: [("forks".into(), 1)].into(), late_after_ns: 2, silence_ns: 3 });
     recorder.period(at(0), at(10), "calm");
     recorder.verdict(at(0), &verdict(Layer::Kernel, State::Suspect));
     recorder.verdict(at(1), &verdict(Layer::Kernel, State::Failed));
