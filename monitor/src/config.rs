@@ -5,6 +5,12 @@
 //! identity = "/etc/backdoors"                       # made by `backdoors keys new --name monitor1 --dir /etc/backdoors`
 //! socket = "/run/backdoors/monitor.sock"
 //! journal = "/var/lib/backdoors/journal.jsonl"
+//! listen = "10.0.0.2:7811"                          # where other monitors ask for this one's view
+//!
+//! [[peer]]                                          # a monitor that looks after some of the same targets
+//! name = "monitor2"
+//! address = "10.0.0.3:7811"
+//! certificate = "/etc/backdoors/monitor2.crt"
 //!
 //! [[target]]
 //! name = "web1"
@@ -35,9 +41,11 @@ pub use duration::parse as parse_duration;
 pub use rule::RuleConfig;
 pub use target::{ConfiguredHealer, HealerConfig, LeaseConfig, LimitValue, Mode, ProviderName, TargetConfig};
 
+use crate::peers::{PeerConfig, PeerConfigError};
 use backdoors_healers::{LimitError, SettingsError};
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Where the daemon listens unless told otherwise.
@@ -59,6 +67,12 @@ pub struct Config {
     /// Size at which the journal is renamed to `….1`, replacing an older one, and begun anew. Bytes.
     #[serde(default = "default_journal_bytes")]
     pub journal_bytes: u64,
+    /// Where other monitors ask for this one's view; it answers nobody if absent.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
+    /// Other monitors, which give a second view of targets of the same names.
+    #[serde(default, rename = "peer")]
+    pub peers: Vec<PeerConfig>,
     /// The targets.
     #[serde(default, rename = "target")]
     pub targets: Vec<TargetConfig>,
@@ -83,6 +97,9 @@ pub enum ConfigError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
+    /// The peers cannot serve.
+    #[error(transparent)]
+    BadPeer(#[from] PeerConfigError),
     /// A name cannot serve.
     #[error(
         "target `{0}`: a name is 1 to 64 letters, digits, dots, dashes or underscores, and no two targets share one"
@@ -158,6 +175,7 @@ impl Config {
         for file in [&mut config.identity, &mut config.socket, &mut config.journal] {
             *file = folder.join(&*file);
         }
+        crate::peers::config::check(&config.name, &mut config.peers, folder)?;
         let mut names = BTreeSet::new();
         for target in &mut config.targets {
             target.certificate = folder.join(&target.certificate);

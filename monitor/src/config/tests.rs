@@ -1,10 +1,17 @@
 use super::*;
+use std::time::Duration;
 use backdoors_sensor_box::SensorKind;
 
 const WHOLE: &str = r#"
 name = "monitor1"
 identity = "keys"
 journal = "/var/lib/backdoors/journal.jsonl"
+listen = "10.0.0.2:7811"
+
+[[peer]]
+name = "monitor2"
+address = "10.0.0.3:7811"
+certificate = "monitor2.crt"
 
 [[target]]
 name = "web1"
@@ -33,6 +40,8 @@ fn a_whole_configuration_is_understood() {
     let config = parse(WHOLE).unwrap();
     assert_eq!(config.identity, Path::new("/etc/backdoors/keys"));
     assert_eq!(config.socket, Path::new(DEFAULT_SOCKET));
+    assert_eq!(config.listen, Some("10.0.0.2:7811".parse().unwrap()));
+    assert_eq!(config.peers[0].certificate, Path::new("/etc/backdoors/monitor2.crt"));
     let target = &config.targets[0];
     assert_eq!(target.certificate, Path::new("/etc/backdoors/web1.pem"));
     assert_eq!((target.provider, target.device.as_deref()), (ProviderName::Verbs, Some("mlx5_0")));
@@ -52,6 +61,9 @@ fn a_healer_only_proposes_unless_told_to_act() {
 #[test]
 fn mistakes_are_named() {
     for (right, wrong, complaint) in [
+        ("name = \"monitor2\"", "name = \"monitor1\"", "peer `monitor1` has this monitor's own name"),
+        ("10.0.0.3:7811", "10.0.0.3", "peer `monitor2`: `10.0.0.3` is no address"),
+        ("listen = \"10.0.0.2:7811\"", "listen = \"10.0.0.2\"", "invalid socket address"),
         ("name = \"web1\"", "name = \"../web1\"", "target `../web1`: a name is 1 to 64 letters"),
         ("period = \"10ms\"", "period = \"10\"", "is no duration"),
         ("period = \"10ms\"", "period = \"0s\"", "`period` must be between 1ms and 1h"),
@@ -79,4 +91,38 @@ fn two_targets_of_one_name_are_refused() {
 fn a_missing_file_is_named() {
     let error = Config::load(Path::new("/nonexistent/monitor.toml")).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/monitor.toml"));
+}
+
+#[test]
+fn promise_lease_and_rules_are_checked() {
+    let target = |lines: &str| {
+        let text = format!(
+            "name = 'm'\nidentity = 'i'\njournal = 'j'\n[[target]]\nname = 'a'\naddress = 'a:1'\ncertificate = 'c'\n{lines}"
+        );
+        Config::parse(&text, Path::new("/m.toml")).map(|config| config.targets[0].clone())
+    };
+    let good = target(
+        "false_alarm = 1e-9\nfastest = '2ms'\nlease = { duration = '1s', preference = 1 }\n\
+         [[target.healer]]\nname = 'forkbomb'\n\
+         [[target.rule]]\nlayer = 'user-space'\nfor = '2s'\nheal = 'forkbomb'\n\
+         [[target.rule]]\nlayer = 'application'\nsubject = 'web'\nstate = 'suspect'\nrun = ['page', 'me']\n",
+    )
+    .unwrap();
+    assert_eq!((good.lease.preference, good.lease.take_back_after), (1, Duration::from_secs(10)));
+    assert_eq!(good.rules[0].lasting, Duration::from_secs(2));
+    for (lines, complaint) in [
+        ("false_alarm = 0.0", "false_alarm"),
+        ("false_alarm = 2.0", "false_alarm"),
+        ("fastest = '1s'", "fastest"),
+        ("lease = { duration = '1ms' }", "lease.duration"),
+        ("[[target.rule]]\nlayer = 'kernel'", "it does nothing"),
+        ("[[target.rule]]\nlayer = 'kernel'\nheal = 'forkbomb'", "no such healer"),
+        ("[[target.rule]]\nlayer = 'kernel'\nstate = 'healthy'\nrun = ['x']", "`state`"),
+        ("[[target.rule]]\nlayer = 'kernel'\nsubject = 'web'\nrun = ['x']", "only applications"),
+        ("[[target.rule]]\nlayer = 'kernel'\nconfidence = 7.0\nrun = ['x']", "`confidence`"),
+        ("[[target.rule]]\nlayer = 'moon'\nrun = ['x']", "unknown variant"),
+    ] {
+        let error = target(lines).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{error}");
+    }
 }
