@@ -91,3 +91,65 @@ fn what_was_created_cannot_shrink() {
     let (_memory, fd) = SharedMemory::create("test", 4096).unwrap();
     assert!(rustix::fs::ftruncate(&fd, 0).is_err());
 }
+
+#[test]
+fn a_word_is_added_to_by_many_threads_without_losing_any() {
+    let (memory, _fd) = SharedMemory::create("test", 64).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    memory.fetch_add(3, 2);
+                }
+            });
+        }
+    });
+    assert_eq!(memory.load(3), 8000);
+    assert_eq!(memory.fetch_add(3, u64::MAX), 8000);
+    assert_eq!(memory.load(3), 7999);
+}
+
+#[test]
+fn replaced_memory_is_the_other_one_at_the_same_address() {
+    let (memory, old) = SharedMemory::create("old", 8200).unwrap();
+    let (other, new) = SharedMemory::create("new", 8200).unwrap();
+    memory.store(1024, 1);
+    other.store(1024, 2);
+    let address = memory.as_ptr();
+    memory.replace(other).unwrap();
+    assert_eq!((memory.as_ptr(), memory.load(1024)), (address, 2));
+    memory.store(0, 3);
+    let view = |fd: &OwnedFd| SharedMemory::map(fd.as_fd(), 0, 8200, Protection::ReadOnly).unwrap();
+    assert_eq!((view(&old).load(0), view(&new).load(0)), (0, 3));
+}
+
+#[test]
+fn memory_of_another_shape_replaces_nothing() {
+    let (memory, fd) = SharedMemory::create("test", 8192).unwrap();
+    memory.store(0, 1);
+    let (longer, _fd) = SharedMemory::create("longer", 8200).unwrap();
+    let read_only = SharedMemory::map(fd.as_fd(), 0, 8192, Protection::ReadOnly).unwrap();
+    let (large, large_fd) = SharedMemory::create("large", 12288).unwrap();
+    let elsewhere = SharedMemory::map(large_fd.as_fd(), 8, 8192, Protection::ReadWrite).unwrap();
+    for other in [longer, read_only, elsewhere, large] {
+        assert_eq!(memory.replace(other).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+    assert_eq!(memory.load(0), 1);
+}
+
+#[test]
+fn memory_can_be_replaced_while_others_write_it() {
+    let (memory, _fd) = SharedMemory::create("test", 4096).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                memory.fetch_add(0, 1);
+            }
+        });
+        for _ in 0..2000 {
+            memory.replace(SharedMemory::create("next", 4096).unwrap().0).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
