@@ -12,7 +12,7 @@
 #![allow(unsafe_code, reason = "mapping memory and accessing it while others write it needs raw pointers")]
 
 use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{MapFlags, MremapFlags, ProtFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -171,6 +171,47 @@ impl SharedMemory {
     pub fn compare_exchange(&self, index: usize, current: u64, new: u64) -> Result<u64, u64> {
         self.assert_writable();
         self.word(index).compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
+    }
+
+    /// Adds to the word at `index` (in words), wrapping around; returns what it was.
+    ///
+    /// # Panics
+    /// If there is no such word, or the mapping may only be read.
+    pub fn fetch_add(&self, index: usize, value: u64) -> u64 {
+        self.assert_writable();
+        self.word(index).fetch_add(value, Ordering::AcqRel)
+    }
+
+    /// Puts other memory in the place of this one, at the same address. Accesses of other threads meanwhile reach the
+    /// one or the other; none fails. What was in the old memory is not carried over, and a NIC that was told of it
+    /// still reaches it.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the other window has another length or place in its pages, or another protection; otherwise
+    /// what `mremap` says. Nothing changed then.
+    pub fn replace(&self, other: SharedMemory) -> io::Result<()> {
+        let skipped = |memory: &SharedMemory| memory.start.addr() - memory.mapping.addr();
+        let shape =
+            |memory: &SharedMemory| (memory.length, memory.mapped, skipped(memory), memory.protection);
+        if shape(self) != shape(&other) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "memory of another shape"));
+        }
+        // SAFETY: both ranges were mapped by this module and have the same length. That of
+        // `other` is its own and nobody accesses it any more, as it was given away. That of `self` stays mapped, by
+        // other memory of the same protection: the kernel exchanges the two under its lock, and all accesses to it are
+        // atomic or volatile, and keep nothing of what they found there.
+        unsafe {
+            rustix::mm::mremap_fixed(
+                other.mapping.cast(),
+                other.mapped,
+                self.mapped,
+                MremapFlags::MAYMOVE,
+                self.mapping.cast(),
+            )
+        }?;
+        // Its range is not mapped any more: unmapping it could hit what is mapped there next.
+        std::mem::forget(other);
+        Ok(())
     }
 
     fn contains(&self, offset: usize, length: usize) -> bool {
