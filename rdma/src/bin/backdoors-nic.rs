@@ -64,6 +64,7 @@ fn main() -> anyhow::Result<()> {
     if arguments.realtime {
         prepare();
     }
+    allow_connections();
     let stop = stop_pipe().context("no signal can be waited for")?;
     let listener = Listener::bind(&arguments.socket)
         .with_context(|| format!("cannot listen at {}", arguments.socket.display()))?;
@@ -88,6 +89,10 @@ fn prepare() {
         Ok(()) => tracing::info!(priority = PRIORITY, "scheduled before ordinary processes"),
         Err(error) => tracing::warn!(%error, "not real-time: access may stall when the machine is busy"),
     }
+}
+
+/// Each connection takes a file descriptor.
+fn allow_connections() {
     let files = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })
     {

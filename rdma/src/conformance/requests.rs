@@ -244,15 +244,21 @@ pub(super) fn late_answer(bench: &mut Bench<'_>) -> Result<(), Failure> {
     let (memory, mut monitor, range) = bench.simple(LENGTH, Rights::ReadOnly, CONNECTIONS + 1)?;
     memory.write_bytes(0, &vec![7; LENGTH]).map_err(failed("local memory"))?;
     let long = [moved(range, 0, LENGTH as u64)];
+    let mut late = Vec::new();
     for index in 0..CONNECTIONS {
         let connection = monitor.connection(index)?;
         connection.start(Request::Read(&long), Duration::ZERO).map_err(failed("start"))?;
         let mut bytes = Vec::new();
         match connection.poll(&mut bytes) {
             Poll::Pending => return Err(Failure("a deadline that passed is not noticed".into())),
-            Poll::Ready(result) => fails("a read in no time at all", result, unreachable)?,
+            // Soft-RoCE may answer itself before the start has returned: then nothing is late.
+            Poll::Ready(Ok(())) => holds("all of it is there", bytes == vec![7; LENGTH])?,
+            Poll::Ready(result) => {
+                fails("a read in no time at all", result, unreachable)?;
+                late.push(index);
+            }
         }
-        holds("it is poisoned", connection.is_poisoned())?;
+        equal("it is poisoned", connection.is_poisoned(), late.contains(&index))?;
     }
     let good = monitor.connection(CONNECTIONS)?;
     let small = [moved(range, 0, 64)];
@@ -261,7 +267,7 @@ pub(super) fn late_answer(bench: &mut Bench<'_>) -> Result<(), Failure> {
         let read = ask(good, Request::Read(&small), PATIENCE)?.map_err(failed("over another connection"))?;
         equal("what it read", read.as_slice(), &[7; 64])?;
     }
-    for index in 0..CONNECTIONS {
+    for index in late {
         let connection = monitor.connection(index)?;
         sleep_until_readable(std::iter::once(connection.readiness()), Duration::from_secs(1))?;
         let mut bytes = Vec::new();

@@ -11,6 +11,7 @@ pub mod client;
 mod dialer;
 mod line;
 mod nic;
+mod port;
 mod serve;
 pub mod server;
 mod table;

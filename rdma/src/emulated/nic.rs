@@ -1,8 +1,8 @@
 //! The emulated NIC as an owner of memory.
 
 use crate::directory::DirectoryWriter;
-use crate::emulated::serve::{self, Shared};
-use crate::emulated::table;
+use crate::emulated::serve;
+use crate::emulated::table::{self, Shared};
 use crate::memory::{Protection, SharedMemory};
 use crate::owner::{
     Admission, Endpoint, MemoryOwner, OwnerError, RegionId, RegionRequest, Rights, backing, check_admission,
@@ -14,13 +14,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// A NIC in software. It serves monitors from threads of its own until it is dropped; then every connection ends.
+/// A NIC in software. It serves monitors from a thread of its own until it is dropped; then every connection ends.
 #[derive(Debug)]
 pub struct Nic {
     shared: Arc<Shared>,
     listener: Arc<TcpListener>,
     advertised: SocketAddr,
-    accepting: Option<JoinHandle<()>>,
+    serving: Option<JoinHandle<()>>,
 }
 
 impl Nic {
@@ -37,8 +37,8 @@ impl Nic {
             advertised.set_port(local.port());
         }
         let shared = Arc::new(Shared::new());
-        let accepting = serve::start(Arc::clone(&listener), Arc::clone(&shared))?;
-        Ok(Nic { shared, listener, advertised, accepting: Some(accepting) })
+        let serving = serve::start(Arc::clone(&listener), Arc::clone(&shared))?;
+        Ok(Nic { shared, listener, advertised, serving: Some(serving) })
     }
 
     /// Where monitors are told to come to.
@@ -46,11 +46,30 @@ impl Nic {
     pub fn advertised(&self) -> SocketAddr {
         self.advertised
     }
+
+    /// Refuses a region that could not be registered, whatever its memory.
+    pub(crate) fn check_room(&self, region: &RegionRequest) -> Result<(), OwnerError> {
+        self.shared.read().check_room(region)
+    }
+
+    /// Registers memory that is mapped already, with the protection that the region's rights ask for.
+    pub(crate) fn register_mapped(
+        &mut self,
+        region: RegionRequest,
+        memory: SharedMemory,
+    ) -> Result<RegionId, OwnerError> {
+        self.shared.write().register(region, memory)
+    }
+
+    /// Ends all regions and admissions.
+    pub(crate) fn reset(&mut self) {
+        self.shared.write().reset();
+    }
 }
 
 impl MemoryOwner for Nic {
     fn register(&mut self, region: RegionRequest, memory: OwnedFd) -> Result<RegionId, OwnerError> {
-        self.shared.read().check_room(&region)?;
+        self.check_room(&region)?;
         backing::check(memory.as_fd(), region.offset, region.length)?;
         let length = usize::try_from(region.length)
             .map_err(|_| OwnerError::Invalid("a region larger than memory can be".into()))?;
@@ -60,7 +79,7 @@ impl MemoryOwner for Nic {
         };
         let memory = SharedMemory::map(memory.as_fd(), region.offset, length, protection)
             .map_err(|error| OwnerError::Memory(error.to_string()))?;
-        self.shared.write().register(region, memory)
+        self.register_mapped(region, memory)
     }
 
     fn retire(&mut self, region: RegionId) -> Result<(), OwnerError> {
@@ -93,11 +112,11 @@ impl MemoryOwner for Nic {
 impl Drop for Nic {
     fn drop(&mut self) {
         self.shared.stop();
-        // Wakes the thread that waits for monitors.
+        // Wakes the thread.
         let woken = rustix::net::shutdown(&self.listener, Shutdown::Both);
-        if let (Ok(()), Some(accepting)) = (woken, self.accepting.take()) {
+        if let (Ok(()), Some(serving)) = (woken, self.serving.take()) {
             // It fails only if the thread panicked, and that was printed.
-            let _ = accepting.join();
+            let _ = serving.join();
         }
         self.shared.write().end_all();
     }

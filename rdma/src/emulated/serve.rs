@@ -1,187 +1,261 @@
-//! The NIC's sockets and threads: one thread accepts, and one serves each connection.
+//! The NIC's thread: one loop accepts monitors and serves all their connections.
+//!
+//! One thread is enough, and cheaper than one for each connection: what is served at once costs one system call to learn
+//! of, and the memory that is locked does not grow with the connections. Each turn serves one batch of each connection
+//! that has one, so nobody is served twice before another is served once.
 
-use crate::emulated::server::{Denied, Memory, Server};
-use crate::emulated::table::{DomainId, Table};
-use crate::emulated::wire::OperationHeader;
-use rustix::net::sockopt;
-use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::emulated::port::{Port, Scratch, Waits};
+use crate::emulated::table::Shared;
+use rustix::event::{Timespec, epoll};
+use std::collections::BTreeSet;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest time a monitor may take over its hello.
 const HELLO_TIME: Duration = Duration::from_secs(2);
-/// Longest silence in the middle of a batch, and longest time an answer may wait to be taken.
+/// Longest silence in the middle of a batch, and longest time an answer may wait for room.
 const BATCH_TIME: Duration = Duration::from_secs(5);
 /// Connections that have not shown a token yet. Above that, new ones are closed at once.
-const STRANGERS: usize = 64;
-/// Room on a serving thread's stack; all of it is locked in memory.
+const STRANGERS: usize = 1024;
+/// Monitors that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// Room on the thread's stack; all of it is locked in memory.
 const STACK: usize = 128 * 1024;
 /// How long no monitor is accepted after the system could not accept one, lest the thread spins.
 const PAUSE: Duration = Duration::from_millis(100);
-/// When a connection was silent for so long the kernel asks whether the monitor's host is still there, so often, so
-/// many times.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration::from_secs(5), 3);
+/// Events learnt of at once.
+const EVENTS: usize = 128;
+/// What the listener's events are marked with; no port has this number.
+const LISTENER: u64 = u64::MAX;
 
-/// What the NIC's threads share.
-pub(crate) struct Shared {
-    table: RwLock<Table>,
-    stopping: AtomicBool,
-    strangers: AtomicUsize,
-    connections: AtomicU64,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    pub(crate) fn new() -> Shared {
-        Shared {
-            table: RwLock::new(Table::new()),
-            stopping: AtomicBool::new(false),
-            strangers: AtomicUsize::new(0),
-            connections: AtomicU64::new(0),
-        }
-    }
-
-    // The table is sound between any two of its statements, so a panic under the lock leaves nothing half done that
-    // would be worse than no NIC at all.
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-    }
-}
-
-/// Starts accepting monitors.
+/// Starts serving.
 pub(crate) fn start(listener: Arc<TcpListener>, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new()
-        .name("nic-accept".into())
-        .stack_size(STACK)
-        .spawn(move || accept(&listener, &shared))
+    listener.set_nonblocking(true)?;
+    rustix::net::listen(&listener, BACKLOG)?;
+    let mut turns = Turns::new(listener, shared)?;
+    thread::Builder::new().name("nic-serve".into()).stack_size(STACK).spawn(move || {
+        if let Err(error) = turns.run() {
+            tracing::error!(%error, "the NIC cannot learn of its connections any more and ends them all");
+        }
+    })
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    loop {
-        let accepted = listener.accept();
-        if shared.stopping.load(Ordering::Acquire) {
-            return;
+/// A port's place. Places are used again; numbers are not, so a late event finds nobody else.
+#[derive(Debug)]
+struct Place {
+    port: Port,
+    number: u64,
+    waits: Waits,
+    /// When its patience ends, if it has any.
+    due: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Turns {
+    watch: OwnedFd,
+    listener: Arc<TcpListener>,
+    /// Since when nobody is accepted, if so.
+    paused: Option<Instant>,
+    shared: Arc<Shared>,
+    places: Vec<Option<Place>>,
+    free: Vec<usize>,
+    strangers: usize,
+    /// Ports whose patience ends, soonest first. Those that wait for their next batch are not among them.
+    due: BTreeSet<(Instant, usize)>,
+    accepted: u64,
+    scratch: Scratch,
+}
+
+impl Turns {
+    fn new(listener: Arc<TcpListener>, shared: Arc<Shared>) -> io::Result<Turns> {
+        let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&watch, &listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)?;
+        Ok(Turns {
+            watch,
+            listener,
+            paused: None,
+            shared,
+            places: Vec::new(),
+            free: Vec::new(),
+            strangers: 0,
+            due: BTreeSet::new(),
+            accepted: 0,
+            scratch: Scratch::new(),
+        })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(EVENTS);
+        while !self.shared.is_stopping() {
+            let timeout = self.next_due().map(|due| {
+                let left = due.saturating_duration_since(Instant::now());
+                Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() }
+            });
+            events.clear();
+            let room = rustix::buffer::spare_capacity(&mut events);
+            match epoll::wait(&self.watch, room, timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for event in &events {
+                match event.data.u64() {
+                    LISTENER => self.accept()?,
+                    mark => self.advance(mark),
+                }
+            }
+            if timeout.is_some() {
+                self.end_patience()?;
+            }
         }
-        let (stream, peer) = match accepted {
+        Ok(())
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let paused = self.paused.map(|since| since + PAUSE);
+        let port = self.due.first().map(|(due, _)| *due);
+        paused.into_iter().chain(port).min()
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        let (stream, peer) = match self.listener.accept() {
             Ok(accepted) => accepted,
+            // Whoever came has left again.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) =>
+            {
+                return Ok(());
+            }
+            Err(_) if self.shared.is_stopping() => return Ok(()),
             Err(error) => {
                 tracing::warn!(%error, "no monitor can be accepted");
-                thread::sleep(PAUSE);
-                continue;
+                epoll::delete(&self.watch, &self.listener)?;
+                self.paused = Some(Instant::now());
+                return Ok(());
             }
         };
-        if shared.strangers.fetch_add(1, Ordering::AcqRel) >= STRANGERS {
-            shared.strangers.fetch_sub(1, Ordering::AcqRel);
-            continue;
-        }
-        let shared_there = Arc::clone(shared);
-        let started = thread::Builder::new().name("nic-serve".into()).stack_size(STACK).spawn(move || {
-            let mut port = Port::new(&shared_there, &stream);
-            if let Err(error) = serve(&stream, &mut port) {
-                tracing::debug!(%peer, %error, "connection closed");
-            }
-        });
-        if let Err(error) = started {
-            shared.strangers.fetch_sub(1, Ordering::AcqRel);
-            tracing::warn!(%error, "no thread for a monitor's connection");
-        }
-    }
-}
-
-/// One connection's way to the table.
-struct Port<'a> {
-    shared: &'a Shared,
-    stream: &'a TcpStream,
-    connection: u64,
-    domain: Option<DomainId>,
-}
-
-impl<'a> Port<'a> {
-    fn new(shared: &'a Shared, stream: &'a TcpStream) -> Port<'a> {
-        let connection = shared.connections.fetch_add(1, Ordering::Relaxed);
-        Port { shared, stream, connection, domain: None }
-    }
-}
-
-impl Drop for Port<'_> {
-    fn drop(&mut self) {
-        match self.domain {
-            Some(domain) => self.shared.write().detach(domain, self.connection),
-            None => {
-                self.shared.strangers.fetch_sub(1, Ordering::AcqRel);
-            }
-        }
-    }
-}
-
-impl Memory for Port<'_> {
-    fn attach(&mut self, token: &[u8; 16]) -> bool {
-        let Ok(stream) = self.stream.try_clone() else {
-            return false;
-        };
-        self.domain = self.shared.write().attach(token, self.connection, stream);
-        if self.domain.is_some() {
-            self.shared.strangers.fetch_sub(1, Ordering::AcqRel);
-        }
-        self.domain.is_some()
-    }
-
-    fn execute(
-        &mut self,
-        operation: &OperationHeader,
-        payload: &[u8],
-        answer: &mut Vec<u8>,
-    ) -> Result<(), Denied> {
-        let domain = self.domain.ok_or(Denied)?;
-        self.shared.read().execute(domain, operation, payload, answer)
-    }
-}
-
-fn serve(mut stream: &TcpStream, port: &mut Port<'_>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(BATCH_TIME))?;
-    stream.set_read_timeout(Some(HELLO_TIME))?;
-    let mut server = Server::new();
-    let mut attached = false;
-    loop {
-        match stream.read(server.space()) {
-            Ok(0) => return Ok(()),
-            Ok(count) => server.received(count, port).map_err(io::Error::other)?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && server.is_idle() => continue,
-            Err(error) => return Err(error),
-        }
-        if !server.output().is_empty() {
-            stream.write_all(server.output())?;
-            server.sent();
-        }
-        if server.is_closing() {
+        if self.strangers >= STRANGERS {
             return Ok(());
         }
-        if !attached && port.domain.is_some() {
-            attached = true;
-            stream.set_read_timeout(Some(BATCH_TIME))?;
-            let (idle, interval, count) = KEEPALIVE;
-            sockopt::set_socket_keepalive(stream, true)?;
-            sockopt::set_tcp_keepidle(stream, idle)?;
-            sockopt::set_tcp_keepintvl(stream, interval)?;
-            sockopt::set_tcp_keepcnt(stream, count)?;
+        let number = self.accepted;
+        self.accepted += 1;
+        let index = self.free.pop().unwrap_or(self.places.len());
+        let admitted = Port::new(Arc::clone(&self.shared), stream, number).and_then(|port| {
+            let data = epoll::EventData::new_u64(mark(index, number));
+            epoll::add(&self.watch, port.stream(), data, epoll::EventFlags::IN)?;
+            Ok(port)
+        });
+        match admitted {
+            Ok(port) => {
+                let due = Instant::now() + HELLO_TIME;
+                let place = Some(Place { port, number, waits: Waits::ForHello, due: Some(due) });
+                match self.places.get_mut(index) {
+                    Some(free) => *free = place,
+                    None => self.places.push(place),
+                }
+                self.strangers += 1;
+                self.due.insert((due, index));
+            }
+            Err(error) => {
+                tracing::debug!(%peer, %error, "connection closed");
+                self.free.extend((index < self.places.len()).then_some(index));
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves the port of this mark, if it is still there.
+    fn advance(&mut self, event: u64) {
+        let index = index_of(event);
+        let Some(Some(place)) = self.places.get_mut(index) else { return };
+        if mark(index, place.number) != event {
+            return;
+        }
+        let before = place.waits;
+        // What one monitor's bytes bring about must not end the others' connections, not even a mistake in here.
+        let scratch = &mut self.scratch;
+        let result = catch_unwind(AssertUnwindSafe(|| place.port.advance(scratch)))
+            .unwrap_or_else(|_| Err(io::Error::other("serving it panicked")));
+        let waits = result.unwrap_or_else(|error| {
+            tracing::debug!(connection = place.number, %error, "connection closed");
+            Waits::Over
+        });
+        // The usual case: a batch came whole and its answer went whole.
+        if waits != Waits::ForBatch || before != Waits::ForBatch {
+            self.changed(index, before, waits);
         }
     }
+
+    /// Takes note of what a port waits for now.
+    fn changed(&mut self, index: usize, before: Waits, waits: Waits) {
+        let Some(Some(place)) = self.places.get_mut(index) else { return };
+        place.waits = waits;
+        let due = match waits {
+            Waits::ForHello => place.due,
+            Waits::ForBatch | Waits::Over => None,
+            Waits::ForRest | Waits::ToSend => Some(Instant::now() + BATCH_TIME),
+        };
+        let was_due = std::mem::replace(&mut place.due, due);
+        let mut over = waits == Waits::Over;
+        if (waits == Waits::ToSend) != (before == Waits::ToSend) && !over {
+            let flags = if waits == Waits::ToSend { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+            let data = epoll::EventData::new_u64(mark(index, place.number));
+            over = epoll::modify(&self.watch, place.port.stream(), data, flags).is_err();
+        }
+        if let Some(was_due) = was_due {
+            self.due.remove(&(was_due, index));
+        }
+        if let Some(due) = due {
+            self.due.insert((due, index));
+        }
+        if before == Waits::ForHello && waits != Waits::ForHello {
+            self.strangers -= 1;
+        }
+        if over {
+            self.close(index);
+        }
+    }
+
+    fn close(&mut self, index: usize) {
+        let Some(place) = self.places.get_mut(index).and_then(Option::take) else { return };
+        // The domain holds the socket too, until the port is dropped, and the kernel would go on telling of it.
+        if let Err(error) = epoll::delete(&self.watch, place.port.stream()) {
+            tracing::debug!(connection = place.number, %error, "a socket is still watched");
+        }
+        if let Some(due) = place.due {
+            self.due.remove(&(due, index));
+        }
+        self.free.push(index);
+    }
+
+    /// Closes ports that kept others waiting too long, and accepts again after a pause.
+    fn end_patience(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        while let Some((_, index)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+            self.due.pop_first();
+            if let Some(Some(place)) = self.places.get(index) {
+                self.strangers -= usize::from(place.waits == Waits::ForHello);
+            }
+            self.close(index);
+        }
+        if self.paused.is_some_and(|since| now >= since + PAUSE) {
+            self.paused = None;
+            let data = epoll::EventData::new_u64(LISTENER);
+            epoll::add(&self.watch, &self.listener, data, epoll::EventFlags::IN)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the events of a port are marked with: its place, and of its number as much as there is room for.
+fn mark(index: usize, number: u64) -> u64 {
+    (number << 32) | (index as u64 & 0xffff_ffff)
+}
+
+fn index_of(mark: u64) -> usize {
+    (mark & 0xffff_ffff) as usize
 }

@@ -40,20 +40,15 @@ enum State {
     Closing,
 }
 
-/// One connection.
+/// One connection. Between batches it holds no more than a few words.
 #[derive(Debug)]
 pub struct Server {
     state: State,
-    input: Vec<u8>,
-    /// How much of `input` was received.
-    filled: usize,
-    output: Vec<u8>,
+    /// What came of a batch that is not complete yet.
+    held: Vec<u8>,
     /// Number of the last batch.
     number: u64,
 }
-
-/// Room for input at first: a batch of reads fits, and the room grows when a larger batch announces itself.
-const FIRST_ROOM: usize = 4096;
 
 impl Default for Server {
     fn default() -> Server {
@@ -65,62 +60,48 @@ impl Server {
     /// A connection that nothing came over yet.
     #[must_use]
     pub fn new() -> Server {
-        Server {
-            state: State::Greeting,
-            input: vec![0; FIRST_ROOM],
-            filled: 0,
-            output: Vec::with_capacity(FIRST_ROOM),
-            number: 0,
-        }
+        Server { state: State::Greeting, held: Vec::new(), number: 0 }
     }
 
-    /// Where to put bytes that were received; never empty.
-    pub fn space(&mut self) -> &mut [u8] {
-        self.input.get_mut(self.filled..).unwrap_or_default()
-    }
-
-    /// Takes note that `count` bytes were put into the space, and executes what is complete. Send the output next.
+    /// Takes bytes that were received, executes the batch that they complete, and appends the answer to `output`: send
+    /// it before more is received.
     ///
     /// # Errors
     /// [`Malformed`]: close the connection.
-    pub fn received(&mut self, count: usize, memory: &mut impl Memory) -> Result<(), Malformed> {
-        self.filled = (self.filled + count).min(self.input.len());
-        let mut used = 0;
-        while self.state != State::Closing {
-            let input = self.input.get(used..self.filled).unwrap_or_default();
-            let step = match self.state {
-                State::Greeting => greet(input, memory, &mut self.output)?,
-                _ => execute(input, memory, &mut self.output, &mut self.number)?,
-            };
-            match step {
-                Step::Needs(bytes) => {
-                    self.input.copy_within(used..self.filled, 0);
-                    self.filled -= used;
-                    if bytes > self.input.len() {
-                        self.input.resize(bytes, 0);
-                    }
-                    return Ok(());
-                }
-                Step::Used(bytes) => {
-                    used += bytes;
-                    self.state = State::Attached;
-                }
-                Step::Refused => self.state = State::Closing,
-            }
+    pub fn received(
+        &mut self,
+        bytes: &[u8],
+        memory: &mut impl Memory,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        if self.state == State::Closing {
+            return Ok(());
         }
-        self.filled = 0;
+        // Most batches come in one piece, and are not copied.
+        let mut held = std::mem::take(&mut self.held);
+        let input = if held.is_empty() {
+            bytes
+        } else {
+            held.extend_from_slice(bytes);
+            &held
+        };
+        let step = match self.state {
+            State::Greeting => greet(input, memory, output)?,
+            _ => execute(input, memory, output, &mut self.number)?,
+        };
+        match step {
+            Step::Needs(length) => {
+                if held.is_empty() {
+                    held.reserve_exact(length);
+                    held.extend_from_slice(bytes);
+                }
+                self.held = held;
+            }
+            Step::Used(length) if length == input.len() => self.state = State::Attached,
+            Step::Used(_) => return Err(Malformed("a batch before the last one was answered")),
+            Step::Refused => self.state = State::Closing,
+        }
         Ok(())
-    }
-
-    /// What to send.
-    #[must_use]
-    pub fn output(&self) -> &[u8] {
-        &self.output
-    }
-
-    /// Takes note that all output was sent.
-    pub fn sent(&mut self) {
-        self.output.clear();
     }
 
     /// Whether the connection ends once the output is sent.
@@ -132,7 +113,7 @@ impl Server {
     /// Whether the token was accepted and no batch is half received: then silence is no fault.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.state == State::Attached && self.filled == 0
+        self.state == State::Attached && self.held.is_empty()
     }
 }
 

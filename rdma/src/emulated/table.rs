@@ -8,7 +8,44 @@ use crate::memory::SharedMemory;
 use crate::owner::{MAX_MONITORS, MAX_REGIONS, OwnerError, RegionId, RegionRequest, Rights};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// What the NIC's thread and the owner of memory share.
+pub(crate) struct Shared {
+    table: RwLock<Table>,
+    stopping: AtomicBool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new() -> Shared {
+        Shared { table: RwLock::new(Table::new()), stopping: AtomicBool::new(false) }
+    }
+
+    // The table is sound between any two of its statements, so a panic under the lock leaves nothing half done that
+    // would be worse than no NIC at all.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
 
 /// A protection domain: one admission of one monitor. Its keys work on its connections alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +62,7 @@ struct Domain {
     slot: u32,
     directory: DirectoryWriter,
     /// Open connections, to be cut when the domain ends.
-    connections: HashMap<u64, TcpStream>,
+    connections: HashMap<u64, Arc<TcpStream>>,
 }
 
 struct Key {
@@ -125,14 +162,14 @@ impl Table {
             }
         }
         self.regions.insert(id, Registered { request, memory, address });
-        self.publish();
+        self.publish(|_| true);
         Ok(id)
     }
 
     pub(crate) fn retire(&mut self, region: RegionId) -> Result<(), OwnerError> {
         self.regions.remove(&region).ok_or(OwnerError::UnknownRegion(region))?;
         self.keys.retain(|_, key| key.region != Some(region));
-        self.publish();
+        self.publish(|_| true);
         Ok(())
     }
 
@@ -180,7 +217,7 @@ impl Table {
         self.domains.insert(domain.0, made);
         self.tokens.extend(tokens.iter().map(|token| (*token, domain)));
         self.end_domains(|id, other| id != domain && replaced(other));
-        self.publish();
+        self.publish(|id| id == domain);
         Ok(RemoteRange { address, length, key })
     }
 
@@ -192,6 +229,12 @@ impl Table {
         Ok(())
     }
 
+    /// Ends every domain, and every region with them.
+    pub(crate) fn reset(&mut self) {
+        self.end_all();
+        self.regions.clear();
+    }
+
     /// Ends every domain: the NIC goes.
     pub(crate) fn end_all(&mut self) {
         self.end_domains(|_, _| true);
@@ -201,7 +244,7 @@ impl Table {
         self.domains.retain(|id, domain| {
             let ends = ends(DomainId(*id), domain);
             if ends {
-                domain.connections.values().for_each(cut);
+                domain.connections.values().for_each(|stream| cut(stream));
             }
             !ends
         });
@@ -210,24 +253,25 @@ impl Table {
         self.tokens.retain(|_, domain| domains.contains_key(&domain.0));
     }
 
-    /// Writes every directory anew.
-    fn publish(&mut self) {
-        for (id, domain) in &mut self.domains {
-            let mut shown: Vec<(RegionId, Region)> = Vec::new();
-            for (number, key) in &self.keys {
-                if key.domain == DomainId(*id)
-                    && let Some((region, registered)) =
-                        key.region.and_then(|region| self.regions.get_key_value(&region))
-                {
-                    let request = &registered.request;
-                    let range = RemoteRange { address: key.address, length: request.length, key: *number };
-                    let (kind, generation, rights) = (request.kind, request.generation, request.rights);
-                    shown.push((*region, Region { kind, range, generation, rights }));
-                }
+    /// Writes directories anew: what each of these domains has keys for.
+    fn publish(&mut self, is_due: impl Fn(DomainId) -> bool) {
+        let mut shown: HashMap<DomainId, Vec<(RegionId, Region)>> = HashMap::new();
+        for (number, key) in self.keys.iter().filter(|(_, key)| is_due(key.domain)) {
+            if let Some((region, registered)) =
+                key.region.and_then(|region| self.regions.get_key_value(&region))
+            {
+                let request = &registered.request;
+                let range = RemoteRange { address: key.address, length: request.length, key: *number };
+                let (kind, generation, rights) = (request.kind, request.generation, request.rights);
+                let entry = (*region, Region { kind, range, generation, rights });
+                shown.entry(key.domain).or_default().push(entry);
             }
-            shown.sort_by_key(|(region, _)| *region);
-            let shown: Vec<Region> = shown.into_iter().map(|(_, region)| region).collect();
-            domain.directory.publish(&shown);
+        }
+        for (id, domain) in self.domains.iter_mut().filter(|(id, _)| is_due(DomainId(**id))) {
+            let mut entries = shown.remove(&DomainId(*id)).unwrap_or_default();
+            entries.sort_by_key(|(region, _)| *region);
+            let entries: Vec<Region> = entries.into_iter().map(|(_, region)| region).collect();
+            domain.directory.publish(&entries);
         }
     }
 
@@ -236,7 +280,7 @@ impl Table {
         &mut self,
         token: &[u8; 16],
         connection: u64,
-        stream: TcpStream,
+        stream: Arc<TcpStream>,
     ) -> Option<DomainId> {
         let id = self.tokens.remove(token)?;
         self.domains.get_mut(&id.0)?.connections.insert(connection, stream);

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 /// Regions that can be registered at once.
 pub const MAX_REGIONS: usize = 256;
 /// Monitors that can be admitted at once.
-pub const MAX_MONITORS: usize = 64;
+pub const MAX_MONITORS: usize = 1024;
 /// Connections one monitor can have.
 pub const MAX_ENDPOINTS: usize = 16;
 /// Longest name of a monitor, in bytes.

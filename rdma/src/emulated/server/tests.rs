@@ -1,5 +1,5 @@
 use super::*;
-use crate::access::{Operation, RemoteRange};
+use crate::access::{Operation, RemoteRange, Request};
 use crate::emulated::client::{Exchange, Outcome, hello, is_welcome};
 use proptest::prelude::*;
 
@@ -54,16 +54,8 @@ fn range(address: u64, length: u64) -> RemoteRange {
 /// Hands bytes over in pieces of `piece` bytes, and takes what comes back.
 fn feed(server: &mut Server, memory: &mut Plain, bytes: &[u8], piece: usize) -> Result<Vec<u8>, Malformed> {
     let mut output = Vec::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let space = server.space();
-        assert!(!space.is_empty());
-        let count = rest.len().min(piece).min(space.len());
-        space[..count].copy_from_slice(&rest[..count]);
-        rest = &rest[count..];
-        server.received(count, memory)?;
-        output.extend_from_slice(server.output());
-        server.sent();
+    for piece in bytes.chunks(piece) {
+        server.received(piece, memory, &mut output)?;
     }
     Ok(output)
 }
@@ -100,7 +92,7 @@ fn a_batch_gives_the_same_result_however_it_is_cut() {
 }
 
 #[test]
-fn batches_that_arrive_together_are_answered_one_after_the_other() {
+fn who_does_not_wait_for_the_answer_is_cut_off() {
     let (mut server, mut memory) = attached();
     let mut exchange = Exchange::default();
     let mut requests = Vec::new();
@@ -109,9 +101,19 @@ fn batches_that_arrive_together_are_answered_one_after_the_other() {
             exchange.begin(&[Operation::Write { to: range(0, 1), from: &[value] }]).unwrap(),
         );
     }
-    let answers = feed(&mut server, &mut memory, &requests, 10_000).unwrap();
-    assert_eq!(answers.len(), 3 * size_of::<AnswerHeader>());
-    assert_eq!(memory.bytes[0], 3);
+    feed(&mut server, &mut memory, &requests, 10_000).unwrap_err();
+    assert_eq!(memory.executed, 1, "so no monitor has more than one answer made in advance");
+}
+
+#[test]
+fn a_probe_is_answered_and_executes_nothing() {
+    let (mut server, mut memory) = attached();
+    let mut exchange = Exchange::default();
+    let request = exchange.begin_request(&Request::Probe).unwrap().to_vec();
+    let answer = feed(&mut server, &mut memory, &request, 10_000).unwrap();
+    assert_eq!(exchange.outcome(&answer), Outcome::Done);
+    assert_eq!(memory.executed, 0);
+    assert!(server.is_idle());
 }
 
 #[test]
@@ -163,6 +165,7 @@ fn a_batch_that_makes_no_sense_is_not_executed() {
     malformed_batch(|_, operation| operation.opcode = WRITE);
     malformed_batch(|_, operation| operation.length = 0);
     malformed_batch(|_, operation| operation.length = u64::MAX);
+    malformed_batch(|_, operation| operation.opcode = PROBE);
     malformed_batch(|_, operation| operation.length = (1 << 20) + 1);
     malformed_batch(|_, operation| (operation.opcode, operation.length) = (COMPARE_AND_SWAP, 4));
     malformed_batch(|_, operation| (operation.opcode, operation.address) = (COMPARE_AND_SWAP, 4));
@@ -223,7 +226,7 @@ proptest! {
         bytes.resize(300, 0);
         changes.into_iter().for_each(|(at, value)| bytes[at] = value);
         let _ = feed(&mut server, &mut memory, &bytes, piece);
-        prop_assert!(server.input.len() <= MAX_BATCH);
+        prop_assert!(server.held.capacity() <= 2 * MAX_BATCH);
     }
 
     #[test]
