@@ -8,6 +8,7 @@
 //! The file is a header and a ring of segments ([`layout`]). Each begins with a keyframe, so the oldest can be
 //! dropped whole, and what is damaged in one costs the others nothing.
 
+mod applications;
 mod encode;
 mod extract;
 pub mod layout;

@@ -1,8 +1,11 @@
 //! From what happened to the payload of a frame.
 
-use super::moment::kind;
-use super::varint::{put, put_text, zigzag};
-use backdoors_sensor_box::{Class, SensorReading, SensorView, Unit};
+use super::applications;
+use super::moment::{failure_number, kind};
+use super::varint::{difference, put, put_differences, put_text};
+use crate::clock::nanoseconds;
+use crate::judge::{Failure, Terms};
+use backdoors_sensor_box::{ApplicationView, SensorReading, SensorView};
 use std::time::Duration;
 
 /// Readings from one keyframe to the next, so that damage costs no more.
@@ -16,6 +19,8 @@ pub(super) struct Encoder {
     last: SensorView,
     /// Readings since the last keyframe; `None` if the next one must be a keyframe.
     since_keyframe: Option<u32>,
+    last_applications: Vec<ApplicationView>,
+    applications_since_keyframe: Option<u32>,
     missed: String,
 }
 
@@ -28,6 +33,7 @@ impl Encoder {
     /// Forgets what was encoded: what comes must be understood by itself.
     pub fn forget(&mut self) {
         self.since_keyframe = None;
+        self.applications_since_keyframe = None;
         self.missed.clear();
     }
 
@@ -65,8 +71,32 @@ impl Encoder {
         }
     }
 
-    pub fn missed(&mut self, after: u64, reason: &str) -> u8 {
-        self.begin(after);
+    /// What was read of the applications.
+    pub fn applications(&mut self, after: u64, took: u64, views: &[ApplicationView]) -> u8 {
+        put(self.begin(after), took);
+        match &mut self.applications_since_keyframe {
+            Some(readings)
+                if *readings < READINGS_PER_KEYFRAME
+                    && applications::same_shape(&self.last_applications, views) =>
+            {
+                *readings += 1;
+                applications::put_values(&mut self.payload, &self.last_applications, views);
+                applications::copy_values(&mut self.last_applications, views);
+                kind::APPLICATION_VALUES
+            }
+            _ => {
+                applications::put_whole(&mut self.payload, views);
+                self.applications_since_keyframe = Some(0);
+                self.last_applications = views.to_vec();
+                kind::APPLICATIONS
+            }
+        }
+    }
+
+    pub fn missed(&mut self, after: u64, took: u64, how: Failure, reason: &str) -> u8 {
+        let payload = self.begin(after);
+        put(payload, took);
+        payload.push(failure_number(how));
         if self.missed == reason && !reason.is_empty() {
             return kind::MISSED_AGAIN;
         }
@@ -76,30 +106,46 @@ impl Encoder {
         kind::MISSED
     }
 
-    pub fn probe(&mut self, after: u64, outcome: Result<u64, &str>) -> u8 {
+    pub fn probe(&mut self, after: u64, outcome: Result<u64, (Failure, &str)>) -> u8 {
         let payload = self.begin(after);
         match outcome {
             Ok(round_trip) => {
                 put(payload, round_trip);
                 kind::ANSWERED
             }
-            Err(reason) => {
+            Err((how, reason)) => {
+                payload.push(failure_number(how));
                 put_text(payload, reason);
                 kind::NOT_ANSWERED
             }
         }
     }
 
-    pub fn period(&mut self, after: u64, period: Duration, why: &str) -> u8 {
+    pub fn terms(&mut self, after: u64, terms: &Terms) -> u8 {
         let payload = self.begin(after);
-        put(payload, crate::clock::nanoseconds(period));
-        put_text(payload, why);
-        kind::PERIOD
+        let Terms { period, wait, chances, loss, standing } = terms;
+        for number in [
+            nanoseconds(*period),
+            nanoseconds(*wait),
+            u64::from(*chances),
+            loss.to_bits(),
+            u64::from(standing.score),
+            standing.multiplier.to_bits(),
+            u64::from(standing.overloaded),
+            standing.late_share.to_bits(),
+            standing.worst_ns,
+            standing.late_rounds,
+        ] {
+            put(payload, number);
+        }
+        kind::TERMS
     }
 
-    pub fn lateness(&mut self, after: u64, width: f64) -> u8 {
-        put(self.begin(after), width.to_bits());
-        kind::LATENESS
+    pub fn period(&mut self, after: u64, period: Duration, why: &str) -> u8 {
+        let payload = self.begin(after);
+        put(payload, nanoseconds(period));
+        put_text(payload, why);
+        kind::PERIOD
     }
 
     /// A frame of a kind whose payload is text.
@@ -121,32 +167,11 @@ fn same_shape(last: &SensorView, view: &SensorView) -> bool {
         && last.sensors.iter().zip(&view.sensors).all(|(last, reading)| same(last, reading))
 }
 
-fn difference(last: u64, now: u64) -> u64 {
-    zigzag(now.wrapping_sub(last).cast_signed())
-}
-
-/// The clock, then every value; of values that stand still the number of those behind them that do too.
+/// The clock, then every value.
 fn differences(payload: &mut Vec<u8>, last: &SensorView, view: &SensorView) {
     put(payload, difference(last.clock, view.clock));
-    let mut still: u64 = 0;
-    for (last, reading) in last.sensors.iter().zip(&view.sensors) {
-        match difference(last.value, reading.value) {
-            0 => still += 1,
-            difference => {
-                put_still(payload, &mut still);
-                put(payload, difference);
-            }
-        }
-    }
-    put_still(payload, &mut still);
-}
-
-fn put_still(payload: &mut Vec<u8>, still: &mut u64) {
-    if let Some(behind) = still.checked_sub(1) {
-        put(payload, 0);
-        put(payload, behind);
-    }
-    *still = 0;
+    let values = last.sensors.iter().zip(&view.sensors).map(|(last, reading)| (last.value, reading.value));
+    put_differences(payload, values);
 }
 
 fn whole(payload: &mut Vec<u8>, view: &SensorView) {
@@ -164,17 +189,9 @@ fn whole(payload: &mut Vec<u8>, view: &SensorView) {
     for reading in &view.sensors {
         put(payload, u64::from(reading.kind.0));
         put(payload, u64::from(reading.instance));
-        payload.push(class_number(reading.class) | unit_number(reading.unit) << 4);
+        payload.push(reading.class as u8 | reading.unit.map_or(0, |unit| unit as u8) << 4);
         // No limit is the largest number, which wraps to 0.
         put(payload, reading.limit.map_or(0, |limit| limit.wrapping_add(1)));
         put(payload, reading.value);
     }
-}
-
-fn class_number(class: Class) -> u8 {
-    class as u8
-}
-
-fn unit_number(unit: Option<Unit>) -> u8 {
-    unit.map_or(0, |unit| unit as u8)
 }

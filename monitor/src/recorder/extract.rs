@@ -46,14 +46,20 @@ fn copy(scribe: &mut Scribe<Pages>, moment: &Moment, playback: &super::Playback<
         What::Reading { asked } => {
             scribe.reading(now, nanoseconds(moment.at.saturating_sub(*asked)), playback.view());
         }
-        What::Missed { reason } => scribe.missed(now, reason),
-        What::Probe(outcome) => {
-            scribe.probe(now, outcome.as_ref().map(|time| nanoseconds(*time)).map_err(String::as_str));
+        What::Missed { asked, how, reason } => {
+            scribe.missed(now, nanoseconds(moment.at.saturating_sub(*asked)), *how, reason);
         }
+        What::Applications { asked } => {
+            let took = nanoseconds(moment.at.saturating_sub(*asked));
+            scribe.applications(now, took, playback.applications());
+        }
+        What::Probe(Ok(round_trip)) => scribe.probe(now, Ok(nanoseconds(*round_trip))),
+        What::Probe(Err((how, reason))) => scribe.probe(now, Err((*how, reason))),
+        What::Opinions(opinions) => scribe.opinions(now, opinions),
+        What::Terms(terms) => scribe.terms(now, terms),
         What::Verdict(verdict) => scribe.verdict(now, verdict),
         What::Note(json) => scribe.text(now, kind::NOTE, json),
         What::Period { period, why } => scribe.period(now, *period, why),
-        What::Lateness(width) => scribe.lateness(now, *width),
         What::Settings(settings) => scribe.settings(now, settings),
         What::Gap(Gap::TooLarge { bytes }) => scribe.text(now, kind::GAP, &bytes.to_string()),
         What::Gap(gap) => scribe.text(now, kind::GAP, &gap.to_string()),

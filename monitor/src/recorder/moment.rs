@@ -2,7 +2,9 @@
 
 use crate::clock::nanoseconds;
 use crate::config::{LimitValue, TargetConfig, parse_duration};
-use crate::verdict::Verdict;
+use crate::judge::{Failure, Terms};
+use crate::peers::Opinion;
+use crate::verdict::{State, Verdict};
 use backdoors_healers::{LimitError, Limits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,9 +28,14 @@ pub(super) mod kind {
     pub const VERDICT: u8 = 7;
     pub const NOTE: u8 = 8;
     pub const PERIOD: u8 = 9;
-    pub const LATENESS: u8 = 10;
-    pub const SETTINGS: u8 = 11;
-    pub const GAP: u8 = 12;
+    pub const SETTINGS: u8 = 10;
+    pub const GAP: u8 = 11;
+    pub const TERMS: u8 = 12;
+    pub const OPINIONS: u8 = 13;
+    /// What was read of all applications.
+    pub const APPLICATIONS: u8 = 14;
+    /// The same, as differences.
+    pub const APPLICATION_VALUES: u8 = 15;
     /// Added to a kind: it was so already when the segment began.
     pub const STANDING: u8 = 0x80;
 }
@@ -60,11 +67,22 @@ pub enum What {
     },
     /// They could not be read.
     Missed {
-        /// Why.
+        /// When it was tried.
+        asked: Duration,
+        /// How it failed.
+        how: Failure,
+        /// Why, for people.
         reason: String,
     },
+    /// The applications were read; [`super::Playback::applications`] has them.
+    Applications {
+        /// When the reading was asked for.
+        asked: Duration,
+    },
     /// A probe came back after that time, or why it did not.
-    Probe(Result<Duration, String>),
+    Probe(Result<Duration, (Failure, String)>),
+    /// What other monitors said, all of it.
+    Opinions(Vec<Opinion>),
     /// A verdict changed.
     Verdict(Verdict),
     /// An entry of the journal, as its JSON line.
@@ -76,12 +94,68 @@ pub enum What {
         /// Why.
         why: String,
     },
-    /// The monitor's own lateness widens its deadlines by this factor from now on.
-    Lateness(f64),
-    /// What the detector went by.
+    /// What silence is measured by from now on.
+    Terms(Terms),
+    /// What detector and judge went by.
     Settings(Settings),
     /// Something is missing here.
     Gap(Gap),
+}
+
+const FAILURES: [Failure; 5] =
+    [Failure::Silent, Failure::Refused, Failure::Damaged, Failure::Closed, Failure::NotAsked];
+
+pub(super) fn failure_number(how: Failure) -> u8 {
+    match how {
+        Failure::Silent => 0,
+        Failure::Refused => 1,
+        Failure::Damaged => 2,
+        Failure::Closed => 3,
+        Failure::NotAsked => 4,
+    }
+}
+
+pub(super) fn failure(number: u8) -> Option<Failure> {
+    FAILURES.into_iter().find(|how| failure_number(*how) == number)
+}
+
+/// An opinion as JSON has it; times in nanoseconds.
+#[derive(Serialize, Deserialize)]
+struct OpinionRecord {
+    monitor: String,
+    at: u64,
+    asked: u64,
+    last_good_age: Option<u64>,
+    late: bool,
+    nic_answers: Option<bool>,
+    kernel: Option<State>,
+}
+
+pub(super) fn opinions_to_json(opinions: &[Opinion]) -> Option<String> {
+    let record = |opinion: &Opinion| OpinionRecord {
+        monitor: opinion.monitor.clone(),
+        at: nanoseconds(opinion.at),
+        asked: nanoseconds(opinion.asked),
+        last_good_age: opinion.last_good_age.map(nanoseconds),
+        late: opinion.late,
+        nic_answers: opinion.nic_answers,
+        kernel: opinion.kernel,
+    };
+    serde_json::to_string(&opinions.iter().map(record).collect::<Vec<_>>()).ok()
+}
+
+pub(super) fn opinions_from_json(json: &str) -> Option<Vec<Opinion>> {
+    let opinion = |record: OpinionRecord| Opinion {
+        monitor: record.monitor,
+        at: Duration::from_nanos(record.at),
+        asked: Duration::from_nanos(record.asked),
+        last_good_age: record.last_good_age.map(Duration::from_nanos),
+        late: record.late,
+        nic_answers: record.nic_answers,
+        kernel: record.kernel,
+    };
+    let records: Vec<OpinionRecord> = serde_json::from_str(json).ok()?;
+    Some(records.into_iter().map(opinion).collect())
 }
 
 /// Why something is missing. What is before and behind it is sound.

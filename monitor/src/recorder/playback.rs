@@ -1,11 +1,14 @@
 //! A recording, moment by moment. Whatever the bytes are, it comes to an end and tells what it could not read.
 
+use super::applications;
 use super::layout::{Found, Frame, SEGMENT_HEAD_BYTES, frame_at};
-use super::moment::{Gap, Moment, What, kind};
+use super::moment::{Gap, Moment, What, failure, kind, opinions_from_json};
 use super::reader::Segment;
-use super::varint::{Cursor, unzigzag};
+use super::varint::{Cursor, take_differences, unzigzag};
+use crate::judge::Terms;
+use crate::lateness::Standing;
 use backdoors_sensor_box::layout::MAX_SENSORS;
-use backdoors_sensor_box::{Class, SensorKind, SensorReading, SensorView, Unit};
+use backdoors_sensor_box::{ApplicationView, Class, SensorKind, SensorReading, SensorView, Unit};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -27,6 +30,9 @@ pub struct Playback<'a> {
     view: SensorView,
     /// Whether `view` is what the next differences are to.
     whole: bool,
+    applications: Vec<ApplicationView>,
+    /// The same for `applications`.
+    applications_whole: bool,
     missed: Option<String>,
     told: VecDeque<Moment>,
 }
@@ -42,6 +48,8 @@ impl<'a> Playback<'a> {
             after: 0,
             view: SensorView::default(),
             whole: false,
+            applications: Vec::new(),
+            applications_whole: false,
             missed: None,
             told: VecDeque::new(),
         }
@@ -51,6 +59,12 @@ impl<'a> Playback<'a> {
     #[must_use]
     pub fn view(&self) -> &SensorView {
         &self.view
+    }
+
+    /// The applications, as of the last [`What::Applications`].
+    #[must_use]
+    pub fn applications(&self) -> &[ApplicationView] {
+        &self.applications
     }
 
     /// Sequence of the frame that would come next.
@@ -85,6 +99,7 @@ impl<'a> Playback<'a> {
 
     fn lose_track(&mut self) {
         self.whole = false;
+        self.applications_whole = false;
         self.missed = None;
     }
 
@@ -119,9 +134,11 @@ impl<'a> Playback<'a> {
 
     /// `None` if the payload makes no sense.
     fn decode(&mut self, segment: Segment, after: u64, frame: u8, mut cursor: Cursor<'_>) -> Option<Known> {
+        let at = segment.head.monotonic.wrapping_add(after);
+        let asked = |took| Duration::from_nanos(at.saturating_sub(took));
         let known = match frame & !kind::STANDING {
             kind @ (kind::KEYFRAME | kind::READING) => {
-                let took = cursor.number()?;
+                let asked = asked(cursor.number()?);
                 if kind == kind::KEYFRAME {
                     self.whole = false;
                     keyframe(&mut self.view, &mut cursor)?;
@@ -133,27 +150,41 @@ impl<'a> Playback<'a> {
                 } else {
                     return Some(Known::WithoutKeyframe);
                 }
-                let at = segment.head.monotonic.wrapping_add(after);
-                What::Reading { asked: Duration::from_nanos(at.saturating_sub(took)) }
+                What::Reading { asked }
             }
-            kind::MISSED => {
-                let reason = cursor.text()?;
-                self.missed = Some(reason.to_owned());
-                What::Missed { reason: reason.to_owned() }
-            }
-            kind::MISSED_AGAIN => {
+            kind @ (kind::MISSED | kind::MISSED_AGAIN) => {
+                let asked = asked(cursor.number()?);
+                let how = failure(cursor.byte()?)?;
+                if kind == kind::MISSED {
+                    self.missed = Some(cursor.text()?.to_owned());
+                }
                 let reason = self.missed.clone().unwrap_or_else(|| "for a reason that is lost".to_owned());
-                What::Missed { reason }
+                What::Missed { asked, how, reason }
             }
+            kind @ (kind::APPLICATIONS | kind::APPLICATION_VALUES) => {
+                let asked = asked(cursor.number()?);
+                if kind == kind::APPLICATIONS {
+                    self.applications_whole = false;
+                    self.applications = applications::take_whole(&mut cursor)?;
+                } else if self.applications_whole {
+                    self.applications_whole = false;
+                    applications::take_values(&mut self.applications, &mut cursor)?;
+                } else {
+                    return Some(Known::WithoutKeyframe);
+                }
+                self.applications_whole = true;
+                What::Applications { asked }
+            }
+            kind::TERMS => What::Terms(terms(&mut cursor)?),
+            kind::OPINIONS => What::Opinions(opinions_from_json(cursor.text()?)?),
             kind::ANSWERED => What::Probe(Ok(Duration::from_nanos(cursor.number()?))),
-            kind::NOT_ANSWERED => What::Probe(Err(cursor.text()?.to_owned())),
+            kind::NOT_ANSWERED => What::Probe(Err((failure(cursor.byte()?)?, cursor.text()?.to_owned()))),
             kind::VERDICT => What::Verdict(serde_json::from_str(cursor.text()?).ok()?),
             kind::NOTE => What::Note(cursor.text()?.to_owned()),
             kind::PERIOD => {
                 let period = Duration::from_nanos(cursor.number()?);
                 What::Period { period, why: cursor.text()?.to_owned() }
             }
-            kind::LATENESS => What::Lateness(f64::from_bits(cursor.number()?)),
             kind::SETTINGS => What::Settings(serde_json::from_str(cursor.text()?).ok()?),
             kind::GAP => {
                 let text = cursor.text()?;
@@ -286,19 +317,25 @@ fn keyframe(view: &mut SensorView, cursor: &mut Cursor<'_>) -> Option<()> {
 }
 
 fn differences(view: &mut SensorView, cursor: &mut Cursor<'_>) -> Option<()> {
-    let mut next = |value: u64| Some(value.wrapping_add_signed(unzigzag(cursor.number()?)));
-    view.clock = next(view.clock)?;
-    let mut still = 0;
-    for reading in &mut view.sensors {
-        if still > 0 {
-            still -= 1;
-            continue;
-        }
-        let difference = cursor.number()?;
-        if difference == 0 {
-            still = cursor.number()?;
-        }
-        reading.value = reading.value.wrapping_add_signed(unzigzag(difference));
-    }
-    (still == 0 && cursor.is_empty()).then_some(())
+    view.clock = view.clock.wrapping_add_signed(unzigzag(cursor.number()?));
+    take_differences(cursor, view.sensors.iter_mut().map(|reading| &mut reading.value))
+}
+
+fn terms(cursor: &mut Cursor<'_>) -> Option<Terms> {
+    let mut time = || Some(Duration::from_nanos(cursor.number()?));
+    let (period, wait) = (time()?, time()?);
+    let (chances, loss) = (cursor.small()?, f64::from_bits(cursor.number()?));
+    let standing = Standing {
+        score: cursor.small()?,
+        multiplier: f64::from_bits(cursor.number()?),
+        overloaded: cursor.number()? != 0,
+        late_share: f64::from_bits(cursor.number()?),
+        worst_ns: cursor.number()?,
+        late_rounds: cursor.number()?,
+    };
+    let probability = 0.0..=1.0;
+    let sound = probability.contains(&loss)
+        && probability.contains(&standing.late_share)
+        && (1.0..1e6).contains(&standing.multiplier);
+    sound.then_some(Terms { period, wait, chances, loss, standing })
 }

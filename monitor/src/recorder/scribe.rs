@@ -1,13 +1,28 @@
 //! What a recorder and an extract have in common: frames in segments that each can be understood alone.
 
 use super::encode::Encoder;
-use super::moment::{Settings, What, kind};
+use super::moment::{Settings, What, kind, opinions_to_json};
+use crate::judge::{Failure, Terms};
+use crate::peers::Opinion;
 use crate::verdict::{Layer, Verdict};
-use backdoors_sensor_box::SensorView;
+use backdoors_sensor_box::{ApplicationView, SensorView};
 use std::time::Duration;
 
 /// Verdicts that are repeated at the beginning of a segment.
 const MOST_STANDING: usize = 128;
+
+/// Whether the judge would come to other verdicts by these terms. What only shades its confidence may drift a little
+/// before it is told again.
+fn differ(before: &Terms, terms: &Terms) -> bool {
+    let harsh = |terms: &Terms| {
+        let Terms { period, wait, chances, standing, .. } = terms;
+        (*period, *wait, *chances, standing.multiplier.to_bits(), standing.overloaded)
+    };
+    let drifted = |before: f64, now: f64| (before - now).abs() > 0.01 + 0.1 * before;
+    harsh(before) != harsh(terms)
+        || drifted(before.loss, terms.loss)
+        || drifted(before.standing.late_share, terms.standing.late_share)
+}
 
 /// Takes frames.
 pub(super) trait Sink {
@@ -38,7 +53,10 @@ pub(super) struct Scribe<S> {
 struct Standing {
     settings: Option<String>,
     period: Option<(Duration, String)>,
-    lateness: Option<f64>,
+    terms: Option<Terms>,
+    /// Not repeated: they age.
+    opinions: Vec<Opinion>,
+    without_applications: bool,
     /// By layer and subject, as JSON.
     verdicts: Vec<(Layer, Option<String>, String)>,
 }
@@ -64,11 +82,35 @@ impl<S: Sink> Scribe<S> {
         self.record(now, |encoder, after| encoder.reading(after, took, view));
     }
 
-    pub fn missed(&mut self, now: u64, reason: &str) {
-        self.record(now, |encoder, after| encoder.missed(after, reason));
+    pub fn applications(&mut self, now: u64, took: u64, views: &[ApplicationView]) {
+        let none = views.is_empty();
+        // As long as there are none, nobody needs to be told so with every sample.
+        if !std::mem::replace(&mut self.standing.without_applications, none) || !none {
+            self.record(now, |encoder, after| encoder.applications(after, took, views));
+        }
     }
 
-    pub fn probe(&mut self, now: u64, outcome: Result<u64, &str>) {
+    pub fn missed(&mut self, now: u64, took: u64, how: Failure, reason: &str) {
+        self.record(now, |encoder, after| encoder.missed(after, took, how, reason));
+    }
+
+    pub fn opinions(&mut self, now: u64, opinions: &[Opinion]) {
+        if self.standing.opinions != opinions {
+            self.standing.opinions = opinions.to_vec();
+            if let Some(json) = opinions_to_json(opinions) {
+                self.text(now, kind::OPINIONS, &json);
+            }
+        }
+    }
+
+    pub fn terms(&mut self, now: u64, terms: &Terms) {
+        if self.standing.terms.is_none_or(|before| differ(&before, terms)) {
+            self.standing.terms = Some(*terms);
+            self.record(now, |encoder, after| encoder.terms(after, terms));
+        }
+    }
+
+    pub fn probe(&mut self, now: u64, outcome: Result<u64, (Failure, &str)>) {
         self.record(now, |encoder, after| encoder.probe(after, outcome));
     }
 
@@ -110,13 +152,6 @@ impl<S: Sink> Scribe<S> {
         self.record(now, |encoder, after| encoder.period(after, period, why));
     }
 
-    pub fn lateness(&mut self, now: u64, width: f64) {
-        let before = self.standing.lateness.replace(width);
-        if before.map(f64::to_bits) != Some(width.to_bits()) {
-            self.record(now, |encoder, after| encoder.lateness(after, width));
-        }
-    }
-
     pub fn settings(&mut self, now: u64, settings: &Settings) {
         let Ok(json) = serde_json::to_string(settings) else { return };
         if self.standing.settings.as_ref() != Some(&json) {
@@ -130,7 +165,8 @@ impl<S: Sink> Scribe<S> {
         match what {
             What::Settings(settings) => self.standing.settings = serde_json::to_string(settings).ok(),
             What::Period { period, why } => self.standing.period = Some((*period, why.clone())),
-            What::Lateness(width) => self.standing.lateness = Some(*width),
+            What::Terms(terms) => self.standing.terms = Some(*terms),
+            What::Opinions(opinions) => self.standing.opinions.clone_from(opinions),
             What::Verdict(verdict) => {
                 let Ok(json) = serde_json::to_string(verdict) else { return };
                 let verdicts = &mut self.standing.verdicts;
@@ -188,8 +224,8 @@ impl<S: Sink> Scribe<S> {
             let kind = encoder.period(0, *period, why);
             repeat(encoder, kind);
         }
-        if let Some(width) = standing.lateness {
-            let kind = encoder.lateness(0, width);
+        if let Some(terms) = &standing.terms {
+            let kind = encoder.terms(0, terms);
             repeat(encoder, kind);
         }
         for (.., verdict) in &standing.verdicts {

@@ -1,8 +1,12 @@
 use super::*;
 use crate::clock::Clock;
 use crate::journal::{Entry, What as Happened};
+use crate::judge::{Failure, Terms};
+use crate::lateness::Standing;
+use crate::peers::Opinion;
 use crate::verdict::{Layer, State, Verdict};
-use backdoors_sensor_box::{Class, SensorKind, SensorReading, SensorView, Unit};
+use backdoors_sensor_box::application::APPLICATION_MAGIC;
+use backdoors_sensor_box::{ApplicationView, Class, SensorKind, SensorReading, SensorView, Unit};
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,6 +68,49 @@ fn verdict(layer: Layer, state: State) -> Verdict {
     }
 }
 
+fn terms() -> Terms {
+    let standing = Standing { multiplier: 1.5, late_share: 0.25, ..Standing::punctual() };
+    Terms { period: at(10), wait: at(30), chances: 6, loss: 0.01, standing }
+}
+
+fn opinion() -> Opinion {
+    Opinion {
+        monitor: "monitor2".into(),
+        at: at(57),
+        asked: at(56),
+        last_good_age: Some(at(3)),
+        late: false,
+        nic_answers: Some(true),
+        kernel: Some(State::Healthy),
+    }
+}
+
+/// Two applications, one of them without sensors.
+fn applications(value: u64) -> Vec<ApplicationView> {
+    let region = |name: &str, sensors: u8| {
+        let mut bytes = APPLICATION_MAGIC.to_le_bytes().to_vec();
+        bytes.extend([1, 0, 0, 0, 128, 0, 0, 0]);
+        bytes.extend(9_u64.to_le_bytes());
+        bytes.extend(name.as_bytes());
+        bytes.resize(56, 0);
+        bytes.extend([77, 0, 0, 0, 1, 0, 0, 0]);
+        bytes.resize(80, 0);
+        bytes.extend([sensors, 0, 0, 0, 64, 0, 0, 0]);
+        bytes.resize(128, 0);
+        for sensor in 0..sensors {
+            let begin = bytes.len();
+            bytes.extend([b'a' + sensor]);
+            bytes.resize(begin + 32, 0);
+            bytes.extend([2, 1, 0, 0, 0, 0, 0, 0]);
+            bytes.extend(50_u64.to_le_bytes());
+            bytes.extend((value + u64::from(sensor)).to_le_bytes());
+            bytes.resize(begin + 64, 0);
+        }
+        ApplicationView::decode(&bytes).unwrap()
+    };
+    vec![region("shop", 3), region("idle", 0)]
+}
+
 fn open(folder: &Path) -> Recorder {
     Recorder::open_with(folder, "web1", LEAST_BYTES, Box::new(Noon)).unwrap()
 }
@@ -78,6 +125,9 @@ fn told(recording: &Recording) -> Vec<(Moment, Option<SensorView>)> {
     let mut told = Vec::new();
     while let Some(moment) = playback.next() {
         let reading = matches!(moment.what, What::Reading { .. });
+        if matches!(moment.what, What::Applications { .. }) {
+            assert!((1..3).any(|value| playback.applications() == applications(value)));
+        }
         told.push((moment, reading.then(|| playback.view().clone())));
     }
     told
@@ -96,17 +146,22 @@ fn write_everything(recorder: &mut Recorder) -> Vec<What> {
     recorder.reading(crate::detector::Taken { started: at(10), finished: at(11) }, &view(10, 9));
     recorder.reading(at(20), &view(20, 9));
     recorder.reading(at(30), &view(30, 11));
-    recorder.missed(at(40), "no answer within 500 ms");
-    recorder.missed(at(50), "no answer within 500 ms");
+    recorder.missed(at(35), at(40), Failure::Silent, "no answer within 500 ms");
+    recorder.missed(at(45), at(50), Failure::Silent, "no answer within 500 ms");
     recorder.probe(at(51), Ok(Duration::from_micros(17)));
-    recorder.probe(at(52), Err("no answer"));
+    recorder.probe(at(52), Err((Failure::Closed, "no answer")));
     recorder.verdict(at(53), &verdict(Layer::Path, State::Suspect));
     let entry = Entry::new(NOON, at(54), "web1", Happened::Late { gap_ns: 3 });
     recorder.note(at(54), &entry);
-    recorder.lateness(at(55), 1.5);
-    recorder.lateness(at(56), 1.5);
+    recorder.terms(at(55), &terms());
+    recorder.terms(at(56), &Terms { loss: 0.011, ..terms() });
+    recorder.opinions(at(57), &[opinion()]);
+    recorder.opinions(at(58), &[opinion()]);
+    recorder.applications(at(58), &applications(1));
+    recorder.applications(at(59), &applications(2));
     recorder.reading(at(60), &view(60, 11));
-    let missed = || What::Missed { reason: "no answer within 500 ms".into() };
+    let missed =
+        |asked| What::Missed { asked, how: Failure::Silent, reason: "no answer within 500 ms".into() };
     vec![
         What::Begun,
         What::Settings(settings),
@@ -114,13 +169,16 @@ fn write_everything(recorder: &mut Recorder) -> Vec<What> {
         What::Reading { asked: at(10) },
         What::Reading { asked: at(20) },
         What::Reading { asked: at(30) },
-        missed(),
-        missed(),
+        missed(at(35)),
+        missed(at(45)),
         What::Probe(Ok(Duration::from_micros(17))),
-        What::Probe(Err("no answer".into())),
+        What::Probe(Err((Failure::Closed, "no answer".into()))),
         What::Verdict(verdict(Layer::Path, State::Suspect)),
         What::Note(serde_json::to_string(&entry).unwrap()),
-        What::Lateness(1.5),
+        What::Terms(terms()),
+        What::Opinions(vec![opinion()]),
+        What::Applications { asked: at(58) },
+        What::Applications { asked: at(59) },
         What::Reading { asked: at(60) },
     ]
 }
@@ -162,5 +220,5 @@ fn an_extract_of_the_last_moments_begins_with_what_stood_then() {
     assert!(matches!(standing[1], (true, What::Settings(_))), "{standing:?}");
     assert!(matches!(standing[2], (true, What::Period { .. })), "{standing:?}");
     assert!(matches!(standing[3], (false, What::Probe(Err(_)))), "{standing:?}");
-    assert_eq!(standing.len(), 8);
+    assert_eq!(standing.len(), 11);
 }

@@ -25,6 +25,54 @@ pub fn unzigzag(number: u64) -> i64 {
     ((number >> 1) as i64) ^ -((number & 1) as i64)
 }
 
+/// Appends what turns each first value into the second; of values that stand still the number of those behind them
+/// that do too.
+pub fn put_differences(bytes: &mut Vec<u8>, values: impl Iterator<Item = (u64, u64)>) {
+    let mut still: u64 = 0;
+    for (last, now) in values {
+        if last == now {
+            still += 1;
+            continue;
+        }
+        put_still(bytes, &mut still);
+        put(bytes, difference(last, now));
+    }
+    put_still(bytes, &mut still);
+}
+
+fn put_still(bytes: &mut Vec<u8>, still: &mut u64) {
+    if let Some(behind) = still.checked_sub(1) {
+        put(bytes, 0);
+        put(bytes, behind);
+    }
+    *still = 0;
+}
+
+/// What turns `last` into `now`: small if they are near each other.
+pub fn difference(last: u64, now: u64) -> u64 {
+    zigzag(now.wrapping_sub(last).cast_signed())
+}
+
+/// Adds the differences that [`put_differences`] made of as many values. `None` if there are not exactly so many.
+pub fn take_differences<'a>(
+    cursor: &mut Cursor<'_>,
+    values: impl Iterator<Item = &'a mut u64>,
+) -> Option<()> {
+    let mut still = 0;
+    for value in values {
+        if still > 0 {
+            still -= 1;
+            continue;
+        }
+        let difference = cursor.number()?;
+        if difference == 0 {
+            still = cursor.number()?;
+        }
+        *value = value.wrapping_add_signed(unzigzag(difference));
+    }
+    (still == 0 && cursor.is_empty()).then_some(())
+}
+
 /// Takes values off the front of bytes. Everything is `None` once the bytes are used up or make no sense.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'a>(pub &'a [u8]);

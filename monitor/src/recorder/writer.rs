@@ -8,8 +8,10 @@ use super::scribe::Scribe;
 use crate::clock::{Clock, SystemClock, nanoseconds};
 use crate::detector::Taken;
 use crate::journal::Entry;
+use crate::judge::{Failure, Terms};
+use crate::peers::Opinion;
 use crate::verdict::Verdict;
-use backdoors_sensor_box::SensorView;
+use backdoors_sensor_box::{ApplicationView, SensorView};
 use ring::Ring;
 use std::path::Path;
 use std::time::Duration;
@@ -59,14 +61,31 @@ impl Recorder {
         self.scribe.reading(nanoseconds(finished), took, view);
     }
 
-    /// A reading that failed.
-    pub fn missed(&mut self, now: Duration, reason: &str) {
-        self.scribe.missed(nanoseconds(now), reason);
+    /// What was read of the applications, all of them.
+    pub fn applications(&mut self, taken: impl Into<Taken>, views: &[ApplicationView]) {
+        let Taken { started, finished } = taken.into();
+        let took = nanoseconds(finished.saturating_sub(started));
+        self.scribe.applications(nanoseconds(finished), took, views);
+    }
+
+    /// A chance to read, taken at `asked`, that came to nothing, as was known at `now`.
+    pub fn missed(&mut self, asked: Duration, now: Duration, how: Failure, reason: &str) {
+        self.scribe.missed(nanoseconds(now), nanoseconds(now.saturating_sub(asked)), how, reason);
     }
 
     /// A probe that came back after the time given, or why it did not.
-    pub fn probe(&mut self, now: Duration, outcome: Result<Duration, &str>) {
+    pub fn probe(&mut self, now: Duration, outcome: Result<Duration, (Failure, &str)>) {
         self.scribe.probe(nanoseconds(now), outcome.map(nanoseconds));
+    }
+
+    /// What other monitors say, all of it. Told again unchanged it is not recorded again.
+    pub fn opinions(&mut self, now: Duration, opinions: &[Opinion]) {
+        self.scribe.opinions(nanoseconds(now), opinions);
+    }
+
+    /// What silence is measured by. It is recorded again when verdicts may differ by it.
+    pub fn terms(&mut self, now: Duration, terms: &Terms) {
+        self.scribe.terms(nanoseconds(now), terms);
     }
 
     /// A verdict that changed. One that did not is not recorded again.
@@ -87,13 +106,7 @@ impl Recorder {
         self.scribe.period(nanoseconds(now), period, why);
     }
 
-    /// The factor by which the monitor's own lateness widens deadlines. One that did not change is not recorded
-    /// again.
-    pub fn lateness(&mut self, now: Duration, width: f64) {
-        self.scribe.lateness(nanoseconds(now), width);
-    }
-
-    /// What the detector goes by, told once.
+    /// What detector and judge go by, told once.
     pub fn settings(&mut self, now: Duration, settings: &Settings) {
         self.scribe.settings(nanoseconds(now), settings);
     }
