@@ -11,6 +11,8 @@
 //!    the process (SIGBUS); who maps memory handed over by somebody else asks [`crate::owner::backing`] first.
 #![allow(unsafe_code, reason = "mapping memory and accessing it while others write it needs raw pointers")]
 
+mod gather;
+
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags};
 use std::io;

@@ -19,8 +19,20 @@ pub fn lock_memory() -> io::Result<()> {
 /// # Errors
 /// What `sched_setscheduler` says; without the right to, scheduling is as before.
 pub fn schedule_first(priority: i32) -> io::Result<()> {
+    schedule(libc::SCHED_FIFO, priority)
+}
+
+/// Schedules the calling thread as an ordinary one again; threads it has started stay as they are.
+///
+/// # Errors
+/// What `sched_setscheduler` says; then scheduling is as before.
+pub fn schedule_ordinarily() -> io::Result<()> {
+    schedule(libc::SCHED_OTHER, 0)
+}
+
+fn schedule(policy: libc::c_int, priority: i32) -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: priority };
     // SAFETY: the pointer is to a live value of the type the call reads, and 0 names the calling thread.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
+    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

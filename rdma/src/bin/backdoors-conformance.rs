@@ -1,7 +1,8 @@
 //! Runs the conformance suite against a provider, one line for each check. Ends with 1 if one failed.
 
-use backdoors_rdma::conformance::fixtures::{InProcess, Process};
-use backdoors_rdma::conformance::{self, CHECKS, Fixture};
+use anyhow::Context;
+use backdoors_rdma::conformance::fixtures::{Attached, InProcess, Process};
+use backdoors_rdma::conformance::{self, Fixture};
 use backdoors_rdma::verbs::{Device, VerbsFixture};
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
@@ -21,6 +22,9 @@ struct Arguments {
     /// The RDMA device, as `rdma link` shows it; the first one if none is given.
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
+    /// The virtio-serial port behind which the NIC of this virtual machine is.
+    #[arg(long, value_name = "NAME", required_if_eq("provider", "attached"), requires = "nic")]
+    port: Option<String>,
     /// Run only checks with this in their names.
     #[arg(default_value = "")]
     filter: String,
@@ -32,6 +36,8 @@ enum Provider {
     Emulated,
     /// An RDMA NIC, or soft-RoCE.
     Verbs,
+    /// The NIC outside this virtual machine.
+    Attached,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +56,11 @@ fn check(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut fixture: Box<dyn Fixture> = match (arguments.provider, arguments.nic) {
         (Provider::Emulated, None) => Box::new(InProcess),
         (Provider::Emulated, Some(program)) => Box::new(Process::emulated(program, socket.clone())),
+        (Provider::Attached, nic) => {
+            let program = nic.context("an attached provider needs --nic")?;
+            let port = arguments.port.context("an attached provider needs --port")?;
+            Box::new(Attached::new(program, &port, socket.clone()))
+        }
         (Provider::Verbs, nic) => {
             let device = Arc::new(Device::open(arguments.device.as_deref())?);
             match nic {
@@ -58,7 +69,7 @@ fn check(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
         }
     };
-    let chosen = CHECKS.iter().filter(|(name, _)| name.contains(&arguments.filter)).count();
+    let chosen = conformance::chosen(fixture.as_ref(), &arguments.filter).len();
     println!("{}: {chosen} checks", fixture.name());
     let failed = conformance::run(fixture.as_mut(), &arguments.filter, |name, result| match result {
         Ok(()) => println!("ok      {name}"),

@@ -1,8 +1,11 @@
 //! The owner of a target's registered memory. It is handed memory over a unix socket, keeps it reachable for
 //! monitors, and does nothing else, so that it still works when nothing else on its machine does.
+//!
+//! With `--ram` it is the NIC of a virtual machine, outside of it; then another one, with `--provider attached`, runs
+//! inside and programs it.
 
 use anyhow::Context;
-use backdoors_rdma::emulated::Nic;
+use backdoors_rdma::emulated::{Nic, ram};
 use backdoors_rdma::owner::{self, Listener, MemoryOwner};
 use backdoors_rdma::realtime;
 use backdoors_rdma::verbs::{Device, VerbsOwner};
@@ -10,9 +13,9 @@ use clap::{ArgAction, Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{IsTerminal, Write};
 use std::net::{Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Above ordinary real-time work, below the kernel's own watchdogs and migration threads.
@@ -23,8 +26,12 @@ const PRIORITY: i32 = 50;
 #[command(version)]
 struct Arguments {
     /// How monitors reach the memory.
-    #[arg(long, value_enum)]
-    provider: Provider,
+    #[arg(long, value_enum, required_unless_present = "ram")]
+    provider: Option<Provider>,
+    /// Be the NIC of a virtual machine whose RAM is this file, the `mem-path` of QEMU's `memory-backend-file` with
+    /// `share=on`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["provider", "socket"], requires_all = ["device", "listen"])]
+    ram: Option<PathBuf>,
     /// Where the emulated NIC listens for monitors.
     #[arg(long, value_name = "ADDRESS:PORT", required_if_eq("provider", "emulated"))]
     listen: Option<SocketAddr>,
@@ -32,12 +39,19 @@ struct Arguments {
     /// address means the one the monitor found the agent at.
     #[arg(long, value_name = "ADDRESS:PORT")]
     advertise: Option<SocketAddr>,
-    /// The RDMA device, as `rdma link` shows it; the first one if none is given.
-    #[arg(long, value_name = "NAME")]
+    /// The RDMA device, as `rdma link` shows it; the first one if none is given. With `--ram`, the unix socket at which
+    /// QEMU listens for who is behind the virtio-serial port.
+    #[arg(long, value_name = "NAME|PATH")]
     device: Option<String>,
+    /// In a virtual machine, the virtio-serial port behind which its NIC is: a device or a port's name.
+    #[arg(long, value_name = "PORT", required_if_eq("provider", "attached"))]
+    port: Option<PathBuf>,
+    /// In a virtual machine, a folder in the BPF file system that keeps registered maps, for this alone.
+    #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf/backdoors-nic")]
+    pins: PathBuf,
     /// Where agents hand memory over: path of the unix socket to be made.
-    #[arg(long, value_name = "PATH")]
-    socket: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "ram")]
+    socket: Option<PathBuf>,
     /// Lock memory, and run before ordinary processes, as far as that is permitted.
     #[arg(long, default_value_t = true, action = ArgAction::Set, value_name = "true|false")]
     realtime: bool,
@@ -52,6 +66,8 @@ enum Provider {
     Emulated,
     /// An RDMA NIC, or soft-RoCE.
     Verbs,
+    /// The NIC outside this virtual machine, started there with `--ram`.
+    Attached,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -66,18 +82,50 @@ fn main() -> anyhow::Result<()> {
     }
     allow_connections();
     let stop = stop_pipe().context("no signal can be waited for")?;
-    let listener = Listener::bind(&arguments.socket)
-        .with_context(|| format!("cannot listen at {}", arguments.socket.display()))?;
-    let (mut owner, place) = owner(&arguments)?;
-
-    // Somebody may wait for this line, and nobody may: then it is no reason to end.
-    let ready = format!("ready: {place}, socket {}\n", arguments.socket.display());
-    if let Err(error) = std::io::stdout().write_all(ready.as_bytes()) {
-        tracing::warn!(%error, "nobody hears that this is ready");
-    }
-    owner::serve(&listener, owner.as_mut(), stop.as_fd()).context("cannot wait for agents")?;
+    match (&arguments.ram, &arguments.socket) {
+        (Some(ram), _) => serve_machine(&arguments, ram, stop.as_fd()),
+        (None, Some(socket)) => serve_agents(&arguments, socket, stop.as_fd()),
+        (None, None) => anyhow::bail!("--socket is missing"),
+    }?;
     tracing::info!("told to stop");
     Ok(())
+}
+
+/// Owns this machine's memory.
+fn serve_agents(arguments: &Arguments, socket: &Path, stop: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let listener =
+        Listener::bind(socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
+    let (mut owner, place) = owner(arguments)?;
+    ready(&format!("{place}, socket {}", socket.display()));
+    owner::serve(&listener, owner.as_mut(), stop).context("cannot wait for agents")
+}
+
+/// Owns a virtual machine's memory.
+fn serve_machine(arguments: &Arguments, ram: &Path, stop: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let device = arguments.device.as_ref().context("--device is missing")?;
+    let nic = emulated(arguments)?;
+    let advertised = nic.advertised();
+    if advertised.ip().is_unspecified() {
+        anyhow::bail!(
+            "monitors would look for the NIC in the virtual machine: give this machine's --advertise"
+        );
+    }
+    // The threads that serve monitors keep their turn; a guest that asks and asks has to wait like anybody.
+    if arguments.realtime
+        && let Err(error) = realtime::schedule_ordinarily()
+    {
+        tracing::warn!(%error, "a guest that never stops asking may slow this machine down");
+    }
+    ready(&format!("emulated NIC at {advertised}, RAM {}, port {device}", ram.display()));
+    ram::serve(&mut ram::Device::new(nic), ram, Path::new(device), stop)
+        .context("cannot wait for the machine")
+}
+
+fn ready(place: &str) {
+    // Somebody may wait for this line, and nobody may: then it is no reason to end.
+    if let Err(error) = std::io::stdout().write_all(format!("ready: {place}\n").as_bytes()) {
+        tracing::warn!(%error, "nobody hears that this is ready");
+    }
 }
 
 /// What a machine in trouble must not take away. Softly: where it is not permitted the owner works, just less surely.
@@ -111,18 +159,27 @@ fn stop_pipe() -> std::io::Result<UnixStream> {
 
 /// Makes the owner; tells what to show of it.
 fn owner(arguments: &Arguments) -> anyhow::Result<(Box<dyn MemoryOwner>, String)> {
-    match (arguments.provider, arguments.listen) {
-        (Provider::Emulated, Some(listen)) => {
-            let nic = Nic::new(listen, arguments.advertise)
-                .with_context(|| format!("cannot listen for monitors at {listen}"))?;
-            let place = format!("emulated NIC at {}", nic.advertised());
-            Ok((Box::new(nic), place))
-        }
-        (Provider::Emulated, None) => anyhow::bail!("an emulated NIC needs --listen"),
-        (Provider::Verbs, _) => {
+    match arguments.provider {
+        Some(Provider::Verbs) => {
             let device = Device::open(arguments.device.as_deref())?;
             let place = format!("RDMA device {} with GID {}", device.name(), Ipv6Addr::from(device.gid()));
             Ok((Box::new(VerbsOwner::new(Arc::new(device))), place))
         }
+        Some(Provider::Attached) => {
+            let port = arguments.port.as_ref().context("--port is missing")?;
+            let attached = ram::Attached::open(port, &arguments.pins)
+                .context("start backdoors-nic with --ram outside this machine first")?;
+            Ok((Box::new(attached), format!("attached to the NIC behind {}", port.display())))
+        }
+        Some(Provider::Emulated) | None => {
+            let nic = emulated(arguments)?;
+            let place = format!("emulated NIC at {}", nic.advertised());
+            Ok((Box::new(nic), place))
+        }
     }
+}
+
+fn emulated(arguments: &Arguments) -> anyhow::Result<Nic> {
+    let listen = arguments.listen.context("an emulated NIC needs --listen")?;
+    Nic::new(listen, arguments.advertise).with_context(|| format!("cannot listen for monitors at {listen}"))
 }

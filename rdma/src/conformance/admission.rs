@@ -1,8 +1,7 @@
 //! What the owner itself answers.
 
-use crate::conformance::Failure;
 use crate::conformance::bench::{Bench, equal, failed, holds};
-use crate::memory::SharedMemory;
+use crate::conformance::{Failure, MakeMemory};
 use crate::owner::{OwnerError, RegionId, RegionRequest, Rights};
 use rustix::fs::MemfdFlags;
 use std::os::fd::OwnedFd;
@@ -10,11 +9,13 @@ use std::os::fd::OwnedFd;
 const REQUEST: RegionRequest =
     RegionRequest { kind: 1, generation: 5, offset: 64, length: 100, rights: Rights::ReadOnly, slot: None };
 
-fn memory(length: usize) -> Result<OwnedFd, Failure> {
-    Ok(SharedMemory::create("conformance", length).map_err(failed("no memory"))?.1)
+/// For owners alone.
+fn maker(make: MakeMemory) -> impl Fn(usize) -> Result<OwnedFd, Failure> {
+    move |length| Ok(make(length).map_err(failed("no memory"))?.1)
 }
 
 pub(super) fn owner_tells_regions(bench: &mut Bench<'_>) -> Result<(), Failure> {
+    let memory = maker(bench.memory());
     let owner = bench.owner()?;
     let own = RegionRequest { kind: 2, slot: Some(3), rights: Rights::Writable, ..REQUEST };
     let first = owner.register(REQUEST, memory(164)?).map_err(failed("register"))?;
@@ -30,6 +31,7 @@ pub(super) fn owner_refuses_nonsense(bench: &mut Bench<'_>) -> Result<(), Failur
     let unsealed =
         rustix::fs::memfd_create("conformance", MemfdFlags::CLOEXEC).map_err(failed("no memory"))?;
     rustix::fs::ftruncate(&unsealed, 4096).map_err(failed("no memory"))?;
+    let memory = maker(bench.memory());
     let owner = bench.owner()?;
     let id = owner.register(REQUEST, memory(164)?).map_err(failed("register"))?;
     equal("the same kind again", owner.register(REQUEST, memory(164)?), Err(OwnerError::Occupied(id)))?;
@@ -45,7 +47,7 @@ pub(super) fn owner_refuses_nonsense(bench: &mut Bench<'_>) -> Result<(), Failur
         let as_expected = matches!(result, Err(OwnerError::Memory(_) | OwnerError::Invalid(_)));
         holds(&format!("{what} is refused ({result:?})"), as_expected)
     };
-    refused("memory that is too small", owner.register(other, memory(163)?))?;
+    refused("memory that is too small", owner.register(other, memory(160)?))?;
     refused("memory that could shrink", owner.register(other, unsealed))?;
     refused("no length", owner.register(RegionRequest { length: 0, ..other }, memory(164)?))?;
     refused("an odd offset", owner.register(RegionRequest { offset: 4, ..other }, memory(164)?))?;

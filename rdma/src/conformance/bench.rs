@@ -1,7 +1,7 @@
 //! What the checks have in common.
 
 use crate::access::{AccessError, Connection, RemoteRange};
-use crate::conformance::{Failure, Fixture};
+use crate::conformance::{Failure, Fixture, MakeMemory};
 use crate::directory::{Directory, Region};
 use crate::handshake::Welcome;
 use crate::memory::SharedMemory;
@@ -43,6 +43,11 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// What makes memory that the provider takes.
+    pub(super) fn memory(&self) -> MakeMemory {
+        self.fixture.memory()
+    }
+
     pub(super) fn lose_owner(&mut self) {
         if let Some(owner) = self.owner.take() {
             self.fixture.lose(owner);
@@ -58,7 +63,7 @@ impl<'a> Bench<'a> {
         rights: Rights,
         slot: Option<u32>,
     ) -> Result<(RegionId, SharedMemory), Failure> {
-        let (memory, fd) = SharedMemory::create("conformance", length).map_err(failed("no memory"))?;
+        let (memory, fd) = self.memory()(length).map_err(failed("no memory"))?;
         let request = RegionRequest { kind, generation, offset: 0, length: length as u64, rights, slot };
         let id = self.owner()?.register(request, fd).map_err(failed("register"))?;
         Ok((id, memory))

@@ -1,11 +1,13 @@
 //! Providers to examine.
 
-use crate::conformance::{Failure, Fixture};
+use crate::conformance::{Failure, Fixture, LOST_OWNER, MakeMemory};
 use crate::dial::Dialer;
-use crate::emulated::{self, Nic};
+use crate::emulated::{self, Nic, ram};
+use crate::memory::{Protection, SharedMemory};
 use crate::owner::{Client, MemoryOwner};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -120,5 +122,53 @@ impl Fixture for Process {
     fn lose(&mut self, owner: Box<dyn MemoryOwner>) {
         self.end();
         drop(owner);
+    }
+}
+
+/// In a virtual machine, a `backdoors-nic` that programs the NIC outside.
+pub struct Attached(Process);
+
+impl Attached {
+    /// Runs `program` for the NIC behind the port of this name.
+    #[must_use]
+    pub fn new(program: PathBuf, port: &str, socket: PathBuf) -> Attached {
+        let arguments = ["--provider", "attached", "--port", port, "--log", "error"].map(String::from).into();
+        let dialers = |deadline| Ok(Box::new(emulated::Dialer::new(deadline, None)) as Box<dyn Dialer>);
+        Attached(Process::new(program, arguments, socket, Box::new(dialers)))
+    }
+}
+
+impl Fixture for Attached {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    /// The NIC itself outlives its owner's process, so what an earlier one registered is retired.
+    fn start(&mut self) -> Result<Box<dyn MemoryOwner>, Failure> {
+        let mut owner = self.0.start()?;
+        for (region, _) in owner.regions().map_err(failed("what an earlier one left"))? {
+            owner.retire(region).map_err(failed("what an earlier one left"))?;
+        }
+        Ok(owner)
+    }
+
+    fn dialer(&mut self, deadline: Duration) -> Result<Box<dyn Dialer>, Failure> {
+        self.0.dialer(deadline)
+    }
+
+    fn lose(&mut self, owner: Box<dyn MemoryOwner>) {
+        self.0.lose(owner);
+    }
+
+    fn memory(&self) -> MakeMemory {
+        |length| {
+            let map = ram::bpf::mappable_array(length)?;
+            Ok((SharedMemory::map(map.as_fd(), 0, length, Protection::ReadWrite)?, map))
+        }
+    }
+
+    /// Its process may end and the NIC serves on: that is what it is for.
+    fn must(&self, check: &str) -> bool {
+        check != LOST_OWNER
     }
 }

@@ -14,7 +14,10 @@ mod transfers;
 pub use bench::Bench;
 
 use crate::dial::Dialer;
+use crate::memory::SharedMemory;
 use crate::owner::MemoryOwner;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// A provider under examination: makes owners, reaches them, and loses them.
@@ -36,7 +39,20 @@ pub trait Fixture {
 
     /// Ends the owner without a farewell, as a crash of its process would.
     fn lose(&mut self, owner: Box<dyn MemoryOwner>);
+
+    /// What makes memory that the provider takes.
+    fn memory(&self) -> MakeMemory {
+        |length| SharedMemory::create("conformance", length)
+    }
+
+    /// Whether the provider is to be held to what the check of this name says.
+    fn must(&self, _check: &str) -> bool {
+        true
+    }
 }
+
+/// Makes memory of so many bytes, all zero, and maps it to be written.
+pub type MakeMemory = fn(usize) -> io::Result<(SharedMemory, OwnedFd)>;
 
 /// What went wrong in a check, in words.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +61,9 @@ pub struct Failure(pub String);
 
 /// A check: the fact it holds a provider to, and how.
 pub type Check = (&'static str, fn(&mut Bench<'_>) -> Result<(), Failure>);
+
+/// The check that the end of the owner's process ends access.
+const LOST_OWNER: &str = "an owner that is lost is unreachable within the deadline";
 
 /// Every check.
 pub const CHECKS: &[Check] = &[
@@ -62,7 +81,7 @@ pub const CHECKS: &[Check] = &[
     ("a region registered later is found in the directory", lifetime::region_registered_later),
     ("a dismissed monitor reaches nothing", lifetime::dismissed_monitor),
     ("a monitor admitted again loses its old connections", lifetime::admitted_again),
-    ("an owner that is lost is unreachable within the deadline", lifetime::lost_owner),
+    (LOST_OWNER, lifetime::lost_owner),
     ("the owner tells what is registered", admission::owner_tells_regions),
     ("the owner refuses what cannot be", admission::owner_refuses_nonsense),
     ("transfers of every length at odd places are exact", transfers::lengths_and_places),
@@ -84,6 +103,12 @@ pub const CHECKS: &[Check] = &[
     ("an absent NIC is unreachable at the deadline of the request", requests::absent_nic),
 ];
 
+/// The checks that the provider must pass, of those whose names contain `filter`.
+#[must_use]
+pub fn chosen(fixture: &dyn Fixture, filter: &str) -> Vec<Check> {
+    CHECKS.iter().filter(|(name, _)| name.contains(filter) && fixture.must(name)).copied().collect()
+}
+
 /// Runs the checks whose names contain `filter`, each with a fresh owner, and reports each. Returns how many failed.
 pub fn run(
     fixture: &mut dyn Fixture,
@@ -91,7 +116,7 @@ pub fn run(
     mut report: impl FnMut(&'static str, &Result<(), Failure>),
 ) -> usize {
     let mut failed = 0;
-    for (name, check) in CHECKS.iter().filter(|(name, _)| name.contains(filter)) {
+    for (name, check) in chosen(fixture, filter) {
         let result = Bench::start(fixture).and_then(|mut bench| check(&mut bench));
         failed += usize::from(result.is_err());
         report(name, &result);

@@ -12,6 +12,7 @@ mod dialer;
 mod line;
 mod nic;
 mod port;
+pub mod ram;
 mod serve;
 pub mod server;
 mod table;

@@ -19,28 +19,57 @@ const BPF_MMAPABLE: u64 = 1 << 10;
 /// [`OwnerError::Memory`] if it is something else or too small; [`OwnerError::Invalid`] if `offset` is no multiple of
 /// eight or the region is empty or reaches past what addresses can tell.
 pub fn check(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), OwnerError> {
-    if length == 0 || !offset.is_multiple_of(8) {
-        return Err(OwnerError::Invalid(
-            "a region has a length, and an offset that is a multiple of eight".into(),
-        ));
-    }
-    let end = offset
-        .checked_add(length)
-        .filter(|end| i64::try_from(*end).is_ok())
-        .ok_or_else(|| OwnerError::Invalid("a region that reaches past what addresses can tell".into()))?;
+    let end = end_of(offset, length)?;
     // Nothing before this asks a file system: one in user space could keep the owner waiting for ever.
     let size = match rustix::fs::fcntl_get_seals(fd) {
         Ok(seals) => memfd_size(fd, seals)?,
         Err(_) => bpf_array_size(fd)?,
     };
     if end > size {
-        return Err(OwnerError::Memory(format!("it has {size} bytes, the region would end at {end}")));
+        return Err(too_small(size, end));
     }
     if rustix::fs::fcntl_get_seals(fd).is_ok() {
         rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, offset, length)
             .map_err(|error| OwnerError::Memory(format!("its pages cannot be had: {error}")))?;
     }
     Ok(())
+}
+
+/// Checks that `fd` is memory that holds `length` bytes from `offset` on, can never hold fewer, and whose pages the
+/// kernel never moves to another place in physical memory: a mmapable BPF array map. Those of a memfd may be moved
+/// even if they are locked.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_unmovable(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), OwnerError> {
+    let end = end_of(offset, length)?;
+    if rustix::fs::fcntl_get_seals(fd).is_ok() {
+        return Err(OwnerError::Memory(
+            "the kernel may move the pages of a memfd, and this NIC could not follow: pass a mmapable BPF array map"
+                .into(),
+        ));
+    }
+    let size = bpf_array_size(fd)?;
+    if end > size {
+        return Err(too_small(size, end));
+    }
+    Ok(())
+}
+
+fn end_of(offset: u64, length: u64) -> Result<u64, OwnerError> {
+    if length == 0 || !offset.is_multiple_of(8) {
+        return Err(OwnerError::Invalid(
+            "a region has a length, and an offset that is a multiple of eight".into(),
+        ));
+    }
+    offset
+        .checked_add(length)
+        .filter(|end| i64::try_from(*end).is_ok())
+        .ok_or_else(|| OwnerError::Invalid("a region that reaches past what addresses can tell".into()))
+}
+
+fn too_small(size: u64, end: u64) -> OwnerError {
+    OwnerError::Memory(format!("it has {size} bytes, the region would end at {end}"))
 }
 
 fn memfd_size(fd: BorrowedFd<'_>, seals: SealFlags) -> Result<u64, OwnerError> {
