@@ -7,12 +7,13 @@
 mod client;
 mod protocol;
 mod server;
+mod verdicts;
 mod views;
 
 pub use client::{AskError, Client, Lines};
 pub use protocol::{
-    Answer, ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, ProcessRow, ProcessesAnswer, Query,
-    SensorRow, SensorsAnswer, TargetSummary,
+    Answer, ApplicationRow, ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, ProcessRow,
+    ProcessesAnswer, Query, SensorRow, SensorsAnswer, TargetSummary, VerdictRow, VerdictsAnswer,
 };
 pub use server::{ListenError, Server};
 pub use views::TargetHandle;

@@ -5,6 +5,13 @@
 //! identity = "/etc/backdoors"                       # made by `backdoors keys new --name monitor1 --dir /etc/backdoors`
 //! socket = "/run/backdoors/monitor.sock"
 //! journal = "/var/lib/backdoors/journal.jsonl"
+//! recorder = "/var/lib/backdoors/recorder"
+//! listen = "10.0.0.2:7803"                          # where other monitors ask for a second view
+//!
+//! [[peer]]
+//! name = "monitor2"
+//! address = "10.0.0.3:7803"
+//! certificate = "/etc/backdoors/monitor2.crt"
 //! listen = "10.0.0.2:7811"                          # where other monitors ask for this one's view
 //!
 //! [[peer]]                                          # a monitor that looks after some of the same targets
@@ -67,6 +74,12 @@ pub struct Config {
     /// Size at which the journal is renamed to `….1`, replacing an older one, and begun anew. Bytes.
     #[serde(default = "default_journal_bytes")]
     pub journal_bytes: u64,
+    /// Folder of the flight recorder: a file for each target. Nothing is recorded if absent.
+    #[serde(default)]
+    pub recorder: Option<PathBuf>,
+    /// Size of each of its files, bytes. 4 MiB hold some minutes of a hundred sensors at 10 ms.
+    #[serde(default = "default_recorder_bytes")]
+    pub recorder_bytes: u64,
     /// Where other monitors ask for this one's view; it answers nobody if absent.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
@@ -176,6 +189,9 @@ impl Config {
             *file = folder.join(&*file);
         }
         crate::peers::config::check(&config.name, &mut config.peers, folder)?;
+        if let Some(recorder) = &mut config.recorder {
+            *recorder = folder.join(&*recorder);
+        }
         let mut names = BTreeSet::new();
         for target in &mut config.targets {
             target.certificate = folder.join(&target.certificate);
@@ -190,6 +206,10 @@ impl Config {
 
 fn default_socket() -> PathBuf {
     PathBuf::from(DEFAULT_SOCKET)
+}
+
+fn default_recorder_bytes() -> u64 {
+    crate::recorder::DEFAULT_BYTES
 }
 
 fn default_journal_bytes() -> u64 {

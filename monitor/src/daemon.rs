@@ -4,10 +4,14 @@ use crate::api::{ListenError, Server, TargetHandle};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::journal::{Journal, OpenError};
+use crate::knowledge::Statuses;
 use crate::link::{Connector, LinkError, SessionLinker};
+use crate::peers::{Peers, PeersError};
+use crate::recorder::{self, Recorder};
 use crate::rounds;
 use crate::sampler::Sampler;
 use backdoors_rdma::handshake::{Identity, IdentityError};
+use std::sync::Arc;
 
 /// Handshakes that may be under way at once.
 const CONNECTING_AT_ONCE: usize = 16;
@@ -27,6 +31,12 @@ pub enum DaemonError {
     /// There is no journal.
     #[error(transparent)]
     Journal(#[from] OpenError),
+    /// There is no recording.
+    #[error(transparent)]
+    Recorder(#[from] recorder::OpenError),
+    /// Peers cannot be asked and answered.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
     /// There is no API.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -48,12 +58,19 @@ pub fn run(config: Config) -> Result<std::convert::Infallible, DaemonError> {
         let linker = SessionLinker::new(&target, identity.clone(), connector.clone())?;
         let to_journal = journal.clone();
         let tell = Box::new(move |entry| to_journal.add(entry));
-        let sampler = Sampler::new(target.clone(), Box::new(linker), Box::new(SystemClock), tell)?;
+        let mut sampler = Sampler::new(target.clone(), Box::new(linker), Box::new(SystemClock), tell)?;
+        if let Some(folder) = &config.recorder {
+            sampler = sampler.recorded_by(Recorder::open(folder, &target.name, config.recorder_bytes)?);
+        }
         targets.push(target);
         samplers.push(sampler);
     }
     let server = Server::bind(&config.socket)?;
-    let attendants = rounds::start(samplers)?;
+    let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
+    let statuses = Statuses::new(names.iter().cloned().zip(samplers.iter().map(Sampler::status)));
+    let peers = Peers::start(&identity, config.listen, &config.peers, &names, Arc::new(statuses))?;
+    let consulting = |sampler: Sampler| sampler.consulting(Box::new(peers.opinions().clone()));
+    let attendants = rounds::start(samplers.into_iter().map(consulting).collect())?;
     let targets: Vec<TargetHandle> = targets
         .into_iter()
         .zip(attendants)

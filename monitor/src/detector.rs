@@ -1,5 +1,6 @@
 //! Tells which sensors are exceptional (thesis, table 3.1). Pure: it is fed views and times, and returns events.
 
+use crate::pace::{Nearest, Nearness};
 use backdoors_healers::{Exceeded, Limits};
 use backdoors_sensor_box::{Class, SensorKind, SensorReading, SensorView};
 use std::collections::HashMap;
@@ -48,10 +49,8 @@ pub struct Outlook {
     pub tightest: Option<Duration>,
     /// When the first of them misses its deadline, unless it moves.
     pub deadline: Option<Duration>,
-    /// How near the nearest level, floor or pressure sensor is to its limit: 1 is at the limit.
-    pub nearness: f64,
-    /// The sensor that is so near.
-    pub nearest: Option<(SensorKind, u32)>,
+    /// The level, floor or pressure sensor nearest its limit.
+    pub nearest: Option<Nearest>,
 }
 
 /// When a reading was made: between these two moments of the monitor's monotonic clock.
@@ -143,13 +142,15 @@ impl Detector {
         if !same_sensors {
             self.rearrange(taken.finished, view, events);
         }
-        self.outlook = Outlook::default();
+        let mut outlook = Outlook::default();
+        let mut nearness = Nearness::default();
         for (track, reading) in self.tracks.iter_mut().zip(&view.sensors) {
             let limit = track.feed(taken, reading, &self.limits, self.width, events);
             if let Some(limit) = limit {
-                track.look_ahead(reading, limit, &mut self.outlook);
+                track.look_ahead(reading, limit, &mut outlook, &mut nearness);
             }
         }
+        self.outlook = Outlook { nearest: nearness.nearest(), ..outlook };
     }
 
     /// Forgets all sensors, clearing their events: the target made them anew.
@@ -246,27 +247,21 @@ impl Track {
         limit
     }
 
-    fn look_ahead(&self, reading: &SensorReading, limit: u64, outlook: &mut Outlook) {
-        let nearness = match reading.class {
-            Class::Progress => {
-                // What never moved has no rhythm to watch; it is told when its limit is over all the same.
-                if self.moved && self.raised.is_none() {
-                    let limit = Duration::from_nanos(limit);
-                    let deadline = self.changed.saturating_add(limit);
-                    outlook.tightest = Some(outlook.tightest.map_or(limit, |other| other.min(limit)));
-                    outlook.deadline = Some(outlook.deadline.map_or(deadline, |other| other.min(deadline)));
-                }
-                return;
-            }
-            Class::Level if limit > 0 => reading.value as f64 / limit as f64,
-            Class::Floor if reading.value > 0 => limit as f64 / reading.value as f64,
-            // One more event breaks it: there is nothing to approach.
-            Class::Pressure if limit > 0 => reading.value.saturating_sub(self.baseline) as f64 / limit as f64,
-            Class::Level | Class::Floor | Class::Pressure => return,
-        };
-        if nearness > outlook.nearness {
-            outlook.nearness = nearness;
-            outlook.nearest = Some((reading.kind, reading.instance));
+    fn look_ahead(
+        &self,
+        reading: &SensorReading,
+        limit: u64,
+        outlook: &mut Outlook,
+        nearness: &mut Nearness,
+    ) {
+        if reading.class != Class::Progress {
+            nearness.add(reading, limit, reading.value.saturating_sub(self.baseline));
+        } else if self.moved && self.raised.is_none() {
+            // What never moved has no rhythm to watch; it is told when its limit is over all the same.
+            let limit = Duration::from_nanos(limit);
+            let deadline = self.changed.saturating_add(limit);
+            outlook.tightest = Some(outlook.tightest.map_or(limit, |other| other.min(limit)));
+            outlook.deadline = Some(outlook.deadline.map_or(deadline, |other| other.min(deadline)));
         }
     }
 

@@ -20,6 +20,8 @@ struct Line {
     cooldown: Duration,
     /// A new event came and was not examined yet.
     fresh: bool,
+    /// A rule wants it to look, whatever its own sensors say.
+    called: bool,
     look_again: Duration,
     cold_until: Duration,
 }
@@ -32,6 +34,7 @@ impl Dispatcher {
             watches: watches.to_vec(),
             cooldown,
             fresh: false,
+            called: false,
             look_again: Duration::ZERO,
             cold_until: Duration::ZERO,
         });
@@ -44,13 +47,27 @@ impl Dispatcher {
         }
     }
 
+    /// Has a healer look at the target when its cooldown is over, whatever the sensors it watches say.
+    pub fn call(&mut self, healer: usize) {
+        if let Some(line) = self.lines.get_mut(healer) {
+            line.called = true;
+        }
+    }
+
+    /// Whether a healer was called that did not look yet.
+    #[must_use]
+    pub fn anyone_called(&self) -> bool {
+        self.lines.iter().any(|line| line.called)
+    }
+
     /// Whether it is the healer's turn, `exceeded` being what is exceptional now.
     #[must_use]
     pub fn is_due(&self, healer: usize, now: Duration, exceeded: &[Exceeded]) -> bool {
         self.lines.get(healer).is_some_and(|line| {
             now >= line.cold_until
-                && (line.fresh || now >= line.look_again)
-                && exceeded.iter().any(|event| line.watches.contains(&event.kind))
+                && (line.called
+                    || (line.fresh || now >= line.look_again)
+                        && exceeded.iter().any(|event| line.watches.contains(&event.kind)))
         })
     }
 
@@ -64,6 +81,7 @@ impl Dispatcher {
     pub fn examined(&mut self, healer: usize, now: Duration, found_culprit: bool) {
         if let Some(line) = self.lines.get_mut(healer) {
             line.fresh = false;
+            line.called = false;
             line.look_again = now + LOOK_AGAIN;
             if found_culprit {
                 line.cold_until = now + line.cooldown;

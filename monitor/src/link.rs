@@ -6,6 +6,7 @@ mod session;
 pub use connector::Connector;
 pub use session::{SessionLink, SessionLinker};
 
+use crate::judge::Failure;
 use backdoors_rdma::{AccessError, Operation, RemoteRange, Request, Ticket};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -32,6 +33,10 @@ pub trait Link: Send {
 
     /// Kinds of all regions, as the directory listed them when it was last read.
     fn kinds(&self) -> Vec<u32>;
+
+    /// Where the directory's sequence is, and what it was when the directory was last read. When it is another one, the
+    /// target has other regions.
+    fn directory_sequence(&self) -> Option<(RemoteRange, u64)>;
 
     /// Starts a request over a connection that works and is free; returns at once. Several may be under way.
     ///
@@ -74,8 +79,25 @@ pub trait Linker: Send {
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct LinkError(pub String);
+#[error("{reason}")]
+pub struct LinkError {
+    /// A sentence.
+    pub reason: String,
+    /// What it says of path and host.
+    pub failure: Failure,
+}
+
+/// What a failed access says of path and host.
+#[must_use]
+pub fn failure(error: &AccessError) -> Failure {
+    match error {
+        AccessError::Unreachable { .. } | AccessError::Busy => Failure::Silent,
+        AccessError::Denied | AccessError::Gone { .. } | AccessError::Invalid(_) => Failure::Refused,
+        AccessError::Poisoned => Failure::NotAsked,
+        AccessError::Device(error) if error.kind() == std::io::ErrorKind::InvalidData => Failure::Damaged,
+        AccessError::Device(_) => Failure::NotAsked,
+    }
+}
 
 /// Most bytes of one read: larger ones are cut, so that none outlasts the deadline of a slow path.
 const MOST_BYTES: usize = 256 << 10;

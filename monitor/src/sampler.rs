@@ -7,11 +7,14 @@
 
 mod access;
 mod healing;
+mod judging;
 mod lease;
 mod order;
+mod pacing;
 mod reading;
 mod status;
 
+pub use judging::SecondViews;
 pub use order::{Order, OrderError, OrderReply, Request};
 pub use status::{Reach, Status};
 
@@ -20,14 +23,21 @@ use crate::config::{ConfigError, TargetConfig};
 use crate::detector::{Detector, Event, Taken};
 use crate::dispatcher::Dispatcher;
 use crate::journal::{Entry, What};
-use crate::link::{Link, Linker};
+use crate::judge::{self, Failure, Judge, Terms};
+use crate::lateness;
+use crate::lateness::{Lateness, LatenessSettings};
+use crate::link::{Link, LinkError, Linker, failure};
+use crate::loss::Loss;
+use crate::pace::Pace;
 use crate::reachability::{Change, Reachability};
+use crate::recorder::{self, Recorder};
+use crate::rules::Rules;
+use crate::verdict::{State, Verdict};
 use backdoors_healers::Exceeded;
-use backdoors_rdma::AccessError;
-use backdoors_sensor_box::{Class, FetchError, SensorFetcher, SensorKind, Unit};
+use backdoors_sensor_box::{ApplicationsFetcher, Class, SensorFetcher, SensorKind, Unit};
 use healing::{Healing, Running};
 use reading::Reader;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -77,7 +87,21 @@ pub struct Sampler {
     /// Why the last reading was no sensor box, since when, and whether that was told.
     unreadable: Option<(String, Duration, bool)>,
     next_sample: Duration,
+    pace: Pace,
+    loss: Loss,
+    lateness: Lateness,
     detector: Detector,
+    judge: Judge,
+    verdict_changes: Vec<Verdict>,
+    /// The state of each layer that was told last.
+    told: HashMap<judging::Place, State>,
+    rules: Rules,
+    second_views: Option<Box<dyn SecondViews>>,
+    recorder: Option<Recorder>,
+    applications: ApplicationsFetcher,
+    application_kinds: Vec<u32>,
+    /// Kinds of regions of applications that left.
+    left: Vec<u32>,
     events: Vec<Event>,
     exceeded: Vec<Exceeded>,
 
@@ -100,6 +124,10 @@ impl Sampler {
     ) -> Result<Sampler, ConfigError> {
         let late_after = (config.period * 4).max(Duration::from_millis(250));
         let detector = Detector::new(config.limits()?, late_after);
+        let first_plan = pacing::first_plan(&config);
+        let loss = Loss::default();
+        let terms = Terms::of(&first_plan, loss.probability(), lateness::Standing::punctual());
+        let judge = Judge::new(judge::Settings { silence: config.lost_after }, terms);
         let mut dispatcher = Dispatcher::default();
         let mut healers = Vec::new();
         for (healer_config, healer) in config.make_healers()? {
@@ -108,7 +136,7 @@ impl Sampler {
         }
         Ok(Sampler {
             reachability: Reachability::new(config.lost_after),
-            status: Arc::new(Mutex::new(Status::new(&config))),
+            status: Arc::new(Mutex::new(Status::new(&config, first_plan))),
             linker,
             tell,
             link: None,
@@ -124,8 +152,20 @@ impl Sampler {
             generation: None,
             unreadable: None,
             next_sample: clock.monotonic(),
+            pace: Pace::new(pacing::seed(&config.name), first_plan),
+            loss,
+            lateness: Lateness::new(LatenessSettings::default()),
             clock,
             detector,
+            judge,
+            verdict_changes: Vec::new(),
+            told: HashMap::new(),
+            rules: Rules::new(&config.rules),
+            second_views: None,
+            recorder: None,
+            applications: ApplicationsFetcher::default(),
+            application_kinds: Vec::new(),
+            left: Vec::new(),
             events: Vec::new(),
             exceeded: Vec::new(),
             dispatcher,
@@ -134,6 +174,21 @@ impl Sampler {
             orders: VecDeque::new(),
             config,
         })
+    }
+
+    /// Has readings, verdicts and journal entries recorded.
+    #[must_use]
+    pub fn recorded_by(mut self, mut recorder: Recorder) -> Sampler {
+        recorder.settings(self.clock.monotonic(), &recorder::Settings::of(&self.config));
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// Has other monitors asked when the target cannot be read.
+    #[must_use]
+    pub fn consulting(mut self, others: Box<dyn SecondViews>) -> Sampler {
+        self.second_views = Some(others);
+        self
     }
 
     /// What is known of the target, kept up to date by every sample.
@@ -146,12 +201,13 @@ impl Sampler {
     pub fn glance(&mut self) -> Next {
         self.receive();
         let now = self.clock.monotonic();
+        self.lose_patience(now);
         if now >= self.next_sample {
             self.sample(now);
             // Where the answer takes no time it is there already.
             self.receive();
         }
-        if self.needs_attention() { Next::Attend } else { Next::Glance(self.next_sample) }
+        if self.needs_attention() { Next::Attend } else { Next::Glance(self.wake()) }
     }
 
     /// Does what has to wait for the link; returns when to glance again.
@@ -159,8 +215,8 @@ impl Sampler {
         self.refresh_directory(self.clock.monotonic());
         self.dispatch(self.clock.monotonic());
         match self.heal() {
-            Some(wake) => wake.min(self.next_sample),
-            None => self.next_sample,
+            Some(wake) => wake.min(self.wake()),
+            None => self.wake(),
         }
     }
 
@@ -170,6 +226,14 @@ impl Sampler {
         match self.glance() {
             Next::Glance(at) => at,
             Next::Attend => self.attend(),
+        }
+    }
+
+    /// When there is something to do even if nothing comes in.
+    fn wake(&self) -> Duration {
+        match self.reader.impatient_at(self.patience()) {
+            Some(at) => at.min(self.next_sample),
+            None => self.next_sample,
         }
     }
 
@@ -202,32 +266,27 @@ impl Sampler {
     }
 
     fn sample(&mut self, now: Duration) {
-        for _ in 0..self.reader.overdue() {
-            self.missed(now, "no answer before the next sample was due".to_owned());
+        let due = self.next_sample;
+        if let Some(late) = self.lateness.round(due, now) {
+            tracing::debug!(target = %self.config.name, "a sample is late by {late:?}");
         }
-        let started = self.connect(now).map_err(FetchError::Access).and_then(|()| {
-            self.start_sample(now).map_err(|error| {
-                if let FetchError::Access(error) = &error {
-                    self.draw_consequences(now, error);
-                }
-                match error {
-                    FetchError::Access(error) => FetchError::Access(error.to_string()),
-                    FetchError::Decode(error) => FetchError::Decode(error),
-                }
-            })
-        });
-        if let Err(error) = started {
-            self.missed(now, error.to_string());
+        self.detector.widen(self.lateness.multiplier());
+        if let Err(LinkError { reason, failure }) = self.connect(now) {
+            self.missed(now, now, failure, reason);
+        } else if let Err(error) = self.start_sample(now) {
+            self.draw_consequences(now, &error);
+            self.missed(now, now, failure(&error), error.to_string());
         }
-        // Samples have absolute times; those that were missed are left out.
-        let missed = now.saturating_sub(self.next_sample).as_nanos() / self.config.period.as_nanos().max(1);
-        let periods = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
-        self.next_sample = self.next_sample.saturating_add(self.config.period.saturating_mul(periods));
+        self.look_at_time(now);
+        self.schedule(due, now);
     }
 
     /// A good reading.
-    fn take_in(&mut self, taken: Taken, _missed: bool) {
+    fn take_in(&mut self, taken: Taken, missed: bool) {
         let now = taken.finished;
+        if !missed {
+            self.loss.good(taken.finished.saturating_sub(taken.started));
+        }
         self.backoff = FIRST_BACKOFF;
         self.unreadable = None;
         let generation = self.fetcher.view().generation;
@@ -257,16 +316,14 @@ impl Sampler {
         self.exceeded.clear();
         self.exceeded.extend(self.detector.exceeded());
         self.tell_events();
+        self.judge_reading(taken);
+        self.let_go();
         self.update_status(now);
     }
 
-    /// What came of a probe.
-    fn probed(&mut self, _now: Duration, answered: Result<Duration, &AccessError>) {
-        tracing::debug!(target = %self.config.name, "probe: {answered:?}");
-    }
-
-    /// A chance to read that gave nothing.
-    fn missed(&mut self, now: Duration, reason: String) {
+    /// A chance to read, taken at `asked`, that gave nothing.
+    fn missed(&mut self, asked: Duration, now: Duration, how: Failure, reason: String) {
+        self.judge_miss(asked, now, how, &reason);
         if let Some(Change::Lost { silence }) = self.reachability.bad(now) {
             self.note(What::Lost { reason: reason.clone(), silence_ns: nanoseconds(silence) });
         }
@@ -274,7 +331,9 @@ impl Sampler {
     }
 
     /// A reading, but of something else than a sensor box.
-    fn not_a_box(&mut self, now: Duration, reason: String, transient: bool) {
+    fn not_a_box(&mut self, taken: Taken, reason: String, transient: bool) {
+        let now = taken.finished;
+        self.judge_miss(taken.started, now, Failure::Damaged, &reason);
         let since = self.unreadable.as_ref().map_or(now, |(_, since, _)| *since);
         let told = self.unreadable.as_ref().is_some_and(|(before, _, told)| *told && *before == reason);
         let tell = !told && (!transient || now.saturating_sub(since) >= self.config.lost_after);
@@ -320,6 +379,11 @@ impl Sampler {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.take_in(now, self.fetcher.view(), &self.exceeded);
         status.running.clone_from(&self.running.as_ref().map(|running| running.order_text.clone()));
+        status.nic_answers = None;
+        if !(status.applications.is_empty() && self.applications.views().is_empty()) {
+            status.applications.clear();
+            status.applications.extend_from_slice(self.applications.views());
+        }
         if let Some(link) = &self.link {
             status.slot = Some(link.slot());
             status.connections = link.connections();
@@ -336,6 +400,9 @@ impl Sampler {
 
     fn note(&mut self, what: What) {
         let entry = Entry::new(self.clock.wall(), self.clock.monotonic(), &self.config.name, what);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note(self.clock.monotonic(), &entry);
+        }
         (self.tell)(entry);
     }
 }

@@ -151,21 +151,44 @@ fn the_socket_is_its_owners_alone() {
 #[test]
 fn sensors_are_shown_with_limits_and_marks() {
     let lab = Lab::new();
-    let text = lab.text(&["sensors", "web1"]);
+    // The first samples are taken before the plan has their sensors.
+    let text = lab.wait_for(&["sensors", "web1"], |text| text.contains("sampled every 1.0 ms"));
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "web1: reachable");
     assert!(lines[1].ends_with("2 CPUs; ticks every 1.0 ms"), "{text}");
     assert_eq!(lines[2], "capabilities: kernel-half, kernel-kills-all; generation 1; slot 3");
-    assert_eq!(lines[3], "SENSOR                         CLASS     VALUE     LIMIT", "{text}");
-    assert!(lines[4].starts_with("kernel.timer ") && lines[4].ends_with("moves within 500.0 ms"), "{text}");
-    assert_eq!(lines[5].split_whitespace().collect::<Vec<_>>(), ["processes", "level", "34", "≤", "4096"]);
-    let marked: Vec<&str> = lines[7].split_whitespace().collect();
+    assert!(
+        lines[3].starts_with(
+            "sampled every 1.0 ms at most: user.processes[60001] is over its limit; 0.00 % lost, round trip "
+        ),
+        "{text}"
+    );
+    assert!(lines[3].ends_with("; healthy"), "{text}");
+    assert_eq!(lines[4], "SENSOR                         CLASS     VALUE     LIMIT", "{text}");
+    assert!(lines[5].starts_with("kernel.timer ") && lines[5].ends_with("moves within 500.0 ms"), "{text}");
+    assert_eq!(lines[6].split_whitespace().collect::<Vec<_>>(), ["processes", "level", "34", "≤", "4096"]);
+    let marked: Vec<&str> = lines[8].split_whitespace().collect();
     assert_eq!(marked, ["user.processes[60001]", "mallory", "level", "30", "!", "≤", "20"]);
     let json = lab.json(&["sensors", "web1", "--json"]);
     assert_eq!(json["sensors"][3]["name"], "user.processes[60001]");
     assert_eq!(json["sensors"][3]["exceeded"], true);
     assert_eq!(json["sensors"][3]["limit"], 20);
     assert!(json["target"]["age_ns"].as_u64().unwrap() < 5_000_000_000);
+}
+
+#[test]
+fn verdicts_name_every_layer_with_evidence() {
+    let lab = Lab::new();
+    let json = lab.json(&["verdicts", "web1", "--json"]);
+    assert_eq!(json[0]["target"], "web1");
+    assert_eq!(json[0]["overall"], "healthy");
+    let layers = json[0]["layers"].as_array().unwrap();
+    let names: Vec<&str> = layers.iter().map(|layer| layer["layer"].as_str().unwrap()).collect();
+    assert_eq!(names, ["path", "host", "kernel", "user-space", "application"]);
+    assert!(layers.iter().all(|layer| !layer["evidence"][0].as_str().unwrap().is_empty()));
+    let text = lab.text(&["verdicts"]);
+    assert!(text.starts_with("web1: healthy\n"), "{text}");
+    assert!(text.contains("\nLAYER "), "{text}");
 }
 
 #[test]

@@ -69,14 +69,15 @@ fn a_fork_bomb_is_noticed_diagnosed_and_eradicated_by_reads_and_writes() {
 }
 
 #[test]
-fn sampling_goes_on_at_its_period_while_a_repair_runs() {
-    let mut simulation = connected(&format!("period = '10ms'\npatience = '300ms'\n{ACT}"));
+fn sampling_goes_on_while_a_repair_runs() {
+    let mut simulation = connected(&format!("period = '10ms'\nfastest = '10ms'\npatience = '300ms'\n{ACT}"));
     simulation.machine.deaf = true;
     simulation.machine.crowd(20, BOMBER, 300, 200);
     let before = simulation.sampler.status().lock().unwrap().samples;
     simulation.run(ms(1000));
     let after = simulation.sampler.status().lock().unwrap().samples;
-    assert!((99..=101).contains(&(after - before)), "{}", after - before);
+    // Jitter makes it 80 to 100 % of the period.
+    assert!((99..=125).contains(&(after - before)), "{}", after - before);
     assert_eq!(simulation.take_kinds(), ["event", "diagnosis", "command-written", "timed-out"]);
 }
 
@@ -261,11 +262,12 @@ fn a_kernel_that_hangs_is_told_from_a_path_that_is_lost() {
     simulation.machine.hung = true;
     simulation.run(ms(1000));
     let texts = simulation.take_texts();
-    assert_eq!(texts.len(), 1, "{texts:?}");
-    assert!(texts[0].starts_with("kernel.timer stood still for 5"), "{texts:?}");
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert_eq!(texts[0], "kernel.timer stood still for 500.0 ms (limit 500.0 ms)");
+    assert!(texts[1].starts_with("kernel is failed (100 % sure): kernel.timer has stood at"), "{texts:?}");
     simulation.machine.hung = false;
     simulation.run(ms(200));
-    assert_eq!(simulation.take_kinds(), ["cleared"]);
+    assert_eq!(simulation.take_kinds(), ["cleared", "verdict"]);
 }
 
 #[test]

@@ -95,6 +95,7 @@ pub struct Region {
 /// A validated directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directory {
+    sequence: u64,
     regions: Vec<Region>,
 }
 
@@ -109,6 +110,19 @@ impl Directory {
     #[must_use]
     pub fn regions(&self) -> &[Region] {
         &self.regions
+    }
+
+    /// Changes whenever the owner writes the directory anew. Eight bytes at [`Directory::sequence_in`] of it, little
+    /// endian: who reads them along with others sees that there are other regions now.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Where the sequence of the directory at `range` is.
+    #[must_use]
+    pub fn sequence_in(range: RemoteRange) -> Option<RemoteRange> {
+        range.slice(SEQUENCE, 8)
     }
 
     /// Validates bytes that came from another machine.
@@ -149,7 +163,7 @@ impl Directory {
             }
             regions.push(region);
         }
-        Ok(Directory { regions })
+        Ok(Directory { sequence: header.sequence, regions })
     }
 
     /// Reads the directory at `range`, again if the owner is just writing it.
@@ -162,7 +176,7 @@ impl Directory {
     ) -> Result<Directory, FetchDirectoryError> {
         let length = range.length.min(MAX_BYTES as u64);
         let whole = range.slice(0, length).ok_or(DirectoryError::Short)?;
-        let sequence = range.slice(SEQUENCE, 8).ok_or(DirectoryError::Short)?;
+        let sequence = Directory::sequence_in(range).ok_or(DirectoryError::Short)?;
         let mut bytes = vec![0; length as usize];
         for _ in 0..LOOKS {
             let (mut before, mut after) = ([0; 8], [0; 8]);

@@ -155,6 +155,12 @@ impl Session {
         &self.directory
     }
 
+    /// Where the directory's sequence is; see [`Directory::sequence`].
+    #[must_use]
+    pub fn directory_sequence(&self) -> Option<RemoteRange> {
+        Directory::sequence_in(self.admission.directory)
+    }
+
     /// Checks that the region of this kind is still the one of `generation`, as the directory said when it was last
     /// read.
     ///

@@ -1,7 +1,9 @@
 //! The requests and answers.
 
 use crate::journal::CommandEnd;
+use crate::lateness::Standing;
 use crate::sampler::Reach;
+use crate::verdict::{Layer, State};
 use serde::{Deserialize, Serialize};
 
 /// Most bytes of a request.
@@ -19,6 +21,11 @@ pub enum Query {
     Sensors {
         /// The target.
         target: String,
+    },
+    /// What is said of the layers of one target, or of all.
+    Verdicts {
+        /// The target.
+        target: Option<String>,
     },
     /// The processes of a target, read now.
     Processes {
@@ -120,8 +127,23 @@ pub struct TargetSummary {
     pub slot: Option<u32>,
     /// Connections that work.
     pub connections: usize,
-    /// Sampling period, nanoseconds.
+    /// Longest time between two samples in force, nanoseconds.
     pub period_ns: u64,
+    /// Why it is that, for people.
+    #[serde(default)]
+    pub period_why: String,
+    /// Chances that must be missed before silence accuses.
+    #[serde(default)]
+    pub chances: u32,
+    /// Share of readings lost, from 0 to 1.
+    #[serde(default)]
+    pub loss: f64,
+    /// Half of the readings take no longer, nanoseconds.
+    #[serde(default)]
+    pub round_trip_ns: u64,
+    /// The worst that is said of a layer, such as `healthy` or `kernel failed`.
+    #[serde(default)]
+    pub verdict: String,
     /// Good readings so far.
     pub samples: u64,
     /// Failed readings so far.
@@ -130,6 +152,49 @@ pub struct TargetSummary {
     pub exceeded: Vec<String>,
     /// The repair under way.
     pub running: Option<String>,
+}
+
+/// What is said of a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerdictsAnswer {
+    /// The target.
+    pub target: String,
+    /// The worst of its layers: that which failed, else that which is suspect.
+    pub overall: State,
+    /// Its layers, from the outside in.
+    pub layers: Vec<VerdictRow>,
+    /// The monitor's own lateness as to this target.
+    pub lateness: Standing,
+}
+
+/// What is said of one layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerdictRow {
+    /// The layer.
+    pub layer: Layer,
+    /// The application, if it is one's.
+    pub subject: Option<String>,
+    /// How it is.
+    pub state: State,
+    /// For how long it has been so, milliseconds.
+    pub since_ms: u64,
+    /// How sure that is, from 0 to 1.
+    pub confidence: f64,
+    /// What speaks for it.
+    pub evidence: Vec<String>,
+}
+
+/// One application of a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApplicationRow {
+    /// Name.
+    pub name: String,
+    /// Process id on the target; 0 if it is not visible there.
+    pub pid: u32,
+    /// `attached`, `died` or `left`.
+    pub state: String,
+    /// Its sensors.
+    pub sensors: Vec<SensorRow>,
 }
 
 /// The sensors of a target.
@@ -147,6 +212,9 @@ pub struct SensorsAnswer {
     pub sensors: Vec<SensorRow>,
     /// Sensors that this version does not understand.
     pub unknown: usize,
+    /// Applications with sensors of their own.
+    #[serde(default)]
+    pub applications: Vec<ApplicationRow>,
 }
 
 /// One sensor.

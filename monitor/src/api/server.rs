@@ -177,6 +177,13 @@ fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> 
             reply(stream, Ok(summaries))
         }
         Query::Sensors { target } => reply(stream, shared.target(&target).map(|target| target.sensors(now))),
+        Query::Verdicts { target: Some(target) } => {
+            reply(stream, shared.target(&target).map(|target| vec![target.verdicts(now)]))
+        }
+        Query::Verdicts { target: None } => {
+            let all: Vec<_> = shared.targets.iter().map(|target| target.verdicts(now)).collect();
+            reply(stream, Ok(all))
+        }
         Query::Processes { target } => reply(stream, shared.processes(&target)),
         Query::Heal { target, subject, dry_run, most_victims } => {
             let healed = shared.target(&target).and_then(|target| {

@@ -2,8 +2,9 @@
 
 use super::protocol::{
     ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, MOST_MATCHING, ProcessRow, ProcessesAnswer,
-    SensorRow, SensorsAnswer, TargetSummary,
+    SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer,
 };
+use super::verdicts;
 use crate::clock::nanoseconds;
 use crate::config::TargetConfig;
 use crate::journal::CommandEnd;
@@ -56,7 +57,12 @@ impl TargetHandle {
             capabilities: capability_names(status.view.capabilities),
             slot: status.slot,
             connections: status.connections,
-            period_ns: nanoseconds(self.config.period),
+            period_ns: nanoseconds(status.plan.period),
+            period_why: status.plan.why.to_string(),
+            chances: status.plan.chances,
+            loss: status.loss,
+            round_trip_ns: nanoseconds(status.round_trip.median),
+            verdict: verdicts::in_short(status),
             samples: status.samples,
             failures: status.failures,
             exceeded: status
@@ -94,7 +100,12 @@ impl TargetHandle {
             tick_period_ns: status.view.tick_period,
             sensors: status.view.sensors.iter().map(row).collect(),
             unknown: status.view.unknown,
+            applications: status.applications.iter().map(verdicts::application).collect(),
         }
+    }
+
+    pub(super) fn verdicts(&self, now: Duration) -> VerdictsAnswer {
+        verdicts::verdicts(&self.status(), now)
     }
 
     pub(super) fn processes(&self, view: &ProcessView) -> ProcessesAnswer {

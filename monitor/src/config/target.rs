@@ -29,9 +29,9 @@ pub struct TargetConfig {
     /// machine's CPU more. Deadlines and false alarms may ask for shorter ones; see [`crate::pace`].
     #[serde(default = "default_period", with = "duration")]
     pub period: Duration,
-    /// Shortest time between two samples, whatever is asked for.
-    #[serde(default = "default_fastest", with = "duration")]
-    pub fastest: Duration,
+    /// Shortest time between two samples, whatever is asked for; a twentieth of `period`, but at least 1 ms, if absent.
+    #[serde(default, deserialize_with = "duration::optional")]
+    pub fastest: Option<Duration>,
     /// PM(T): the probability, for each deadline, that silence accuses a healthy target. Smaller takes more samples
     /// where readings are lost.
     #[serde(default = "default_false_alarm")]
@@ -156,7 +156,7 @@ impl TargetConfig {
         if !(Duration::from_millis(1)..=Duration::from_secs(60)).contains(&self.deadline) {
             return out_of_range("deadline", "between 1ms and 60s");
         }
-        if !(Duration::from_micros(100)..=self.period).contains(&self.fastest) {
+        if !(Duration::from_micros(100)..=self.period).contains(&self.fastest()) {
             return out_of_range("fastest", "between 100us and `period`");
         }
         if !(1e-12..=0.5).contains(&self.false_alarm) {
@@ -176,6 +176,12 @@ impl TargetConfig {
                 |problem| ConfigError::BadRule { target: self.name.clone(), layer: rule.layer, problem };
             rule.check(&healers).map_err(wrong)
         })
+    }
+
+    /// The shortest time between two samples.
+    #[must_use]
+    pub fn fastest(&self) -> Duration {
+        self.fastest.unwrap_or((self.period / 20).max(Duration::from_millis(1)))
     }
 
     /// The limits that override the target's.
@@ -227,10 +233,6 @@ impl TargetConfig {
 
 fn default_period() -> Duration {
     Duration::from_millis(100)
-}
-
-fn default_fastest() -> Duration {
-    Duration::from_millis(1)
 }
 
 fn default_false_alarm() -> f64 {

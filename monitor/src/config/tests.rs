@@ -1,6 +1,6 @@
 use super::*;
-use std::time::Duration;
 use backdoors_sensor_box::SensorKind;
+use std::time::Duration;
 
 const WHOLE: &str = r#"
 name = "monitor1"

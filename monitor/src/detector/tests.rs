@@ -259,5 +259,6 @@ fn the_outlook_names_the_tightest_deadline_and_the_nearest_limit() {
     feed(&mut detector, at(10), sensors(2, 80));
     let outlook = detector.outlook();
     assert_eq!((outlook.tightest, outlook.deadline), (Some(at(100)), Some(at(110))));
-    assert_eq!((outlook.nearness, outlook.nearest), (0.8, Some((SensorKind::PROCESSES, 0))));
+    let nearest = outlook.nearest.unwrap();
+    assert_eq!((nearest.kind, (nearest.share * 100.0).round()), (SensorKind::PROCESSES, 79.0));
 }

@@ -3,6 +3,7 @@
 use crate::clock::{nanoseconds, rfc3339};
 use crate::config::Mode;
 use crate::repair::{Outcome, Wait};
+use crate::verdict::{Layer, State};
 use backdoors_healers::{Culprit, Evidence};
 use backdoors_sensor_box::{AcknowledgementView, Command};
 use serde::Serialize;
@@ -47,6 +48,17 @@ pub enum What {
     Event { sensor: String, instance: u32, class: &'static str, unit: &'static str, value: u64, limit: u64 },
     /// A sensor is no longer exceptional.
     Cleared { sensor: String, instance: u32, value: u64, lasted_ns: u64 },
+    /// What is said of a layer changed.
+    Verdict {
+        layer: Layer,
+        subject: Option<String>,
+        state: State,
+        before: State,
+        confidence: f64,
+        evidence: Vec<String>,
+    },
+    /// A verdict led to an action, by a rule of the configuration.
+    Rule { layer: Layer, subject: Option<String>, state: State, action: String },
     /// A healer found a culprit.
     Diagnosis { healer: String, culprit: Culprit, evidence: Vec<Evidence>, victims: u64, mode: Mode },
     /// A healer found none.
@@ -181,6 +193,15 @@ impl What {
             }
             What::Cleared { sensor, value, lasted_ns, .. } => {
                 format!("{sensor} is no longer exceptional at {value}, after {}", ms(*lasted_ns))
+            }
+            What::Verdict { layer, subject, state, confidence, evidence, .. } => {
+                let subject = subject.as_ref().map_or(String::new(), |name| format!(" {name}"));
+                let sure = confidence * 100.0;
+                format!("{layer}{subject} is {state} ({sure:.0} % sure): {}", evidence.join("; "))
+            }
+            What::Rule { layer, subject, state, action } => {
+                let subject = subject.as_ref().map_or(String::new(), |name| format!(" {name}"));
+                format!("because {layer}{subject} is {state}, a rule {action}")
             }
             What::Diagnosis { healer, culprit, evidence, victims, .. } => {
                 let texts: Vec<&str> = evidence.iter().map(|evidence| evidence.text.as_str()).collect();

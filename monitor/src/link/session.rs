@@ -1,10 +1,15 @@
 //! Links over an RDMA session.
 
 use super::connector::Connector;
-use super::{Link, LinkError, Linker, Region};
+use super::{Link, LinkError, Linker, Region, failure};
 use crate::config::{ProviderName, TargetConfig};
-use backdoors_rdma::handshake::{Certificate, Identity};
-use backdoors_rdma::{AccessError, Operation, Provider, Request, Session, SessionConfig, Ticket};
+use crate::judge::Failure;
+use backdoors_rdma::directory::FetchDirectoryError;
+use backdoors_rdma::handshake::{Certificate, HandshakeError, Identity};
+use backdoors_rdma::{
+    AccessError, DialError, OpenError, Operation, Provider, RemoteRange, Request, Session, SessionConfig,
+    Ticket,
+};
 use std::net::ToSocketAddrs;
 use std::os::fd::BorrowedFd;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -40,6 +45,10 @@ impl Link for SessionLink {
         self.0.directory().regions().iter().map(|region| region.kind).collect()
     }
 
+    fn directory_sequence(&self) -> Option<(RemoteRange, u64)> {
+        Some((self.0.directory_sequence()?, self.0.directory().sequence()))
+    }
+
     fn start(&mut self, request: Request<'_>, deadline: Duration) -> Result<Ticket, AccessError> {
         self.0.start(request, deadline)
     }
@@ -57,7 +66,9 @@ impl Link for SessionLink {
     }
 
     fn refresh(&mut self) -> Result<(), LinkError> {
-        self.0.refresh_directory().map_err(|error| LinkError(error.to_string()))
+        self.0
+            .refresh_directory()
+            .map_err(|error| LinkError { reason: error.to_string(), failure: directory_failure(&error) })
     }
 }
 
@@ -90,7 +101,7 @@ impl SessionLinker {
         connector: Connector,
     ) -> Result<SessionLinker, LinkError> {
         let target_certificate = Certificate::load(&config.certificate)
-            .map_err(|error| LinkError(format!("target `{}`: {error}", config.name)))?;
+            .map_err(|error| wrong(format!("target `{}`: {error}", config.name)))?;
         let provider = match config.provider {
             ProviderName::Emulated => Provider::Emulated,
             ProviderName::Verbs => Provider::Verbs { device: config.device.clone() },
@@ -123,7 +134,7 @@ impl Linker for SessionLinker {
             Ok(Ok(session)) => Ok(Box::new(SessionLink::new(session)) as Box<dyn Link>),
             Ok(Err(error)) => Err(error),
             Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => Err(LinkError("the thread that connects is gone".to_owned())),
+            Err(TryRecvError::Disconnected) => Err(wrong("the thread that connects is gone".to_owned())),
         };
         self.opening = None;
         Some(finished)
@@ -131,12 +142,12 @@ impl Linker for SessionLinker {
 }
 
 fn open(address: &str, parts: SessionConfigParts) -> Result<Session, LinkError> {
-    let failed = |error: std::io::Error| LinkError(format!("cannot resolve {address}: {error}"));
+    let failed = |error: std::io::Error| wrong(format!("cannot resolve {address}: {error}"));
     let socket_address = address
         .to_socket_addrs()
         .map_err(failed)?
         .next()
-        .ok_or_else(|| LinkError(format!("{address} has no address")))?;
+        .ok_or_else(|| wrong(format!("{address} has no address")))?;
     let SessionConfigParts { target_certificate, identity, provider, connections, deadline } = parts;
     let config = SessionConfig {
         address: socket_address,
@@ -146,5 +157,38 @@ fn open(address: &str, parts: SessionConfigParts) -> Result<Session, LinkError> 
         connections,
         deadline,
     };
-    Session::open(&config).map_err(|error| LinkError(error.to_string()))
+    Session::open(&config)
+        .map_err(|error| LinkError { reason: error.to_string(), failure: open_failure(&error) })
+}
+
+/// Something on this machine, which says nothing of the target.
+fn wrong(reason: String) -> LinkError {
+    LinkError { reason, failure: Failure::NotAsked }
+}
+
+fn open_failure(error: &OpenError) -> Failure {
+    match error {
+        OpenError::Handshake(HandshakeError::Unreachable(error)) => silent_or_closed(error),
+        OpenError::Handshake(HandshakeError::Identity(_)) => Failure::NotAsked,
+        OpenError::Handshake(HandshakeError::Protocol(_)) => Failure::Damaged,
+        OpenError::Handshake(_) | OpenError::Owner(_) => Failure::Refused,
+        OpenError::Dial(DialError::Unreachable(error)) => silent_or_closed(error),
+        OpenError::Dial(DialError::Device(_) | DialError::Mismatch(_)) => Failure::NotAsked,
+        OpenError::Dial(DialError::Refused) => Failure::Refused,
+        OpenError::Directory(error) => directory_failure(error),
+    }
+}
+
+fn silent_or_closed(error: &std::io::Error) -> Failure {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::ConnectionReset => Failure::Closed,
+        _ => Failure::Silent,
+    }
+}
+
+fn directory_failure(error: &FetchDirectoryError) -> Failure {
+    match error {
+        FetchDirectoryError::Access(error) => failure(error),
+        FetchDirectoryError::Directory(_) => Failure::Damaged,
+    }
 }

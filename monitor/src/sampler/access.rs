@@ -1,7 +1,8 @@
 //! Reaching the target: opening links, reading regions, and what to do when that fails.
 
 use super::{LONGEST_BACKOFF, REFRESH_PAUSE, Sampler};
-use crate::link::{Link, Region, read};
+use crate::judge::Failure;
+use crate::link::{Link, LinkError, Region, read};
 use backdoors_rdma::{AccessError, Operation};
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::{
@@ -67,19 +68,20 @@ impl Sampler {
     }
 
     /// Has a link opened if there is none and it is time to try. `Err` says why there is still none.
-    pub(super) fn connect(&mut self, now: Duration) -> Result<(), String> {
+    pub(super) fn connect(&mut self, now: Duration) -> Result<(), LinkError> {
         if self.link.is_some() {
             return Ok(());
         }
         if !self.opening {
             if now < self.open_at {
-                return Err(self.last_problem());
+                // Nobody is being asked.
+                return Err(LinkError { reason: self.last_problem(), failure: Failure::NotAsked });
             }
             self.linker.begin();
             self.opening = true;
         }
         match self.linker.finished() {
-            None => Err(self.last_problem()),
+            None => Err(LinkError { reason: self.last_problem(), failure: Failure::Silent }),
             Some(opened) => {
                 self.opening = false;
                 match opened {
@@ -87,11 +89,12 @@ impl Sampler {
                         self.link = Some(link);
                         self.links += 1;
                         self.refresh_wanted = false;
+                        self.find_applications();
                         Ok(())
                     }
                     Err(error) => {
                         self.put_off(self.clock.monotonic());
-                        Err(error.to_string())
+                        Err(error)
                     }
                 }
             }
@@ -177,11 +180,14 @@ impl Sampler {
             tracing::debug!(target = %self.config.name, "cannot read the directory: {error}");
             self.give_up_link(now);
         }
+        self.find_applications();
     }
 
     fn give_up_link(&mut self, now: Duration) {
         if self.link.take().is_some() {
-            self.reader.clear();
+            for asked in self.reader.clear() {
+                self.missed(asked, now, Failure::Silent, "the connection was lost".to_owned());
+            }
             self.put_off(now);
         }
     }

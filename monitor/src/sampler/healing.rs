@@ -41,7 +41,7 @@ pub(super) enum Source {
 
 impl Sampler {
     pub(super) fn a_healer_is_due(&self, now: Duration) -> bool {
-        !self.exceeded.is_empty() && self.due(now).next().is_some()
+        (!self.exceeded.is_empty() || self.dispatcher.anyone_called()) && self.due(now).next().is_some()
     }
 
     fn due(&self, now: Duration) -> impl Iterator<Item = usize> {

@@ -2,10 +2,12 @@
 
 use super::Sampler;
 use crate::detector::Taken;
-use crate::link::Link;
+use crate::judge::Failure;
+use crate::link::{Link, failure};
 use backdoors_rdma::{AccessError, RemoteRange, Request, Ticket};
+use backdoors_sensor_box::ApplicationState;
+use backdoors_sensor_box::fetch;
 use backdoors_sensor_box::layout::RegionKind;
-use backdoors_sensor_box::{FetchError, fetch};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,26 +48,42 @@ pub(super) struct Part {
 }
 
 impl Reader {
-    /// The samples that were not answered while it was their turn; each is told once.
-    pub(super) fn overdue(&mut self) -> usize {
-        let mut count = 0;
-        for request in &mut self.under_way {
-            if let What::Sample { missed, .. } = &mut request.what
-                && !std::mem::replace(missed, true)
-            {
-                count += 1;
+    /// When the sample that has waited longest will have waited for `patience`, among those not yet counted missed.
+    pub(super) fn impatient_at(&self, patience: Duration) -> Option<Duration> {
+        self.under_way
+            .iter()
+            .filter(|request| matches!(request.what, What::Sample { missed: false, .. }))
+            .map(|request| request.started.saturating_add(patience))
+            .min()
+    }
+
+    /// Counts a sample as missed that has waited for `patience`; returns when it was asked for.
+    fn give_up_waiting(&mut self, now: Duration, patience: Duration) -> Option<Duration> {
+        self.under_way.iter_mut().find_map(|request| match &mut request.what {
+            What::Sample { missed, .. } if !*missed && now.saturating_sub(request.started) >= patience => {
+                *missed = true;
+                Some(request.started)
             }
-        }
-        count
+            _ => None,
+        })
     }
 
     pub(super) fn is_probing(&self) -> bool {
         self.under_way.iter().any(|request| matches!(request.what, What::Probe))
     }
 
-    /// Forgets what went over a link that was given up.
-    pub(super) fn clear(&mut self) {
-        self.under_way.clear();
+    fn samples(&self) -> usize {
+        self.under_way.iter().filter(|request| matches!(request.what, What::Sample { .. })).count()
+    }
+
+    /// Forgets what went over a link that was given up; returns when the samples among it were asked for that were
+    /// not yet counted missed.
+    pub(super) fn clear(&mut self) -> Vec<Duration> {
+        let asked = |request: UnderWay| match request.what {
+            What::Sample { missed: false, .. } => Some(request.started),
+            _ => None,
+        };
+        self.under_way.drain(..).filter_map(asked).collect()
     }
 
     /// Puts the parts in place of those read so far, unless they are the same.
@@ -80,27 +98,37 @@ impl Reader {
 
 impl Sampler {
     /// Starts a sample. `Err` says why there is none.
-    pub(super) fn start_sample(&mut self, now: Duration) -> Result<(), FetchError<AccessError>> {
-        let no_box =
-            || FetchError::Access(AccessError::Invalid("the target's directory lists no sensor box"));
-        let Some(link) = self.link.as_deref_mut() else {
-            return Err(FetchError::Access(AccessError::Poisoned));
-        };
-        let sensors = part(link, RegionKind::SENSORS, self.fetcher.wants()).ok_or_else(no_box)?;
-        self.reader.set_parts(std::iter::once(sensors));
-        self.start_parts(now)
-    }
-
-    fn start_parts(&mut self, now: Duration) -> Result<(), FetchError<AccessError>> {
-        let Some(link) = self.link.as_deref_mut() else {
-            return Err(FetchError::Access(AccessError::Poisoned));
-        };
+    pub(super) fn start_sample(&mut self, now: Duration) -> Result<(), AccessError> {
+        let Some(link) = self.link.as_deref_mut() else { return Err(AccessError::Poisoned) };
+        let no_box = AccessError::Invalid("the target's directory lists no sensor box");
+        let sensors = part(link, RegionKind::SENSORS, self.fetcher.wants()).ok_or(no_box)?;
+        let left = |kind: &u32| !self.left.contains(kind);
+        let applications = self.application_kinds.iter().copied().filter(left);
+        let applications = applications.filter_map(|kind| part(link, kind, usize::MAX));
+        let directory = link.directory_sequence().map(|(range, sequence)| Part {
+            kind: DIRECTORY,
+            generation: sequence,
+            range,
+            region: range.length,
+        });
         let reader = &mut self.reader;
-        let ticket =
-            link.start(Request::Read(&reader.ranges), self.config.deadline).map_err(FetchError::Access)?;
+        reader.set_parts(directory.into_iter().chain([sensors]).chain(applications));
+        // One connection is left for probes and for what cannot wait.
+        if link.connections() > 1 && reader.samples() + 1 >= link.connections() {
+            return Err(AccessError::Busy);
+        }
+        let ticket = link.start(Request::Read(&reader.ranges), self.config.deadline)?;
         let what = What::Sample { parts: Arc::clone(&reader.parts), missed: false };
         reader.under_way.push(UnderWay { ticket, started: now, what });
         Ok(())
+    }
+
+    /// Counts chances as missed that were not answered in time. Their answers still count as readings, if they come.
+    pub(super) fn lose_patience(&mut self, now: Duration) {
+        let patience = self.patience();
+        while let Some(asked) = self.reader.give_up_waiting(now, patience) {
+            self.missed(asked, now, Failure::Silent, format!("no answer within {patience:?}"));
+        }
     }
 
     /// Asks the target's NIC whether it is there at all.
@@ -139,13 +167,19 @@ impl Sampler {
         let UnderWay { started, what, .. } = under_way.swap_remove(index);
         let finished = self.clock.monotonic();
         match what {
-            What::Probe => self.probed(finished, result.map(|_| finished.saturating_sub(started))),
+            What::Probe => {
+                if let Err(error) = result {
+                    self.draw_consequences(finished, error);
+                }
+                let took = finished.saturating_sub(started);
+                self.judge_probe(finished, result.map(|_| took).map_err(|e| (failure(e), e.to_string())));
+            }
             What::Sample { parts, missed } => match result {
                 Ok(bytes) => self.take_sample(Taken { started, finished }, &parts, bytes, missed),
                 Err(error) => {
                     self.draw_consequences(finished, error);
                     if !missed {
-                        self.missed(finished, error.to_string());
+                        self.missed(started, finished, failure(error), error.to_string());
                     }
                 }
             },
@@ -158,32 +192,66 @@ impl Sampler {
             return;
         }
         let mut rest = bytes;
+        self.applications.begin();
         for part in parts {
             let length = usize::try_from(part.range.length).unwrap_or(usize::MAX);
             let Some((bytes, behind)) = rest.split_at_checked(length) else { return };
             rest = behind;
-            if part.kind == RegionKind::SENSORS {
-                match self.fetcher.take(part.region, bytes) {
+            match part.kind {
+                DIRECTORY => {
+                    if bytes.try_into().is_ok_and(|word| u64::from_le_bytes(word) != part.generation) {
+                        self.refresh_wanted = true;
+                    }
+                }
+                RegionKind::SENSORS => match self.fetcher.take(part.region, bytes) {
                     Ok(fetch::Taken::View) => {}
                     Ok(fetch::Taken::Again) => {
-                        let again = self.start_sample(taken.finished);
-                        if let Err(error) = again {
-                            self.missed(taken.finished, error.to_string());
+                        if let Err(error) = self.start_sample(taken.finished) {
+                            self.missed(taken.started, taken.finished, failure(&error), error.to_string());
                         }
                         return;
                     }
                     Err(error) => {
                         let transient = matches!(error, backdoors_sensor_box::DecodeError::Torn { .. });
-                        self.not_a_box(taken.finished, error.to_string(), transient);
+                        self.not_a_box(taken, error.to_string(), transient);
                         return;
+                    }
+                },
+                kind => {
+                    if let Err(error) = self.applications.take(kind, part.generation, bytes) {
+                        // It is being laid out, or the directory has changed since.
+                        tracing::debug!(target = %self.config.name, "application {kind:#x}: {error}");
                     }
                 }
             }
         }
+        self.applications.finish();
         self.last_started = Some(taken.started);
         self.take_in(taken, missed);
     }
+
+    /// Learns which applications there are, after the directory was read.
+    pub(super) fn find_applications(&mut self) {
+        let kinds = RegionKind::APPLICATION_FIRST..RegionKind::APPLICATION_FIRST + RegionKind::APPLICATIONS;
+        self.left.clear();
+        self.application_kinds.clear();
+        if let Some(link) = &self.link {
+            self.application_kinds.extend(link.kinds().into_iter().filter(|kind| kinds.contains(kind)));
+        }
+    }
+
+    /// Stops reading applications that said they leave: their regions are about to be retired.
+    pub(super) fn let_go(&mut self) {
+        for (kind, view) in self.applications.of_kinds() {
+            if view.state == ApplicationState::Left && !self.left.contains(&kind) {
+                self.left.push(kind);
+            }
+        }
+    }
 }
+
+/// Stands for the directory among the kinds of parts.
+const DIRECTORY: u32 = 0;
 
 fn part(link: &dyn Link, kind: u32, bytes: usize) -> Option<Part> {
     let region = link.region(kind)?;

@@ -1,9 +1,13 @@
 //! What is known of a target, for whoever asks.
 
 use crate::config::TargetConfig;
+use crate::lateness::Standing;
+use crate::loss::RoundTrip;
+use crate::pace::Plan;
 use crate::reachability::Reachability;
+use crate::verdict::Verdict;
 use backdoors_healers::Exceeded;
-use backdoors_sensor_box::SensorView;
+use backdoors_sensor_box::{ApplicationView, SensorView};
 use std::time::Duration;
 
 /// Whether a target's memory can be read.
@@ -73,10 +77,24 @@ pub struct Status {
     pub failures: u64,
     /// The repair under way.
     pub running: Option<String>,
+    /// How it is sampled, and why so.
+    pub plan: Plan,
+    /// Share of readings lost.
+    pub loss: f64,
+    /// How long readings take.
+    pub round_trip: RoundTrip,
+    /// This monitor's own lateness.
+    pub standing: Standing,
+    /// What is said of its layers.
+    pub verdicts: Vec<Verdict>,
+    /// Whether its NIC answered the newest probe since the last good reading.
+    pub nic_answers: Option<bool>,
+    /// Its applications, as last read.
+    pub applications: Vec<ApplicationView>,
 }
 
 impl Status {
-    pub(super) fn new(config: &TargetConfig) -> Status {
+    pub(super) fn new(config: &TargetConfig, plan: Plan) -> Status {
         Status {
             name: config.name.clone(),
             address: config.address.clone(),
@@ -91,6 +109,13 @@ impl Status {
             samples: 0,
             failures: 0,
             running: None,
+            plan,
+            loss: 0.0,
+            round_trip: RoundTrip::default(),
+            standing: Standing::punctual(),
+            verdicts: Vec::new(),
+            nic_answers: None,
+            applications: Vec::new(),
         }
     }
 

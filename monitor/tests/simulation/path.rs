@@ -1,6 +1,7 @@
 //! The way to the simulated machine: keys, rights, connections, and their failures.
 
 use super::Machine;
+use backdoors_monitor::judge::Failure;
 use backdoors_monitor::link::{Link, LinkError, Linker, SessionLink};
 use backdoors_rdma::directory::{DirectoryWriter, Region};
 use backdoors_rdma::handshake::Welcome;
@@ -151,7 +152,10 @@ impl SimulatedLinker {
             let revoked = std::mem::take(&mut nic.revoked);
             nic.memory.extend(revoked);
             if !nic.agent_answers {
-                return Err(LinkError("the agent does not answer".into()));
+                return Err(LinkError {
+                    reason: "the agent does not answer".into(),
+                    failure: Failure::Silent,
+                });
             }
         }
         let admit = |endpoints| {
@@ -162,7 +166,7 @@ impl SimulatedLinker {
         };
         Session::open_with(&mut SimulatedDialer(self.path.clone()), self.connections, admit)
             .map(|session| Box::new(SessionLink::new(session)) as Box<dyn Link>)
-            .map_err(|error| LinkError(error.to_string()))
+            .map_err(|error| LinkError { reason: error.to_string(), failure: Failure::Silent })
     }
 }
 

@@ -97,6 +97,11 @@ impl ApplicationsFetcher {
         &self.views
     }
 
+    /// The applications of the last round, each with the kind of its region.
+    pub fn of_kinds(&self) -> impl Iterator<Item = (u32, &ApplicationView)> {
+        self.origins.iter().map(|origin| origin.kind).zip(&self.views)
+    }
+
     /// The applications of the last round.
     #[must_use]
     pub fn views(&self) -> &[ApplicationView] {

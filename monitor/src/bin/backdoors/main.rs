@@ -10,6 +10,7 @@ mod sensors;
 mod table;
 mod targets;
 mod units;
+mod verdicts;
 
 use backdoors_monitor::config::DEFAULT_SOCKET;
 use clap::{Parser, Subcommand};
@@ -44,6 +45,8 @@ enum Command {
     Targets(targets::Arguments),
     /// Show the sensors of a target, as last sampled.
     Sensors(sensors::Arguments),
+    /// Show what is said of the layers of targets: path, host, kernel, user space, applications.
+    Verdicts(verdicts::Arguments),
     /// Show the processes of a target, read now.
     Ps(ps::Arguments),
     /// Kill processes of a target, through its kernel half.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Monitor(arguments) => monitor::run(&arguments),
         Command::Targets(arguments) => targets::run(&socket, &arguments),
         Command::Sensors(arguments) => sensors::run(&socket, &arguments),
+        Command::Verdicts(arguments) => verdicts::run(&socket, &arguments),
         Command::Ps(arguments) => ps::run(&socket, &arguments),
         Command::Heal(arguments) => heal::run(&socket, arguments),
         Command::Events(arguments) => events::run(&socket, arguments),

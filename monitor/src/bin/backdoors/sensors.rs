@@ -51,6 +51,14 @@ fn show(answer: &SensorsAnswer) -> String {
         target.generation.unwrap_or(0),
         target.slot.map_or("-".to_owned(), |slot| slot.to_string())
     ));
+    text.push_str(&format!(
+        "sampled every {} at most: {}; {:.2} % lost, round trip {}; {}\n",
+        time(target.period_ns),
+        target.period_why,
+        target.loss * 100.0,
+        time(target.round_trip_ns),
+        target.verdict
+    ));
     if let Some(running) = &target.running {
         text.push_str(&format!("under way: {running}\n"));
     }
@@ -61,7 +69,8 @@ fn show(answer: &SensorsAnswer) -> String {
         ("", Align::Left),
         ("LIMIT", Align::Left),
     ];
-    let rows: Vec<Vec<String>> = answer.sensors.iter().map(row).collect();
+    let of_applications = answer.applications.iter().flat_map(|application| &application.sensors);
+    let rows: Vec<Vec<String>> = answer.sensors.iter().chain(of_applications).map(row).collect();
     text.push_str(&table(&columns, &rows));
     if answer.unknown > 0 {
         text.push_str(&format!("and {} sensors that this version does not know\n", answer.unknown));

@@ -29,6 +29,7 @@ fn show(targets: &[TargetSummary]) -> String {
     let columns = [
         ("TARGET", Align::Left),
         ("STATE", Align::Left),
+        ("VERDICT", Align::Left),
         ("AGE", Align::Right),
         ("PERIOD", Align::Right),
         ("LINKS", Align::Right),
@@ -43,6 +44,7 @@ fn show(targets: &[TargetSummary]) -> String {
             vec![
                 target.name.clone(),
                 target.reach.name().to_owned(),
+                target.verdict.clone(),
                 target.age_ns.map_or("-".to_owned(), time),
                 time(target.period_ns),
                 target.connections.to_string(),

@@ -2,6 +2,8 @@ use super::lab::*;
 use crate::peers::protocol::{MOST_BYTES, MOST_TARGETS, Question, Reply, Said};
 use crate::peers::*;
 use backdoors_rdma::handshake::Framed;
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -152,11 +154,18 @@ fn a_crowd_of_strangers_that_say_nothing_keeps_no_peer_out() {
     let known = Arc::new(Known::default());
     known.set("web1", read_before(1));
     let _second = lab.start(1, sockets.pop(), &[], &known);
-    let _crowd: Vec<_> = (0..50).map(|_| std::net::TcpStream::connect(lab.monitors[1].1).unwrap()).collect();
+    let crowd: Vec<_> = (0..50).map(|_| TcpStream::connect(lab.monitors[1].1).unwrap()).collect();
     let begun = Instant::now();
     let first = lab.start(0, None, &["web1"], &Arc::default());
     wait_for_opinion(&first.opinions(), "web1", |_| true);
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // Those that had to make room were hung up on.
+    let is_over = |mut stranger: &TcpStream| {
+        stranger.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        !matches!(stranger.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    };
+    let over = crowd.iter().filter(|stranger| is_over(stranger)).count();
+    assert!(over >= 50 - 16, "{over}");
 }
 
 #[test]
