@@ -33,7 +33,7 @@ fn fluctuate(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn the_target_obeys_one_monitor_at_a_time_and_no_term_after_a_later_one(
