@@ -4,7 +4,7 @@
 use backdoors_rdma::directory::Directory;
 use backdoors_rdma::emulated::{self, Nic, client, wire};
 use backdoors_rdma::owner::{Endpoint, MemoryOwner, RegionRequest, Rights};
-use backdoors_rdma::{AccessError, Connection, DialError, Dialer, RemoteRange, SharedMemory};
+use backdoors_rdma::{AccessError, Connection, DialError, Dialer, RemoteRange, Request, SharedMemory};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -122,4 +122,69 @@ fn an_answer_that_trickles_is_given_up_at_the_deadline() {
     assert!((DEADLINE..DEADLINE * 2).contains(&took), "{took:?}");
     drop(connection);
     trickling.join().unwrap();
+}
+
+/// Connects with a token, as a monitor that keeps to the protocol up to there.
+fn greeted(nic: &Nic, endpoint: &Endpoint) -> TcpStream {
+    let Endpoint::Emulated { token, .. } = endpoint else { panic!("{endpoint:?}") };
+    let mut stream = TcpStream::connect(nic.advertised()).unwrap();
+    stream.write_all(&client::hello(*token)).unwrap();
+    let mut greeting = [0; size_of::<wire::Greeting>()];
+    stream.read_exact(&mut greeting).unwrap();
+    assert_eq!(client::is_welcome(&greeting), Some(true));
+    stream
+}
+
+#[test]
+fn who_stops_in_the_middle_of_a_batch_or_takes_no_answer_holds_up_nobody_and_is_closed() {
+    const LENGTH: usize = 1 << 20;
+    let mut nic = nic();
+    let (_memory, fd) = SharedMemory::create("test", LENGTH).unwrap();
+    let (kind, length) = (2, LENGTH as u64);
+    let region =
+        RegionRequest { kind, generation: 1, offset: 0, length, rights: Rights::ReadOnly, slot: None };
+    nic.register(region, fd).unwrap();
+    let (endpoints, directory) = admit(&mut nic, "monitor", 0, 10);
+    let mut good = dial(&endpoints[..1]).unwrap().pop().unwrap();
+    let listed = Directory::fetch(good.as_mut(), directory).unwrap();
+    let range = listed.region(kind).unwrap().range;
+
+    let start = Instant::now();
+    let mut half = client::Exchange::default();
+    let request = half.begin_request(&Request::Read(&[range])).unwrap();
+    let half = endpoints[1..5].iter().map(|endpoint| {
+        let mut stream = greeted(&nic, endpoint);
+        stream.write_all(&request[..request.len() - 1]).unwrap();
+        stream
+    });
+    let half: Vec<TcpStream> = half.collect();
+    let mut greedy: Vec<(TcpStream, client::Exchange)> = endpoints[5..]
+        .iter()
+        .map(|endpoint| (greeted(&nic, endpoint), client::Exchange::default()))
+        .collect();
+    let mut longest = Duration::ZERO;
+    let mut reads = 0;
+    while half.iter().chain(greedy.iter().map(|(stream, _)| stream)).any(|stream| !is_cut(stream)) {
+        assert!(start.elapsed() < Duration::from_secs(20), "all are closed");
+        for (stream, exchange) in &mut greedy {
+            // Once it is closed, this fails.
+            let _ = stream.write_all(exchange.begin_request(&Request::Read(&[range])).unwrap());
+        }
+        let asked = Instant::now();
+        good.read(range.slice(0, 64).unwrap(), &mut [0; 64]).unwrap();
+        longest = longest.max(asked.elapsed());
+        reads += 1;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(reads > 50 && start.elapsed() > Duration::from_secs(4), "they had their time");
+    assert!(longest < DEADLINE, "{longest:?}");
+    println!("closed after {:?}; longest read meanwhile {longest:?}", start.elapsed());
+}
+
+/// Whether the other side has closed or reset the connection, whatever waits to be read.
+fn is_cut(stream: &TcpStream) -> bool {
+    use rustix::event::{PollFd, PollFlags};
+    let mut fds = [PollFd::new(stream, PollFlags::RDHUP)];
+    rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())).unwrap();
+    fds[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
 }

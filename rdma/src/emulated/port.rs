@@ -74,6 +74,13 @@ impl Port {
         &self.link.stream
     }
 
+    /// Has the connection reset when it is closed: who did not take its answer would have the kernel keep it.
+    pub(super) fn drop_unsent(&self) {
+        if let Err(error) = sockopt::set_socket_linger(self.stream(), Some(Duration::ZERO)) {
+            tracing::debug!(%error, "what was not sent outlives its connection");
+        }
+    }
+
     /// Does what can be done without waiting: one system call to receive a batch, and one to send its answer.
     ///
     /// # Errors

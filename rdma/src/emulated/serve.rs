@@ -239,6 +239,7 @@ impl Turns {
             self.due.pop_first();
             if let Some(Some(place)) = self.places.get(index) {
                 self.strangers -= usize::from(place.waits == Waits::ForHello);
+                place.port.drop_unsent();
             }
             self.close(index);
         }
