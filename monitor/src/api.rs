@@ -5,12 +5,14 @@
 //! target asks the daemon. The socket is its owner's alone (mode 0600): access to it is access to the repairs.
 
 mod client;
+mod peers;
 mod protocol;
 mod server;
 mod verdicts;
 mod views;
 
 pub use client::{AskError, Client, Lines};
+pub use peers::PeerSummary;
 pub use protocol::{
     Answer, ApplicationRow, ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, ProcessRow,
     ProcessesAnswer, Query, SensorRow, SensorsAnswer, TargetSummary, VerdictRow, VerdictsAnswer,

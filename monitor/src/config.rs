@@ -8,15 +8,9 @@
 //! recorder = "/var/lib/backdoors/recorder"
 //! listen = "10.0.0.2:7803"                          # where other monitors ask for a second view
 //!
-//! [[peer]]
-//! name = "monitor2"
-//! address = "10.0.0.3:7803"
-//! certificate = "/etc/backdoors/monitor2.crt"
-//! listen = "10.0.0.2:7811"                          # where other monitors ask for this one's view
-//!
 //! [[peer]]                                          # a monitor that looks after some of the same targets
 //! name = "monitor2"
-//! address = "10.0.0.3:7811"
+//! address = "10.0.0.3:7803"
 //! certificate = "/etc/backdoors/monitor2.crt"
 //!
 //! [[target]]

@@ -69,7 +69,7 @@ pub fn run(config: Config) -> Result<std::convert::Infallible, DaemonError> {
     let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
     let statuses = Statuses::new(names.iter().cloned().zip(samplers.iter().map(Sampler::status)));
     let peers = Peers::start(&identity, config.listen, &config.peers, &names, Arc::new(statuses))?;
-    let consulting = |sampler: Sampler| sampler.consulting(Box::new(peers.opinions().clone()));
+    let consulting = |sampler: Sampler| sampler.consulting(Box::new(peers.opinions()));
     let attendants = rounds::start(samplers.into_iter().map(consulting).collect())?;
     let targets: Vec<TargetHandle> = targets
         .into_iter()
@@ -77,5 +77,5 @@ pub fn run(config: Config) -> Result<std::convert::Infallible, DaemonError> {
         .map(|(target, attendant)| TargetHandle::new(target, attendant))
         .collect();
     tracing::info!("looking after {} targets, listening on {}", targets.len(), config.socket.display());
-    server.serve(targets, journal)
+    server.serve(targets, peers.opinions(), journal)
 }

@@ -9,6 +9,7 @@ mod simulation;
 use backdoors_monitor::api::{Server, TargetHandle};
 use backdoors_monitor::clock::{Clock, SystemClock};
 use backdoors_monitor::journal::Journal;
+use backdoors_monitor::peers::Opinions;
 use backdoors_monitor::rounds;
 use backdoors_monitor::sampler::Sampler;
 use serde_json::Value;
@@ -48,7 +49,7 @@ impl Lab {
         let attendant = rounds::start(vec![sampler]).unwrap().remove(0);
         let server = Server::bind(&folder.path().join("socket")).unwrap();
         let targets = vec![TargetHandle::new(config, attendant)];
-        std::thread::spawn(move || server.serve(targets, journal));
+        std::thread::spawn(move || server.serve(targets, Opinions::nobodys(), journal));
         let machine = Arc::new(Mutex::new(machine));
         let ticking = Arc::downgrade(&machine);
         std::thread::spawn(move || {

@@ -17,6 +17,8 @@ pub const MOST_MATCHING: usize = 1000;
 pub enum Query {
     /// All targets.
     Targets,
+    /// All peers.
+    Peers,
     /// The sensors of a target, as last sampled.
     Sensors {
         /// The target.
@@ -98,6 +100,8 @@ pub enum ErrorKind {
     Unreachable,
     /// There is no such process. Nothing was written.
     NoSuchProcess,
+    /// Another monitor holds the target's lease. Nothing was written.
+    StandsBy,
     /// The daemon has too much to do. Nothing was written.
     Busy,
     /// Something on the daemon's machine failed.
@@ -141,6 +145,12 @@ pub struct TargetSummary {
     /// Half of the readings take no longer, nanoseconds.
     #[serde(default)]
     pub round_trip_ns: u64,
+    /// Slot of the monitor that holds the target's lease.
+    #[serde(default)]
+    pub lease_holder: Option<u32>,
+    /// Whether that is this monitor.
+    #[serde(default)]
+    pub holds_lease: bool,
     /// The worst that is said of a layer, such as `healthy` or `kernel failed`.
     #[serde(default)]
     pub verdict: String,

@@ -1,9 +1,11 @@
 //! The daemon's side. Whatever comes over the socket, the samplers go on.
 
+use super::peers::PeerSummary;
 use super::protocol::{Answer, ErrorKind, Failure, MOST_REQUEST_BYTES, Query};
 use super::views::TargetHandle;
 use crate::clock::{Clock, SystemClock};
 use crate::journal::{Journal, tail};
+use crate::peers::Opinions;
 use crate::sampler::{Order, Request};
 use rustix::fs::Mode;
 use serde::Serialize;
@@ -35,6 +37,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     targets: Vec<TargetHandle>,
+    opinions: Opinions,
     journal: Journal,
     connections: AtomicUsize,
 }
@@ -69,8 +72,8 @@ impl Server {
     }
 
     /// Serves for ever, each asker in a thread of its own.
-    pub fn serve(&self, targets: Vec<TargetHandle>, journal: Journal) -> ! {
-        let shared = Arc::new(Shared { targets, journal, connections: AtomicUsize::new(0) });
+    pub fn serve(&self, targets: Vec<TargetHandle>, opinions: Opinions, journal: Journal) -> ! {
+        let shared = Arc::new(Shared { targets, opinions, journal, connections: AtomicUsize::new(0) });
         loop {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
@@ -175,6 +178,11 @@ fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> 
         Query::Targets => {
             let summaries: Vec<_> = shared.targets.iter().map(|target| target.summary(now)).collect();
             reply(stream, Ok(summaries))
+        }
+        Query::Peers => {
+            let standings = shared.opinions.standings().into_iter();
+            let peers: Vec<_> = standings.map(|standing| PeerSummary::of(standing, now)).collect();
+            reply(stream, Ok(peers))
         }
         Query::Sensors { target } => reply(stream, shared.target(&target).map(|target| target.sensors(now))),
         Query::Verdicts { target: Some(target) } => {

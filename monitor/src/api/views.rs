@@ -63,6 +63,8 @@ impl TargetHandle {
             loss: status.loss,
             round_trip_ns: nanoseconds(status.round_trip.median),
             verdict: verdicts::in_short(status),
+            lease_holder: status.lease.and_then(|lease| lease.holder),
+            holds_lease: status.holds_lease,
             samples: status.samples,
             failures: status.failures,
             exceeded: status
@@ -212,6 +214,7 @@ impl From<OrderError> for Failure {
         let kind = match &error {
             OrderError::Unreachable(_) => ErrorKind::Unreachable,
             OrderError::NoTable(_) => ErrorKind::Internal,
+            OrderError::NotTheHolder(_) => ErrorKind::StandsBy,
             OrderError::NoSuchProcess(_) => ErrorKind::NoSuchProcess,
             OrderError::Busy => ErrorKind::Busy,
         };

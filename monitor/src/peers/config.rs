@@ -1,11 +1,11 @@
 //! The peers in the configuration.
 //!
 //! ```toml
-//! listen = "10.0.0.2:7811"                          # where peers ask this monitor
+//! listen = "10.0.0.2:7803"                          # where peers ask this monitor
 //!
 //! [[peer]]
 //! name = "monitor2"
-//! address = "10.0.0.3:7811"                         # where that monitor listens
+//! address = "10.0.0.3:7803"                         # where that monitor listens
 //! certificate = "/etc/backdoors/monitor2.crt"
 //! ```
 

@@ -19,6 +19,18 @@ pub enum PeerReach {
     Unreachable,
 }
 
+impl PeerReach {
+    /// Name for screens.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            PeerReach::Calling => "calling",
+            PeerReach::Reachable => "reachable",
+            PeerReach::Unreachable => "unreachable",
+        }
+    }
+}
+
 /// How it stands with a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {

@@ -5,7 +5,10 @@ mod events;
 mod heal;
 mod keys;
 mod monitor;
+mod peers;
 mod ps;
+mod record;
+mod replay;
 mod sensors;
 mod table;
 mod targets;
@@ -47,12 +50,18 @@ enum Command {
     Sensors(sensors::Arguments),
     /// Show what is said of the layers of targets: path, host, kernel, user space, applications.
     Verdicts(verdicts::Arguments),
+    /// List the other monitors, and whether they give a second view.
+    Peers(peers::Arguments),
     /// Show the processes of a target, read now.
     Ps(ps::Arguments),
     /// Kill processes of a target, through its kernel half.
     Heal(heal::Arguments),
     /// Show the journal.
     Events(events::Arguments),
+    /// Save what the flight recorder has of a target, also when the monitor is dead.
+    Record(record::Arguments),
+    /// Show a recording as if it were live, and run detector and judge on it again.
+    Replay(replay::Arguments),
     /// Make keys.
     Keys(keys::Arguments),
 }
@@ -72,9 +81,12 @@ fn main() -> ExitCode {
         Command::Targets(arguments) => targets::run(&socket, &arguments),
         Command::Sensors(arguments) => sensors::run(&socket, &arguments),
         Command::Verdicts(arguments) => verdicts::run(&socket, &arguments),
+        Command::Peers(arguments) => peers::run(&socket, &arguments),
         Command::Ps(arguments) => ps::run(&socket, &arguments),
         Command::Heal(arguments) => heal::run(&socket, arguments),
         Command::Events(arguments) => events::run(&socket, arguments),
+        Command::Record(arguments) => record::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
     };
     match result {
