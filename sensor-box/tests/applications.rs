@@ -200,6 +200,12 @@ fn a_request_against_the_rules_says_which() {
     assert!(matches!(Request::decode(&zero), Err(RequestError::Spec(SpecError::Deadline { limit: 0, .. }))));
     let twice = encoded(&[SensorSpec::level("p", 1), SensorSpec::level("p", 2)]);
     assert_eq!(Request::decode(&twice), Err(RequestError::Spec(SpecError::Repeated("p".into()))));
+    let names: Vec<String> = (0..63).map(|number| number.to_string()).collect();
+    let many: Vec<_> = names.iter().map(|name| SensorSpec::level(name, 1)).collect();
+    assert_eq!(
+        Request::decode(&encoded(&many)[..4096]),
+        Err(RequestError::Spec(SpecError::TooManySensors(63)))
+    );
     let none = encoded(&[]);
     assert_eq!(Request::decode(&none), Err(RequestError::Spec(SpecError::NoSensors)));
     let unknown = patched(encoded(&[SensorSpec::level("p", NO_LIMIT)]), 128 + 32, &[99]);

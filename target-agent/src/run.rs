@@ -16,7 +16,7 @@ use backdoors_sensor_box::application::{Answer, Outcome, Request};
 use backdoors_sensor_box::writer::{Sensor, SensorBox};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -99,12 +99,19 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let heartbeat = sensors.find(SensorKind::AGENT_HEARTBEAT, 0);
     let heartbeat = heartbeat.ok_or_else(|| RunError::Box("it has no heartbeat".into()))?;
     let applications = Applications::take_up(keep(config, &source), Instant::now());
-    let mut agent =
-        Agent { config: config.clone(), source, applications, owner: Some(owner), stopped: false };
+    let mut agent = Agent {
+        config: config.clone(),
+        source,
+        applications,
+        reception: None,
+        owner: Some(owner),
+        stopped: false,
+    };
     agent.hand_over()?;
     let agent = Arc::new(Mutex::new(agent));
     if let Some(path) = &config.applications {
-        serve_applications(path, Arc::clone(&agent))?;
+        let reception = serve_applications(path, Arc::clone(&agent))?;
+        lock(&agent).reception = Some(reception);
     }
     serve_handshakes(listener, acceptor, Arc::clone(&agent))?;
     look_after(Arc::clone(&agent))?;
@@ -124,6 +131,8 @@ struct Agent {
     config: Config,
     source: Source,
     applications: Applications,
+    /// Closing it ends the thread that serves applications.
+    reception: Option<UnixStream>,
     /// `None` while there is none.
     owner: Option<Client>,
     /// Nothing may be brought up any more.
@@ -219,6 +228,7 @@ impl Agent {
 
     fn take_down(&mut self) -> Result<(), RunError> {
         self.stopped = true;
+        self.reception = None;
         if let Some(owner) = self.owner.as_mut() {
             for (region, _) in owner.regions()? {
                 owner.retire(region)?;
@@ -269,15 +279,16 @@ fn keep(config: &Config, source: &Source) -> Keep {
     }
 }
 
-fn serve_applications(path: &Path, agent: Arc<Mutex<Agent>>) -> Result<(), RunError> {
+fn serve_applications(path: &Path, agent: Arc<Mutex<Agent>>) -> Result<UnixStream, RunError> {
     let listener =
         listen::bind(path).map_err(|source| RunError::Applications { path: path.into(), source })?;
+    let (stop, stopper) = UnixStream::pair()?;
     thread::Builder::new().name("applications".into()).spawn(move || {
-        if let Err(error) = listen::serve(&listener, &mut Reception(agent)) {
+        if let Err(error) = listen::serve(&listener, &mut Reception(agent), stop.as_fd()) {
             tracing::error!(%error, "no application can attach any more");
         }
     })?;
-    Ok(())
+    Ok(stopper)
 }
 
 /// Besides the helper: this process, and the owner of the memory if it is in the same pid namespace.

@@ -14,6 +14,7 @@
 use super::decode::{Records, class_of, unit_of};
 use super::rules::{SensorSpec, SpecError, check, name_of};
 use super::writer::{Attachment, image};
+use super::{ApplicationHeader, MAX_APPLICATION_SENSORS};
 use crate::decode::DecodeError;
 use core::mem::size_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -65,7 +66,14 @@ impl<'a> Request<'a> {
     /// # Errors
     /// See [`RequestError`].
     pub fn decode(bytes: &'a [u8]) -> Result<Request<'a>, RequestError> {
-        let records = Records::of(bytes)?;
+        let claimed =
+            ApplicationHeader::read_from_prefix(bytes).map_or(0, |(header, _)| header.sensor_count as usize);
+        let records = Records::of(bytes).map_err(|error| match error {
+            DecodeError::Layout { .. } if claimed > MAX_APPLICATION_SENSORS => {
+                SpecError::TooManySensors(claimed).into()
+            }
+            error => RequestError::Malformed(error),
+        })?;
         let (mut sensors, mut values) = (Vec::new(), Vec::new());
         for (record, field) in records.iter().zip(records.names()) {
             let name = name_of("sensor", field)?;

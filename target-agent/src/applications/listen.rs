@@ -64,21 +64,23 @@ struct Connection {
     attached: bool,
 }
 
-/// Serves applications for as long as the process lives.
+/// Serves applications until `stop` becomes readable or is closed at its other end.
 ///
 /// # Errors
 /// Only if the system cannot wait for events at all.
-pub fn serve(listener: &Listener, registry: &mut dyn Registry) -> io::Result<()> {
+pub fn serve(listener: &Listener, registry: &mut dyn Registry, stop: BorrowedFd<'_>) -> io::Result<()> {
     let mut connections: Vec<Connection> = Vec::new();
     let mut buffer = vec![0; region_bytes(MAX_APPLICATION_SENSORS)];
     let mut next: ConnectionId = 1;
     let mut paused = false;
     loop {
-        let (waiting, events) = wait(listener, &connections, paused)?;
+        let Events { stopped, waiting, ready } = wait(listener, &connections, stop, paused)?;
+        if stopped {
+            return Ok(());
+        }
         // Ends first, so that who comes back at once finds its name free.
         for hung_up in [true, false] {
-            let ready = events.iter().filter(|(_, flags)| flags.contains(PollFlags::HUP) == hung_up);
-            for (id, _) in ready {
+            for (id, _) in ready.iter().filter(|(_, flags)| flags.contains(PollFlags::HUP) == hung_up) {
                 let index = connections.iter().position(|connection| connection.id == *id);
                 let Some(connection) = index.and_then(|index| connections.get_mut(index)) else { continue };
                 if !hear(connection, hung_up, registry, &mut buffer)
@@ -129,14 +131,23 @@ fn make_room(connections: &mut Vec<Connection>) {
     }
 }
 
-/// Waits; tells whether somebody waits to be accepted, and which connections have news.
+/// What happened.
+struct Events {
+    stopped: bool,
+    /// Somebody waits to be accepted.
+    waiting: bool,
+    /// Connections that have news.
+    ready: Vec<(ConnectionId, PollFlags)>,
+}
+
 fn wait(
     listener: &Listener,
     connections: &[Connection],
+    stop: BorrowedFd<'_>,
     paused: bool,
-) -> io::Result<(bool, Vec<(ConnectionId, PollFlags)>)> {
+) -> io::Result<Events> {
     let accepting = if paused { PollFlags::empty() } else { PollFlags::IN };
-    let mut events = vec![PollFd::new(listener, accepting)];
+    let mut events = vec![PollFd::from_borrowed_fd(stop, PollFlags::IN), PollFd::new(listener, accepting)];
     events.extend(connections.iter().map(|connection| PollFd::new(&connection.socket, PollFlags::IN)));
     let undecided = connections.iter().any(|connection| !connection.attached);
     match poll(&mut events, (paused || undecided).then_some(&ROUND)) {
@@ -144,9 +155,12 @@ fn wait(
         Err(error) => return Err(error.into()),
     }
     let happened = |event: &PollFd<'_>| !event.revents().is_empty();
-    let waiting = events.first().is_some_and(happened);
-    let ready = connections.iter().zip(events.iter().skip(1)).filter(|(_, event)| happened(event));
-    Ok((waiting, ready.map(|(connection, event)| (connection.id, event.revents())).collect()))
+    let ready = connections.iter().zip(events.iter().skip(2)).filter(|(_, event)| happened(event));
+    Ok(Events {
+        stopped: events.first().is_some_and(happened),
+        waiting: events.get(1).is_some_and(happened),
+        ready: ready.map(|(connection, event)| (connection.id, event.revents())).collect(),
+    })
 }
 
 /// Hears what there is to hear; `false` if the connection is over.
@@ -159,7 +173,8 @@ fn hear(connection: &mut Connection, hung_up: bool, registry: &mut dyn Registry,
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) => return false,
         };
-        let message = buffer.get(..length).unwrap_or_default();
+        // What is longer than any request is none, or asks for too much: its beginning tells.
+        let message = buffer.get(..length.min(buffer.len())).unwrap_or_default();
         match (connection.attached, Goodbye::decode(message)) {
             (true, Some(Goodbye)) => {
                 registry.leave(connection.id);
