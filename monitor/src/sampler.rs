@@ -26,6 +26,7 @@ use crate::journal::{Entry, What};
 use crate::judge::{self, Failure, Judge, Terms};
 use crate::lateness;
 use crate::lateness::{Lateness, LatenessSettings};
+use crate::lease::Lease;
 use crate::link::{Link, LinkError, Linker, failure};
 use crate::loss::Loss;
 use crate::pace::Pace;
@@ -105,6 +106,11 @@ pub struct Sampler {
     events: Vec<Event>,
     exceeded: Vec<Exceeded>,
 
+    /// Share of the recent chances to read that were answered in time.
+    answered: f64,
+    lease: Option<Lease>,
+    lease_slot: Option<u32>,
+    resigned: bool,
     dispatcher: Dispatcher,
     healers: Vec<Healing>,
     running: Option<Running>,
@@ -168,6 +174,10 @@ impl Sampler {
             left: Vec::new(),
             events: Vec::new(),
             exceeded: Vec::new(),
+            answered: 1.0,
+            lease: None,
+            lease_slot: None,
+            resigned: false,
             dispatcher,
             healers,
             running: None,
@@ -213,6 +223,7 @@ impl Sampler {
     /// Does what has to wait for the link; returns when to glance again.
     pub fn attend(&mut self) -> Duration {
         self.refresh_directory(self.clock.monotonic());
+        self.mind_lease();
         self.dispatch(self.clock.monotonic());
         match self.heal() {
             Some(wake) => wake.min(self.wake()),
@@ -242,6 +253,7 @@ impl Sampler {
         self.running.is_some()
             || !self.orders.is_empty()
             || self.refresh_is_due(now)
+            || self.lease_is_due(now)
             || self.a_healer_is_due(now)
     }
 
@@ -284,8 +296,11 @@ impl Sampler {
     /// A good reading.
     fn take_in(&mut self, taken: Taken, missed: bool) {
         let now = taken.finished;
-        if !missed {
-            self.loss.good(taken.finished.saturating_sub(taken.started));
+        let took = taken.finished.saturating_sub(taken.started);
+        if missed {
+            self.loss.late(took)
+        } else {
+            self.loss.good(took)
         }
         self.backoff = FIRST_BACKOFF;
         self.unreadable = None;
@@ -296,6 +311,9 @@ impl Sampler {
                 self.detector.forget(now, &mut self.events);
                 if let Some(running) = &mut self.running {
                     running.repair.made_anew();
+                }
+                if let Some(slot) = self.link.as_ref().map(|link| link.slot()) {
+                    self.know_lease(slot, true);
                 }
             }
             self.refresh_at = Duration::ZERO;

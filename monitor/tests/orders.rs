@@ -22,7 +22,7 @@ fn connected() -> Simulation {
     let mut simulation = Simulation::new("");
     simulation.machine.crowd(1, 1000, 10, 200);
     simulation.run(ms(500));
-    assert_eq!(simulation.take_kinds(), ["connected"]);
+    assert_eq!(simulation.take_kinds(), ["connected", "lease"]);
     simulation
 }
 

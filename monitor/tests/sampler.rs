@@ -24,7 +24,7 @@ fn connected(lines: &str) -> Simulation {
     let mut simulation = Simulation::new(lines);
     simulation.machine.crowd(1, 1000, 10, 200);
     simulation.run(ms(500));
-    assert_eq!(simulation.take_kinds(), ["connected"]);
+    assert_eq!(simulation.take_kinds(), ["connected", "lease"]);
     simulation
 }
 
@@ -315,7 +315,7 @@ fn a_directory_without_sensor_box_is_named_and_read_again() {
     assert!(texts[0].contains("the target's directory lists no sensor box"), "{texts:?}");
     simulation.path.serve(&simulation.machine);
     simulation.run(ms(1000));
-    assert_eq!(simulation.take_kinds(), ["connected"]);
+    assert_eq!(simulation.take_kinds(), ["connected", "lease"]);
 }
 
 proptest! {

@@ -73,7 +73,8 @@ pub struct LeaseConfig {
     /// more often.
     #[serde(with = "duration")]
     pub duration: Duration,
-    /// Who is preferred: 0 before 1, and so on. The same for all is first come, first served.
+    /// How much this monitor is wanted to be the one that acts: the highest is. The same for all is first come, first
+    /// served.
     pub preference: u8,
     /// How long a preferred monitor must be fit before it gets the lease back.
     #[serde(with = "duration")]

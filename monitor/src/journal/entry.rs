@@ -59,6 +59,8 @@ pub enum What {
     },
     /// A verdict led to an action, by a rule of the configuration.
     Rule { layer: Layer, subject: Option<String>, state: State, action: String },
+    /// This monitor took the target's lease, gave it up or lost it.
+    Lease { text: String },
     /// A healer found a culprit.
     Diagnosis { healer: String, culprit: Culprit, evidence: Vec<Evidence>, victims: u64, mode: Mode },
     /// A healer found none.
@@ -199,6 +201,7 @@ impl What {
                 let sure = confidence * 100.0;
                 format!("{layer}{subject} is {state} ({sure:.0} % sure): {}", evidence.join("; "))
             }
+            What::Lease { text } => text.clone(),
             What::Rule { layer, subject, state, action } => {
                 let subject = subject.as_ref().map_or(String::new(), |name| format!(" {name}"));
                 format!("because {layer}{subject} is {state}, a rule {action}")

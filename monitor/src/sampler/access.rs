@@ -86,6 +86,7 @@ impl Sampler {
                 self.opening = false;
                 match opened {
                     Ok(link) => {
+                        self.know_lease(link.slot(), false);
                         self.link = Some(link);
                         self.links += 1;
                         self.refresh_wanted = false;

@@ -47,7 +47,9 @@ impl Sampler {
     fn due(&self, now: Duration) -> impl Iterator<Item = usize> {
         // One command per slot: who wants to act waits for the one under way.
         let busy = self.running.is_some();
-        let may_act = move |healing: &Healing| !(busy && healing.mode == Mode::Act);
+        // Who acts is who holds the lease; the others may look.
+        let stands_by = self.other_holder().is_some();
+        let may_act = move |healing: &Healing| !((busy || stands_by) && healing.mode == Mode::Act);
         (0..self.healers.len()).filter(move |&index| {
             may_act(&self.healers[index]) && self.dispatcher.is_due(index, now, &self.exceeded)
         })
@@ -131,6 +133,7 @@ impl Sampler {
                 let processes = self.fetch_processes(now).map_err(|error| error.to_string());
                 drop(reply.try_send(processes));
             }
+            Request::Resign => self.resign(),
             Request::Order(order) if self.orders.len() >= MOST_ORDERS => {
                 drop(order.reply.try_send(Err(OrderError::Busy)));
             }
@@ -150,6 +153,10 @@ impl Sampler {
             let problem = self.status.lock().ok().and_then(|status| status.problem.clone());
             let why = problem.unwrap_or_else(|| "it was not reached yet".to_owned());
             drop(reply.try_send(Err(OrderError::Unreachable(why))));
+            return;
+        }
+        if let Some(slot) = self.other_holder() {
+            drop(reply.try_send(Err(OrderError::NotTheHolder(slot))));
             return;
         }
         let matching = match self.fetch_processes(now) {
@@ -187,8 +194,7 @@ impl Sampler {
                 let order = self.orders.pop_front()?;
                 self.begin_order(order);
             }
-            let needs_lease = self.running.as_ref()?.repair.needs_lease();
-            let token = if needs_lease { self.take_lease() } else { None };
+            let token = self.token();
             let now = self.clock.monotonic();
             match self.running.as_mut()?.repair.step(now, token) {
                 Step::Wait(until) => return Some(until),

@@ -15,6 +15,8 @@ use std::time::Duration;
 /// A probe waits for so many deadlines: it must outlast what a slow path does to readings.
 const PROBE_DEADLINES: u32 = 4;
 const SHORTEST_PROBE: Duration = Duration::from_secs(1);
+/// Chances to read that tell how fit this monitor is to act, fading.
+const RECENT_CHANCES: f64 = 32.0;
 
 /// What other monitors say of targets.
 pub trait SecondViews: Send {
@@ -39,6 +41,7 @@ impl Sampler {
     pub(super) fn judge_reading(&mut self, taken: Taken) {
         let Taken { started, finished } = taken;
         let view = self.fetcher.view();
+        self.answered += (1.0 - self.answered) / RECENT_CHANCES;
         self.judge.reading(started, finished, view, self.detector.limits());
         self.judge.applications(started, finished, self.applications.views());
         if let Some(recorder) = &mut self.recorder {
@@ -51,8 +54,9 @@ impl Sampler {
     /// A chance to read, taken at `asked`, that gave nothing, as is known at `now`.
     pub(super) fn judge_miss(&mut self, asked: Duration, now: Duration, how: Failure, reason: &str) {
         if how == Failure::Silent {
-            self.loss.missed(now.saturating_sub(asked));
+            self.loss.missed();
         }
+        self.answered += (0.0 - self.answered) / RECENT_CHANCES;
         self.judge.missed(asked, now, how);
         if let Some(recorder) = &mut self.recorder {
             recorder.missed(asked, now, how, reason);

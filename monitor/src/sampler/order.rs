@@ -15,6 +15,8 @@ pub enum Request {
     Processes(SyncSender<Result<ProcessView, String>>),
     /// Carry out a command.
     Order(Order),
+    /// Give the lease up for good, as soon as no command is under way: this monitor stops.
+    Resign,
 }
 
 /// A command that somebody ordered.
@@ -54,6 +56,11 @@ pub enum OrderError {
     /// Too many orders wait already.
     #[error("too many orders wait already; nothing was written, try again later")]
     Busy,
+    /// Another monitor acts on this target.
+    #[error(
+        "the monitor in slot {0} of the target holds its lease and acts on it; nothing was written, order it there"
+    )]
+    NotTheHolder(u32),
     /// The process is not in the table.
     #[error("no process {0} on the target; nothing was written")]
     NoSuchProcess(u32),

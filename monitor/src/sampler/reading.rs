@@ -5,9 +5,9 @@ use crate::detector::Taken;
 use crate::judge::Failure;
 use crate::link::{Link, failure};
 use backdoors_rdma::{AccessError, RemoteRange, Request, Ticket};
-use backdoors_sensor_box::ApplicationState;
 use backdoors_sensor_box::fetch;
 use backdoors_sensor_box::layout::RegionKind;
+use backdoors_sensor_box::{ApplicationState, LeaseView};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,7 +112,8 @@ impl Sampler {
             region: range.length,
         });
         let reader = &mut self.reader;
-        reader.set_parts(directory.into_iter().chain([sensors]).chain(applications));
+        let lease = part(link, RegionKind::LEASE, LeaseView::BYTES);
+        reader.set_parts(directory.into_iter().chain([sensors]).chain(lease).chain(applications));
         // One connection is left for probes and for what cannot wait.
         if link.connections() > 1 && reader.samples() + 1 >= link.connections() {
             return Err(AccessError::Busy);
@@ -203,6 +204,7 @@ impl Sampler {
                         self.refresh_wanted = true;
                     }
                 }
+                RegionKind::LEASE => self.take_lease_table(taken, bytes),
                 RegionKind::SENSORS => match self.fetcher.take(part.region, bytes) {
                     Ok(fetch::Taken::View) => {}
                     Ok(fetch::Taken::Again) => {

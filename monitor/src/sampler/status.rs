@@ -2,6 +2,7 @@
 
 use crate::config::TargetConfig;
 use crate::lateness::Standing;
+use crate::lease;
 use crate::loss::RoundTrip;
 use crate::pace::Plan;
 use crate::reachability::Reachability;
@@ -87,6 +88,10 @@ pub struct Status {
     pub standing: Standing,
     /// What is said of its layers.
     pub verdicts: Vec<Verdict>,
+    /// Who holds its lease, as last read.
+    pub lease: Option<lease::Standing>,
+    /// Whether this monitor holds it.
+    pub holds_lease: bool,
     /// Whether its NIC answered the newest probe since the last good reading.
     pub nic_answers: Option<bool>,
     /// Its applications, as last read.
@@ -114,6 +119,8 @@ impl Status {
             round_trip: RoundTrip::default(),
             standing: Standing::punctual(),
             verdicts: Vec::new(),
+            lease: None,
+            holds_lease: false,
             nic_answers: None,
             applications: Vec::new(),
         }

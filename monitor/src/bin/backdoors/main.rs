@@ -24,7 +24,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0   done
   1   it failed: no monitor is running, no such target, bad configuration, ...
-  2   the target refused the command
+  2   the target refused the command, or another monitor acts on it
   3   the target cannot be reached
   4   the target gave up, did not end in time, or nobody knows
   64  the command line is wrong";
