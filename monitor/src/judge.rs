@@ -215,11 +215,17 @@ impl Judge {
         let of_applications = self.applications.iter().flat_map(|application| &application.sensors);
         let stills = of_box.chain(of_applications.map(|sensor| (sensor.still.changed(), sensor.limit)));
         let of_cpus = self.kernel.cpus.iter().filter_map(|cpu| cpu.due(widened(self.kernel.limit(cpu)?)));
+        // What a reading has looked at since is decided. What was missed for want of a reading is still due, unless nothing is read anyway.
+        let decided = match self.last_read {
+            Some(read) if self.silence.misses < self.terms.chances => read,
+            _ => self.now,
+        };
+        let of_silence = self.silence.due(widened(self.tightest())).filter(|&due| due > self.now);
         stills
             .map(|(changed, limit)| changed.saturating_add(widened(limit)))
             .chain(of_cpus)
-            .chain(self.silence.due(widened(self.tightest())))
-            .filter(|&due| due > self.now)
+            .filter(|&due| due > decided)
+            .chain(of_silence)
             .min()
     }
 
@@ -399,6 +405,9 @@ impl Judge {
 
     /// Puts a finding in force.
     fn say(&mut self, place: usize, mut finding: Finding, now: Duration) {
+        if finding.cause == Cause::Held {
+            return;
+        }
         let standing = &self.terms.standing;
         let stays = self.verdicts[place].state == State::Failed && self.causes[place].0 == finding.cause;
         let held = finding.state == State::Failed && standing.overloaded && !stays;

@@ -62,13 +62,15 @@ impl Loss {
         self.estimate();
     }
 
-    /// Takes in that no answer came within `waited`.
-    pub fn missed(&mut self, waited: Duration) {
+    /// Takes in that no answer came in time.
+    pub fn missed(&mut self) {
         self.run = self.run.saturating_add(1);
-        if self.run <= OUTAGE {
-            // It took longer than that, if it ever came: otherwise too short a wait would never be found out.
-            self.round_trips.add(waited.saturating_mul(2));
-        }
+    }
+
+    /// Takes in that an answer came after all, after `took`, when its chance had been counted as missed: otherwise too short a wait would
+    /// never be found out.
+    pub fn late(&mut self, took: Duration) {
+        self.round_trips.add(took);
     }
 
     /// p_ml: the probability of losing a reading, on the safe side.

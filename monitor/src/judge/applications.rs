@@ -31,7 +31,7 @@ pub(super) enum Standstill {
     /// Every sensor moves within its limit.
     None,
     /// This sensor is over its limit as it is, but not as the monitor's lateness widens it.
-    Held(usize),
+    Held,
     /// This sensor stood still for too long.
     Frozen(usize),
 }
@@ -53,7 +53,22 @@ impl Application {
         }
     }
 
-    /// Whether it had certainly run after `since`.
+    /// Whether it was seen to run after `since`.
+    pub fn ran(&self, since: Duration) -> bool {
+        self.state == ApplicationState::Attached
+            && self.sensors.iter().any(|sensor| sensor.still.moved() && sensor.still.changed() > since)
+    }
+
+    /// Whether it was seen to run, and no limit has run out since.
+    pub fn gets_on(&self, asked: Duration) -> bool {
+        self.state == ApplicationState::Attached
+            && self
+                .sensors
+                .iter()
+                .any(|sensor| sensor.still.moved() && sensor.still.still(asked) < sensor.limit)
+    }
+
+    /// Whether it ran after `since` and runs still.
     pub fn runs(&self, asked: Duration, since: Duration) -> bool {
         self.state == ApplicationState::Attached
             && self.sensors.iter().any(|sensor| sensor.still.moves(asked, since))
@@ -67,7 +82,7 @@ impl Application {
                 return Standstill::Frozen(index);
             }
             if still >= sensor.limit {
-                found = Standstill::Held(index);
+                found = Standstill::Held;
             } else if !sensor.still.moved() && found == Standstill::None {
                 found = Standstill::Unseen;
             }

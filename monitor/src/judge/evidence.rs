@@ -28,7 +28,7 @@ impl Judge {
 
     fn sentences(&self, place: usize, cause: Cause, now: Duration) -> Vec<String> {
         match cause {
-            Cause::NothingYet => vec!["nothing was read yet".to_owned()],
+            Cause::NothingYet | Cause::Held => vec!["nothing was read yet".to_owned()],
             Cause::Hidden => vec![self.hidden_by(place)],
             Cause::Reads if place == PATH => vec!["readings come back".to_owned()],
             Cause::Reads => vec!["its NIC answers readings".to_owned()],
@@ -54,7 +54,6 @@ impl Judge {
                 vec!["the agent's user half fills this box: it says nothing of the kernel".to_owned()]
             }
             Cause::Moves => vec![self.moves(place)],
-            Cause::Held => vec!["a sensor is over its limit, but not over what this monitor's own lateness makes of it".to_owned()],
             Cause::TimerFrozen | Cause::Stuck | Cause::MaybeStuck => self.about_kernel(now),
             Cause::HeartbeatFrozen => vec![
                 self.heartbeat_stands(now),

@@ -43,7 +43,7 @@ pub(super) enum Cause {
     UserHalf,
     /// It moves.
     Moves,
-    /// Over the limit as it is, but not as this monitor's lateness widens it.
+    /// Over the limit as it is, but not as this monitor's lateness widens it: nothing new is said.
     Held,
     /// The kernel's timer stands still.
     TimerFrozen,
@@ -80,6 +80,11 @@ pub(super) enum Cause {
 impl Finding {
     pub fn unknown(cause: Cause) -> Finding {
         Finding { state: State::Unknown, confidence: 0.0, cause }
+    }
+
+    /// What was said last stays.
+    pub fn held() -> Finding {
+        Finding { state: State::Unknown, confidence: 0.0, cause: Cause::Held }
     }
 
     pub fn healthy(confidence: f64, cause: Cause) -> Finding {

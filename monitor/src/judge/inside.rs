@@ -54,7 +54,7 @@ impl Judge {
             }
         }
         match limit {
-            Some(limit) if still >= limit => Finding::suspect(0.5, Cause::Held),
+            Some(limit) if still >= limit => Finding::held(),
             _ if maybe.is_some() => maybe.unwrap_or(Finding::unknown(Cause::Learning)),
             None => Finding::unknown(Cause::NoLimit),
             Some(_) if !timer.moved() => Finding::unknown(Cause::Learning),
@@ -86,17 +86,20 @@ impl Judge {
             return (user, agent);
         }
         if still < self.terms.widened(limit) {
-            return both(Finding::suspect(0.5, Cause::Held));
+            return both(Finding::held());
         }
         let sure = heartbeat.certainty(still, None);
         if self.user_half {
             return both(Finding::suspect(sure / 2.0, Cause::BoxFrozen));
         }
         // The kernel must have run since, and run still; it may have stopped together with the heartbeat.
-        if !self.kernel.timer.is_some_and(|timer| timer.moves(asked, heartbeat.changed())) {
+        let proven = matches!(self.causes[USER].0, Cause::HeartbeatFrozen | Cause::AgentDead)
+            || self.causes[AGENT_PLACE].0 == Cause::AgentStuck
+            || self.kernel.runs(asked, heartbeat.changed(), self.tick);
+        if !proven {
             return both(Finding::suspect(sure / 2.0, Cause::HeartbeatUnclear));
         }
-        let run = self.running(asked, heartbeat.changed().saturating_add(still / 2));
+        let run = self.running(heartbeat.changed().saturating_add(still / 2));
         if self.alive == Some(false) {
             return (self.by_applications(asked, Cause::AgentDead), Finding::failed(sure, Cause::AgentDead));
         }
@@ -113,14 +116,22 @@ impl Judge {
     }
 
     /// Applications that were seen to run after `since`.
-    fn running(&self, asked: Duration, since: Duration) -> u32 {
-        let run = self.applications.iter().filter(|application| application.runs(asked, since)).count();
+    fn running(&self, since: Duration) -> u32 {
+        let run = self.applications.iter().filter(|application| application.ran(since)).count();
+        u32::try_from(run).unwrap_or(u32::MAX)
+    }
+
+    /// Applications besides this one that ran after `since` and run still.
+    fn others_running(&self, index: usize, asked: Duration, since: Duration) -> u32 {
+        let others = self.applications.iter().enumerate().filter(|(other, _)| *other != index);
+        let run = others.filter(|(_, application)| application.runs(asked, since)).count();
         u32::try_from(run).unwrap_or(u32::MAX)
     }
 
     /// User space, where the heartbeat tells nothing.
     fn by_applications(&self, asked: Duration, otherwise: Cause) -> Finding {
-        match self.running(asked, Duration::ZERO) {
+        let run = self.applications.iter().filter(|application| application.gets_on(asked)).count();
+        match u32::try_from(run).unwrap_or(u32::MAX) {
             0 => Finding::unknown(otherwise),
             run => Finding::healthy(succession(run), Cause::ApplicationsRun),
         }
@@ -137,13 +148,19 @@ impl Judge {
             Standstill::Unseen if application.sensors.is_empty() => Finding::unknown(Cause::NoProgress),
             Standstill::Unseen => Finding::unknown(Cause::Learning),
             Standstill::None => Finding::healthy(1.0, Cause::Moves),
-            Standstill::Held(_) => Finding::suspect(0.5, Cause::Held),
+            Standstill::Held => Finding::held(),
             Standstill::Frozen(sensor) => {
+                let limit = self.terms.widened(application.sensors[sensor].limit);
                 let still = &application.sensors[sensor].still;
                 let lasted = still.still(asked);
                 let sure = still.certainty(lasted, None);
-                let heartbeat = self.heartbeat.is_some_and(|beat| beat.moves(asked, still.changed()));
-                let others = self.running(asked, still.changed());
+                let place = FIRST_APPLICATION + index;
+                // What was proven once stays so; if the outside fails later, that is told there.
+                let heartbeat = matches!(self.causes[place].0, Cause::ApplicationFrozen(_))
+                    || self.heartbeat.is_some_and(|heartbeat| {
+                        heartbeat.moves(asked, still.proof_since(limit, heartbeat.beat()))
+                    });
+                let others = self.others_running(index, asked, still.proof_since(limit, still.beat()));
                 if heartbeat || others > 0 {
                     let share = if heartbeat { 1.0 } else { succession(others) };
                     Finding::failed(sure * share, Cause::ApplicationFrozen(sensor))

@@ -138,9 +138,15 @@ impl Kernel {
         }
     }
 
-    /// The limit a processor is held to: its own, or that of the timer.
+    /// The limit a processor is held to: its own, or that of the timer, if that leaves room for some ticks.
     pub fn limit(&self, cpu: &Cpu) -> Option<Duration> {
-        cpu.limit.or(self.timer_limit)
+        cpu.limit.or(self.timer_limit.map(|limit| limit.max(SLOWEST_TICK * 5)))
+    }
+
+    /// Whether it ran after `since`, and ran when the reading was asked for: a timer ticks more often than anybody samples.
+    pub fn runs(&self, asked: Duration, since: Duration, tick: Duration) -> bool {
+        self.timer
+            .is_some_and(|timer| timer.moved() && timer.changed() > since && timer.still(asked) <= tick * 2)
     }
 }
 

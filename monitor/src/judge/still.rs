@@ -52,10 +52,23 @@ impl Still {
         self.moved
     }
 
-    /// Whether it moved after `since` and not longer ago than twice its usual interval.
+    /// Whether it moved at `since` or later, and not longer ago than twice its usual interval.
     pub fn moves(&self, asked: Duration, since: Duration) -> bool {
         let usual = self.beat.unwrap_or(Duration::ZERO).saturating_mul(2);
-        self.moved && self.changed > since && self.still(asked) <= usual
+        self.moved && self.changed >= since && self.still(asked) <= usual
+    }
+
+    /// When something around this must have been seen to run, to prove that only this stopped, `limit` after it was last seen to move. What stopped
+    /// together with it may have been seen a little later for the last time, but hardly so near the limit. `beat` is the usual interval of what
+    /// proves; if the limit is not much longer than that, the proof must be younger than the limit.
+    pub fn proof_since(&self, limit: Duration, beat: Option<Duration>) -> Duration {
+        let two_beats = beat.unwrap_or(Duration::ZERO).saturating_mul(2);
+        let after = if two_beats <= limit / 2 { limit - two_beats } else { limit };
+        self.changed.saturating_add(after)
+    }
+
+    pub fn beat(&self) -> Option<Duration> {
+        self.beat
     }
 
     /// Time that nobody watched does not count.

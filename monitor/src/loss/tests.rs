@@ -4,7 +4,7 @@ const MICROSECOND: Duration = Duration::from_micros(1);
 
 fn feed(loss: &mut Loss, chances: u32, every: u32) {
     for chance in 1..=chances {
-        if every > 0 && chance % every == 0 { loss.missed(MICROSECOND) } else { loss.good(MICROSECOND) }
+        if every > 0 && chance % every == 0 { loss.missed() } else { loss.good(MICROSECOND) }
     }
 }
 
@@ -46,7 +46,7 @@ fn an_outage_does_not_make_the_path_look_lossy() {
     feed(&mut loss, 4000, 0);
     let before = loss.probability();
     for _ in 0..100_000 {
-        loss.missed(MICROSECOND);
+        loss.missed();
     }
     assert_eq!(loss.probability(), before);
     loss.good(MICROSECOND);
@@ -59,7 +59,7 @@ fn a_short_run_of_misses_counts_once_the_path_has_proved_alive() {
     let mut loss = Loss::default();
     feed(&mut loss, 4000, 0);
     let before = loss.probability();
-    (0..5).for_each(|_| loss.missed(MICROSECOND));
+    (0..5).for_each(|_| loss.missed());
     assert_eq!((loss.run(), loss.probability()), (5, before));
     loss.good(MICROSECOND);
     assert!(loss.probability() > before);
@@ -92,7 +92,7 @@ fn absurd_round_trips_are_taken_without_harm() {
     let mut loss = Loss::default();
     loss.good(Duration::ZERO);
     loss.good(Duration::MAX);
-    loss.missed(Duration::MAX);
+    loss.late(Duration::MAX);
     assert!(loss.round_trip().high > Duration::from_secs(60));
 }
 
@@ -100,7 +100,8 @@ fn absurd_round_trips_are_taken_without_harm() {
 fn too_short_a_wait_is_found_out() {
     let mut loss = Loss::default();
     for _ in 0..100 {
-        loss.missed(Duration::from_millis(1));
+        loss.missed();
+        loss.late(Duration::from_millis(2));
         loss.good(Duration::from_micros(900));
     }
     assert!(loss.round_trip().high >= Duration::from_millis(2));

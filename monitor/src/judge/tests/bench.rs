@@ -279,7 +279,7 @@ impl Bench {
             _ => Failure::Silent,
         };
         if how == Failure::Silent {
-            self.loss.missed(self.now - asked);
+            self.loss.missed();
         }
         self.judge.missed(asked, self.now, how);
     }
