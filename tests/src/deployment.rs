@@ -3,6 +3,7 @@
 mod watcher;
 
 use crate::machine::Machine;
+use crate::vm::NIC_PORT;
 use anyhow::{Context, Result, bail};
 use backdoors_rdma::handshake::Identity;
 use serde_json::Value;
@@ -21,7 +22,7 @@ const UP: Duration = Duration::from_secs(30);
 /// What differs between deployments.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// `emulated` or `verbs`.
+    /// `emulated`, `verbs`, or, for a guest that has its NIC outside, `attached`.
     pub provider: &'static str,
     /// Lines of the agent's configuration besides names and paths.
     pub agent: String,
@@ -131,6 +132,8 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
 
     fn configuration_of(&self, watcher: &Watcher<'_, M>) -> String {
         let Plan { provider, monitor, watch, healers, acquainted, .. } = &self.plan;
+        // To monitors a NIC outside of its guest is an emulated NIC as any other.
+        let provider = if *provider == "attached" { "emulated" } else { provider };
         let mut text = format!(
             "name = \"{}\"\nidentity = \"{FOLDER}\"\nsocket = \"{FOLDER}/monitor.sock\"\n\
              journal = \"{FOLDER}/journal.jsonl\"\n{monitor}\n",
@@ -161,8 +164,9 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
     pub fn start_owner(&mut self) -> Result<()> {
         let program = self.target.program("backdoors-nic")?;
         let options = match self.plan.provider {
-            "emulated" => "--listen 0.0.0.0:7802",
-            _ => "",
+            "emulated" => "--listen 0.0.0.0:7802".to_owned(),
+            "attached" => format!("--port {NIC_PORT}"),
+            _ => String::new(),
         };
         let provider = self.plan.provider;
         let command = format!("{program} --provider {provider} {options} --socket {FOLDER}/nic.sock");

@@ -62,8 +62,9 @@ pub struct Failure(pub String);
 /// A check: the fact it holds a provider to, and how.
 pub type Check = (&'static str, fn(&mut Bench<'_>) -> Result<(), Failure>);
 
-/// The check that the end of the owner's process ends access.
+// These are about NICs that end with their owner's process.
 const LOST_OWNER: &str = "an owner that is lost is unreachable within the deadline";
+const ABSENT_NIC: &str = "an absent NIC is unreachable at the deadline of the request";
 
 /// Every check.
 pub const CHECKS: &[Check] = &[
@@ -100,7 +101,7 @@ pub const CHECKS: &[Check] = &[
     ("a session passes over connections that a failure ended", requests::ended_are_passed_over),
     ("an answer that comes late harms nobody", requests::late_answer),
     ("a probe is answered by the NIC and touches no memory", requests::probe),
-    ("an absent NIC is unreachable at the deadline of the request", requests::absent_nic),
+    (ABSENT_NIC, requests::absent_nic),
 ];
 
 /// The checks that the provider must pass, of those whose names contain `filter`.

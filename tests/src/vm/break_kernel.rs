@@ -69,7 +69,7 @@ fn hang(vm: &Vm, cpus: &[usize]) -> Result<(), VmError> {
         if !running.is_running()? {
             return Err(VmError::Refused(format!("the kernel was not broken: {}", running.output()?)));
         }
-        let spinning = spinning(&vm.monitor.registers()?);
+        let spinning = spinning(&vm.monitor.human("info registers -a")?);
         let all = cpus.iter().all(|cpu| spinning.get(*cpu) == Some(&true));
         in_a_row = if all { in_a_row + 1 } else { 0 };
         Ok(in_a_row == LOOKS)

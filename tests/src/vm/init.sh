@@ -20,6 +20,7 @@ ln -s /proc/self/fd /dev/fd
 for word in $(</proc/cmdline); do
     case $word in
         backdoors.address=*) address=${word#*=} ;;
+        backdoors.host_link=*) host_link=${word#*=} ;;
         backdoors.name=*) hostname "${word#*=}" ;;
     esac
 done
@@ -31,6 +32,15 @@ if [[ -v address ]]; then
     ip link set eth0 up
     modprobe -a ib_uverbs rdma_rxe
     rdma link add rxe0 type rxe netdev eth0
+fi
+
+if [[ -v host_link ]]; then
+    for interface in /sys/class/net/*; do
+        if [[ $(<"$interface/address") == "$host_link" ]]; then
+            ip address add 10.0.2.15/24 dev "${interface##*/}"
+            ip link set "${interface##*/}" up
+        fi
+    done
 fi
 
 # What serves the lab must answer however busy other users keep this machine.

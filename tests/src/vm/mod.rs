@@ -35,6 +35,7 @@ mod channel;
 mod command;
 mod error;
 mod initramfs;
+mod outside_nic;
 mod programs;
 pub mod protocol;
 mod qemu;
@@ -45,7 +46,7 @@ mod wire;
 
 use std::{
     fs,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
@@ -57,6 +58,7 @@ use serde_json::json;
 use self::{
     channel::{Answers, Channel},
     command::ANSWER_DEADLINE,
+    outside_nic::OutsideNic,
     protocol::{Action, Event},
     qemu::{BOOT_DEADLINE, NETWORK, Qemu, kept_logs},
     qmp::Monitor,
@@ -65,6 +67,7 @@ pub use self::{
     command::{GuestCommand, Output, Priority, Running},
     error::VmError,
     initramfs::GuestFile,
+    outside_nic::{NIC_PORT, SeenFrom},
     wire::Wire,
 };
 
@@ -84,6 +87,12 @@ pub struct VmConfig<'a> {
     pub cpus: u8,
     /// Its network; without one it has no soft-RoCE device either.
     pub network: Option<&'a Wire>,
+    /// Whether it has a link to this machine, beside its network: it reaches this machine's loopback interface at
+    /// 10.0.2.2, and this machine its port 7801 at [`Vm::handshakes`].
+    pub host_link: bool,
+    /// Whether it has a NIC outside, which serves its memory whatever its kernel does, and from where monitors come to
+    /// that. In the guest it is behind the port named [`NIC_PORT`].
+    pub outside_nic: Option<SeenFrom>,
     /// Programs of this workspace to put into `/usr/bin`, with their libraries.
     pub programs: Vec<String>,
     /// Files to copy into it, as they are.
@@ -100,6 +109,8 @@ impl Default for VmConfig<'_> {
             memory_mib: 512,
             cpus: 1,
             network: None,
+            host_link: false,
+            outside_nic: None,
             programs: Vec::new(),
             files: Vec::new(),
             boot_deadline: BOOT_DEADLINE,
@@ -257,6 +268,34 @@ impl Vm {
         self.qemu().kill();
     }
 
+    /// Where this machine reaches port 7801 of a guest with a link to it.
+    ///
+    /// # Errors
+    /// When there is no such link, or QEMU does not say.
+    pub fn handshakes(&self) -> Result<SocketAddr, VmError> {
+        let table = self.monitor.human("info usernet")?;
+        let forward = table.lines().find(|line| line.contains("HOST_FORWARD"));
+        // Protocol and state, a descriptor, address and port here, address and port there, two queues.
+        let port = forward.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
+        let port: u16 = port.ok_or_else(|| VmError::Refused("it has no link to this machine".into()))?;
+        Ok((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// Where this machine reaches the NIC outside.
+    pub fn outside_nic(&self) -> Option<SocketAddr> {
+        self.qemu().nic().map(OutsideNic::address)
+    }
+
+    /// The process that is the NIC outside.
+    pub fn outside_nic_pid(&self) -> Option<u32> {
+        self.qemu().nic().map(OutsideNic::pid)
+    }
+
+    /// Everything that the NIC outside has printed.
+    pub fn outside_nic_log(&self) -> String {
+        self.qemu().nic_log()
+    }
+
     /// Everything it has printed on its console.
     pub fn console(&self) -> String {
         self.qemu().console()
@@ -281,6 +320,9 @@ impl Drop for Vm {
         let logs = kept_logs();
         let log = logs.join(format!("{}-{}.log", self.name, self.qemu_pid()));
         eprintln!("--- console of guest {}, its end ---\n{}", self.name, tail(&console));
+        if self.outside_nic().is_some() {
+            eprintln!("--- its NIC ---\n{}", tail(&self.outside_nic_log()));
+        }
         match fs::create_dir_all(&logs).and_then(|()| fs::write(&log, &console)) {
             Ok(()) => eprintln!("--- all of it: {} ---", log.display()),
             Err(error) => eprintln!("--- it could not be kept: {error} ---"),

@@ -17,7 +17,12 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    VmConfig, VmError, initramfs, programs::system_program, protocol::PORT, scratch::Scratch, wire::End,
+    VmConfig, VmError, initramfs,
+    outside_nic::{NIC_PORT, OutsideNic},
+    programs::system_program,
+    protocol::PORT,
+    scratch::Scratch,
+    wire::End,
 };
 
 /// A running QEMU, killed when dropped, and killed by the kernel when this process ends in any other way.
@@ -25,7 +30,14 @@ use super::{
 pub(super) struct Qemu {
     child: Child,
     scratch: Scratch,
+    /// With the file that its memory is, if it has a NIC outside.
+    nic: Option<(OutsideNic, Scratch)>,
 }
+
+/// The hardware address of a guest's link to this machine.
+const HOST_LINK: &str = "52:54:00:78:00:01";
+/// Where agents shake hands, in guests that this machine can reach.
+const HANDSHAKES: u16 = 7801;
 
 /// Name of the network's back end, as `set_link` wants it.
 pub(super) const NETWORK: &str = "wire";
@@ -77,9 +89,27 @@ impl Qemu {
                 .args(["-device", &format!("virtio-net-pci,netdev={NETWORK},mac={}", end.hardware_address)]);
             command.stdin(Stdio::from(end.socket));
         }
+        if config.host_link {
+            command.args(["-netdev", &format!("user,id=host,hostfwd=tcp:127.0.0.1:0-:{HANDSHAKES}")]);
+            command.args(["-device", &format!("virtio-net-pci,netdev=host,mac={HOST_LINK}")]);
+        }
+        let mut nic = None;
+        if let Some(seen_from) = config.outside_nic {
+            let ram = Scratch::in_memory().map_err(VmError::host("make a guest's memory"))?;
+            let (size, file) = (config.memory_mib, ram.path("ram"));
+            let file = file.display();
+            command.args([
+                "-object",
+                &format!("memory-backend-file,id=ram,size={size}M,mem-path={file},share=on"),
+            ]);
+            command.args(["-machine", "memory-backend=ram"]);
+            command.args(["-chardev", &format!("socket,id=nic,path={},server=on,wait=off", path("nic"))]);
+            command.args(["-device", &format!("virtserialport,chardev=nic,name={NIC_PORT}")]);
+            nic = Some((OutsideNic::start(&scratch, &ram, seen_from)?, ram));
+        }
 
         let child = start_under_keeper(command).map_err(VmError::host("start QEMU"))?;
-        let mut qemu = Qemu { child, scratch };
+        let mut qemu = Qemu { child, scratch, nic };
         let deadline = Instant::now() + config.boot_deadline;
         let monitor = qemu.accept(&monitor, deadline)?;
         let control = qemu.accept(&control, deadline)?;
@@ -111,6 +141,16 @@ impl Qemu {
     /// Of the QEMU process, on this machine.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The NIC outside, if it has one.
+    pub(super) fn nic(&self) -> Option<&OutsideNic> {
+        self.nic.as_ref().map(|(nic, _)| nic)
+    }
+
+    /// Everything that the NIC outside printed.
+    pub(super) fn nic_log(&self) -> String {
+        fs::read_to_string(self.scratch.path("nic.log")).unwrap_or_default()
     }
 
     /// Everything that the guest printed on its console.
@@ -151,6 +191,9 @@ fn kernel_command_line(config: &VmConfig<'_>, end: Option<&End>) -> String {
     if let Some(end) = end {
         line.push_str(&format!(" backdoors.address={}/24", end.address));
     }
+    if config.host_link {
+        line.push_str(&format!(" backdoors.host_link={HOST_LINK}"));
+    }
     line
 }
 
@@ -158,7 +201,7 @@ type Order = (Command, Sender<io::Result<Child>>);
 
 /// Starts a process from a thread that lives as long as this process: the kernel's "die with your parent" means the
 /// parent *thread*, and tests run in threads that end.
-fn start_under_keeper(command: Command) -> io::Result<Child> {
+pub(super) fn start_under_keeper(command: Command) -> io::Result<Child> {
     static KEEPER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
     let keeper = KEEPER.get_or_init(|| {
         let (orders, inbox) = mpsc::channel::<Order>();

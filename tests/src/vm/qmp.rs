@@ -34,9 +34,9 @@ impl Monitor {
         self.ask(command, arguments).map(drop)
     }
 
-    /// What the processors' registers hold, in QEMU's own words.
-    pub(super) fn registers(&self) -> Result<String, VmError> {
-        let text = self.ask("human-monitor-command", json!({ "command-line": "info registers -a" }))?;
+    /// The answer to a command that only people are meant to give, in QEMU's own words.
+    pub(super) fn human(&self, command: &str) -> Result<String, VmError> {
+        let text = self.ask("human-monitor-command", json!({ "command-line": command }))?;
         Ok(text.as_str().unwrap_or_default().to_owned())
     }
 

@@ -23,9 +23,17 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) fn new() -> io::Result<Scratch> {
-        let parent = std::env::temp_dir();
-        remove_orphans(&parent);
-        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?;
+        Scratch::new_in(&std::env::temp_dir())
+    }
+
+    /// For what is to stay in memory.
+    pub(super) fn in_memory() -> io::Result<Scratch> {
+        Scratch::new_in(Path::new("/dev/shm"))
+    }
+
+    fn new_in(parent: &Path) -> io::Result<Scratch> {
+        remove_orphans(parent);
+        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
         let lock = File::open(directory.path())?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         fs::write(directory.path().join(OWNED), b"")?;

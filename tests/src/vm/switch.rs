@@ -36,7 +36,7 @@ pub(super) fn switch(ends: u8) -> Result<Vec<UnixStream>, VmError> {
 
 fn forward(own: usize, incoming: UnixStream, ports: &[UnixStream]) -> io::Result<()> {
     let mut incoming = BufReader::with_capacity(LONGEST_FRAME, incoming);
-    let mut frame = Vec::new();
+    let mut frame = vec![0; LENGTH];
     loop {
         frame.resize(LENGTH, 0);
         incoming.read_exact(&mut frame)?;

@@ -1,0 +1,87 @@
+//! A guest's NIC outside of it: it serves the guest's memory whatever the guest's kernel does.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::{Child, Command, Stdio},
+};
+
+use super::{
+    VmError,
+    programs::{built_program, system_program},
+    qemu::start_under_keeper,
+    scratch::Scratch,
+};
+
+/// Name of the virtio-serial port behind which a guest finds its NIC.
+pub const NIC_PORT: &str = "backdoors.nic";
+/// Where a guest with a link to this machine finds it.
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// From where the monitors of a guest with such a NIC come to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeenFrom {
+    /// They run on this machine.
+    Host,
+    /// They run in guests that have a link to this machine.
+    Guests,
+}
+
+/// The process that is the NIC, killed when dropped, and killed by the kernel when this process ends in any other way.
+#[derive(Debug)]
+pub(super) struct OutsideNic {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl OutsideNic {
+    /// Starts the NIC of the guest whose files these are. It waits for QEMU by itself.
+    pub(super) fn start(scratch: &Scratch, ram: &Scratch, seen_from: SeenFrom) -> Result<Self, VmError> {
+        let failed = || VmError::host("start a guest's NIC");
+        let mut command = Command::new(system_program("setpriv")?);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(built_program("backdoors-nic")?);
+        command.arg("--ram").arg(ram.path("ram")).arg("--device").arg(scratch.path("nic"));
+        command.args(["--listen", "127.0.0.1:0"]);
+        if seen_from == SeenFrom::Guests {
+            command.args(["--advertise", &format!("{HOST}:0")]);
+        }
+        let log = File::create(scratch.path("nic.log")).map_err(failed())?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let child = start_under_keeper(command).map_err(failed())?;
+        let mut nic = OutsideNic { child, address: SocketAddr::from((HOST, 0)) };
+        let mut line = String::new();
+        if let Some(output) = nic.child.stdout.take() {
+            BufReader::new(output).read_line(&mut line).map_err(failed())?;
+        }
+        // `ready: emulated NIC at ADDRESS:PORT, RAM …`
+        let address = line.split(" at ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
+        match address {
+            Some(address) => {
+                nic.address = address;
+                Ok(nic)
+            }
+            None => {
+                let said = std::fs::read_to_string(scratch.path("nic.log")).unwrap_or_default();
+                Err(failed()(std::io::Error::other(format!("it said `{}` and {said}", line.trim()))))
+            }
+        }
+    }
+
+    /// Where it serves monitors, as this machine sees it.
+    pub(super) fn address(&self) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.address.port())
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for OutsideNic {
+    fn drop(&mut self) {
+        // Neither fails for a child that is still ours.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
