@@ -60,7 +60,11 @@ pub enum What {
     /// A verdict led to an action, by a rule of the configuration.
     Rule { layer: Layer, subject: Option<String>, state: State, action: String },
     /// This monitor took the target's lease, gave it up or lost it.
-    Lease { text: String },
+    Lease {
+        // The entry itself has it.
+        #[serde(skip)]
+        text: String,
+    },
     /// A healer found a culprit.
     Diagnosis { healer: String, culprit: Culprit, evidence: Vec<Evidence>, victims: u64, mode: Mode },
     /// A healer found none.

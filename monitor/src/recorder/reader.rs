@@ -6,7 +6,7 @@ use super::playback::Playback;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Most bytes of a file that are read.
 const MOST_BYTES: u64 = 2 << 30;
@@ -17,13 +17,8 @@ const MOST_ATTEMPTS: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The system refuses.
-    #[error("cannot read {path}: {source}")]
-    System {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error("it cannot be read: {0}")]
+    System(io::Error),
     /// There is nothing in it.
     #[error("the file is empty")]
     Empty,
@@ -64,16 +59,15 @@ impl Recording {
     /// # Errors
     /// See [`ReadError`].
     pub fn read(path: &Path) -> Result<Recording, ReadError> {
-        let failed = |source| ReadError::System { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(failed)?;
+        let mut file = File::open(path).map_err(ReadError::System)?;
         let mut attempts = 0;
         loop {
             attempts += 1;
             let mut bytes = Vec::new();
-            file.rewind().map_err(failed)?;
-            (&file).take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+            file.rewind().map_err(ReadError::System)?;
+            (&file).take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(ReadError::System)?;
             if bytes.len() as u64 > MOST_BYTES {
-                return Err(ReadError::TooLarge(file.metadata().map_err(failed)?.len()));
+                return Err(ReadError::TooLarge(file.metadata().map_err(ReadError::System)?.len()));
             }
             let recording = Recording::new(bytes)?;
             if attempts == MOST_ATTEMPTS || recording.is_still_in(&file) {

@@ -51,7 +51,8 @@ pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(line: &str) -> String {
+/// The line for people of a line of the journal.
+pub fn show(line: &str) -> String {
     match serde_json::from_str::<Shown>(line) {
         Ok(Shown { time, target, kind, text }) => format!("{time}  {target:<12}  {kind:<15}  {text}\n"),
         // Half a line that a crash left, or an entry of another version.

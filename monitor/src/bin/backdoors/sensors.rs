@@ -62,6 +62,16 @@ fn show(answer: &SensorsAnswer) -> String {
     if let Some(running) = &target.running {
         text.push_str(&format!("under way: {running}\n"));
     }
+    let of_applications = answer.applications.iter().flat_map(|application| &application.sensors);
+    text.push_str(&sensor_table(answer.sensors.iter().chain(of_applications)));
+    if answer.unknown > 0 {
+        text.push_str(&format!("and {} sensors that this version does not know\n", answer.unknown));
+    }
+    text
+}
+
+/// Sensors, a line each.
+pub fn sensor_table<'a>(sensors: impl Iterator<Item = &'a SensorRow>) -> String {
     let columns = [
         ("SENSOR", Align::Left),
         ("CLASS", Align::Left),
@@ -69,13 +79,8 @@ fn show(answer: &SensorsAnswer) -> String {
         ("", Align::Left),
         ("LIMIT", Align::Left),
     ];
-    let of_applications = answer.applications.iter().flat_map(|application| &application.sensors);
-    let rows: Vec<Vec<String>> = answer.sensors.iter().chain(of_applications).map(row).collect();
-    text.push_str(&table(&columns, &rows));
-    if answer.unknown > 0 {
-        text.push_str(&format!("and {} sensors that this version does not know\n", answer.unknown));
-    }
-    text
+    let rows: Vec<Vec<String>> = sensors.map(row).collect();
+    table(&columns, &rows)
 }
 
 fn row(sensor: &SensorRow) -> Vec<String> {

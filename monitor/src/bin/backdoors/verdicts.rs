@@ -39,6 +39,12 @@ fn show(answer: &VerdictsAnswer) -> String {
             if lateness.overloaded { ", and nobody is accused" } else { "" }
         ));
     }
+    text.push_str(&verdict_table(&answer.layers));
+    text
+}
+
+/// Verdicts, a line each.
+pub fn verdict_table(verdicts: &[VerdictRow]) -> String {
     let columns = [
         ("LAYER", Align::Left),
         ("STATE", Align::Left),
@@ -46,9 +52,8 @@ fn show(answer: &VerdictsAnswer) -> String {
         ("SURE", Align::Right),
         ("EVIDENCE", Align::Left),
     ];
-    let rows: Vec<Vec<String>> = answer.layers.iter().map(row).collect();
-    text.push_str(&table(&columns, &rows));
-    text
+    let rows: Vec<Vec<String>> = verdicts.iter().map(row).collect();
+    table(&columns, &rows)
 }
 
 fn row(verdict: &VerdictRow) -> Vec<String> {

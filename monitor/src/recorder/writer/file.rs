@@ -44,12 +44,12 @@ pub enum OpenError {
     #[error("{0} is being written by another monitor: stop it, or record into another folder")]
     InUse(PathBuf),
     /// The system refuses.
-    #[error("cannot record into {path}: {source}")]
+    #[error("cannot record into {path}: {error}")]
     System {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -69,7 +69,7 @@ pub fn open(folder: &Path, target: &str, bytes: u64, clock: Box<dyn Clock>) -> R
         return Err(OpenError::Size(bytes));
     }
     let path = file_of(folder, target);
-    let failed = |source| OpenError::System { path: path.clone(), source };
+    let failed = |error| OpenError::System { path: path.clone(), error };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let segments = (bytes / LONG_SEGMENT).clamp(2, SEGMENTS);
     let segment_bytes = (bytes - HEADER_BYTES as u64) / segments / 8 * 8;
@@ -93,7 +93,7 @@ fn existing(
     segment_bytes: u64,
     length: u64,
 ) -> Result<Option<(File, End)>, OpenError> {
-    let failed = |source| OpenError::System { path: path.to_owned(), source };
+    let failed = |error| OpenError::System { path: path.to_owned(), error };
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -143,7 +143,7 @@ fn make(
     segment_bytes: u64,
     length: u64,
 ) -> Result<File, OpenError> {
-    let failed = |source| OpenError::System { path: path.to_owned(), source };
+    let failed = |error| OpenError::System { path: path.to_owned(), error };
     let header = Header::new(target, wall, segment_bytes, length).encode();
     let header = header.ok_or_else(|| failed(io::Error::other("the catalogue does not fit the header")))?;
     let mut new = path.as_os_str().to_owned();
@@ -176,6 +176,6 @@ fn lock(file: &File, path: &Path) -> Result<(), OpenError> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse(path.to_owned())),
-        Err(error) => Err(OpenError::System { path: path.to_owned(), source: error.into() }),
+        Err(error) => Err(OpenError::System { path: path.to_owned(), error: error.into() }),
     }
 }
