@@ -1,5 +1,7 @@
 //! The daemon: a sampler for every target, the journal, and the API.
 
+mod stop;
+
 use crate::api::{ListenError, Server, TargetHandle};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
@@ -45,7 +47,7 @@ pub enum DaemonError {
     System(#[from] std::io::Error),
 }
 
-/// Runs the daemon, for ever.
+/// Runs the daemon until a signal ends it: on SIGTERM or SIGINT it gives its leases up first.
 ///
 /// # Errors
 /// See [`DaemonError`]. Before [`DaemonError::System`] nothing was begun.
@@ -71,6 +73,7 @@ pub fn run(config: Config) -> Result<std::convert::Infallible, DaemonError> {
     let peers = Peers::start(&identity, config.listen, &config.peers, &names, Arc::new(statuses))?;
     let consulting = |sampler: Sampler| sampler.consulting(Box::new(peers.opinions()));
     let attendants = rounds::start(samplers.into_iter().map(consulting).collect())?;
+    stop::on_signals(attendants.clone(), journal.clone(), config.socket.clone())?;
     let targets: Vec<TargetHandle> = targets
         .into_iter()
         .zip(attendants)

@@ -5,6 +5,7 @@ use super::file::JournalFile;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Entries that wait for the disk before new ones are dropped.
 const WAITING_ENTRIES: usize = 4096;
@@ -15,8 +16,15 @@ const WAITING_LINES: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Journal {
     path: PathBuf,
-    entries: SyncSender<Entry>,
+    entries: SyncSender<Job>,
     followers: Arc<Mutex<Vec<SyncSender<Arc<str>>>>>,
+}
+
+#[derive(Debug)]
+enum Job {
+    Write(Box<Entry>),
+    /// Tell that everything before is written.
+    Tell(SyncSender<()>),
 }
 
 /// Lines as they are written.
@@ -59,10 +67,20 @@ impl Journal {
     /// Adds an entry. Never waits: if the disk is far behind, the entry goes to the log alone.
     pub fn add(&self, entry: Entry) {
         tracing::info!(target: "journal", of = %entry.target, "{}", entry.text);
-        if let Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) =
-            self.entries.try_send(entry)
+        if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) =
+            self.entries.try_send(Job::Write(Box::new(entry)))
+            && let Job::Write(entry) = job
         {
             tracing::error!("the journal is not keeping up, entry dropped: {}", entry.text);
+        }
+    }
+
+    /// Waits until all that was added is written, but not for longer than `patience`.
+    pub fn flush(&self, patience: Duration) {
+        let (sender, written) = sync_channel(1);
+        if self.entries.try_send(Job::Tell(sender)).is_ok() {
+            // Whatever comes of it: who waits for this is about to end.
+            let _ = written.recv_timeout(patience);
         }
     }
 
@@ -75,9 +93,16 @@ impl Journal {
     }
 }
 
-fn write(mut file: JournalFile, entries: &Receiver<Entry>, followers: &Mutex<Vec<SyncSender<Arc<str>>>>) {
+fn write(mut file: JournalFile, jobs: &Receiver<Job>, followers: &Mutex<Vec<SyncSender<Arc<str>>>>) {
     let mut failing = false;
-    while let Ok(entry) = entries.recv() {
+    while let Ok(job) = jobs.recv() {
+        let entry = match job {
+            Job::Write(entry) => entry,
+            Job::Tell(written) => {
+                let _ = written.try_send(());
+                continue;
+            }
+        };
         let line = match serde_json::to_string(&entry) {
             Ok(line) => line,
             Err(error) => {
@@ -107,7 +132,6 @@ mod tests {
     use super::super::entry::What;
     use super::super::file::tail;
     use super::*;
-    use std::time::Duration;
 
     fn entry(gap_ns: u64) -> Entry {
         Entry::new(Duration::from_secs(1), Duration::from_millis(2), "web1", What::Late { gap_ns })
