@@ -119,10 +119,9 @@ static __always_inline void unmark(__u64 *word, __u32 pid, __u64 bits)
 
 /* Whether the lease is this slot's monitor's, by the term that it had in mind. Nothing else can tell a monitor that was
  * paused, and lost the lease meanwhile, from the one that holds it. */
-static __always_inline int holds_lease(__u32 slot, __u64 token)
+static __always_inline int allows(__u64 word, __u32 slot, __u64 token)
 {
-	return token == (READ(lease.lease) & ~BD_LEASE_RENEWALS) &&
-	       (__u8)(token >> BD_LEASE_HOLDER_SHIFT) == slot + 1;
+	return token == (word & ~BD_LEASE_RENEWALS) && (__u8)(token >> BD_LEASE_HOLDER_SHIFT) == slot + 1;
 }
 
 /* Why a command is not obeyed; 0 if it is. */
@@ -132,7 +131,7 @@ static __always_inline __u32 refusal(struct run *run, __u32 slot)
 	struct tracked *process;
 	__u32 pid = command->subject;
 
-	if (!holds_lease(slot, command->token))
+	if (!allows(READ(lease.lease), slot, command->token))
 		return BD_REFUSAL_NOT_THE_HOLDER;
 	switch (command->opcode) {
 	case BD_OPCODE_NOTHING:

@@ -18,7 +18,7 @@ mod tests;
 
 use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot};
 use backdoors_sensor_box::writer::Torn;
-use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal};
+use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal, Token};
 use marks::Marks;
 use run::Run;
 use std::time::Duration;
@@ -91,6 +91,8 @@ pub struct Kill {
 pub struct Actions {
     /// Signals to send; tell [`Executor::struck`] of each.
     pub kills: Vec<Kill>,
+    /// The lease by whose right they are sent: none are to be, once it is another's.
+    pub token: Option<Token>,
     /// What to publish before signals are sent, by slot.
     pub acknowledgements: Vec<(usize, Acknowledgement)>,
 }
@@ -156,37 +158,41 @@ impl Executor {
         self.runs.iter().any(Run::running)
     }
 
-    /// Looks at the slots and at all live processes, kernel threads included. Whoever holds `lease` is obeyed, nobody
-    /// else, nor any longer. `slots` may answer `None` for a slot that is being written; it is looked at again the next
+    /// Looks at the slots and at all live processes, kernel threads included. Whoever holds the lease, which
+    /// `lease` reads, is obeyed, nobody else, nor any longer. `slots` may answer `None` for a slot that is being written; it is looked at again the next
     /// time.
     pub fn decide(
         &mut self,
         now: u64,
-        lease: LeaseWord,
+        lease: &dyn Fn() -> LeaseWord,
         slots: &dyn Fn(usize) -> Option<CommandSlot>,
         processes: &[Candidate],
     ) -> Actions {
         let mut actions = Actions::default();
         let mut accepted = 0;
-        // Before any command is accepted: so no two monitors are ever obeyed at once.
-        for (slot, run) in self.runs.iter_mut().enumerate().filter(|(_, run)| run.running()) {
-            if !run.allowed_by(lease, slot) {
-                run.give_up(now, Refusal::NotTheHolder);
-                actions.acknowledgements.push((slot, run.answer));
-            }
-        }
         for slot in 0..COMMAND_SLOTS {
             let run = &mut self.runs[slot];
             let Some(given) = slots(slot).filter(|given| !run.running() && given.sequence != run.looked)
             else {
                 continue;
             };
-            run.consider(&given, now, lease.allows(slot, given.token), &self.policy, processes);
+            run.consider(&given, now, lease().allows(slot, given.token), &self.policy, processes);
             actions.acknowledgements.push((slot, run.answer));
             if run.running() {
                 accepted |= 1 << slot;
             }
         }
+        // After commands were accepted, before anybody is signalled, and by one look at the lease: only so no two
+        // monitors are ever obeyed in one round (sensor-box/tests/loom_lease.rs).
+        let lease = lease();
+        for (slot, run) in self.runs.iter_mut().enumerate().filter(|(_, run)| run.running()) {
+            if !run.allowed_by(lease, slot) {
+                run.give_up(now, Refusal::NotTheHolder);
+                actions.acknowledgements.push((slot, run.answer));
+                accepted &= !(1 << slot);
+            }
+        }
+        actions.token = lease.token();
         if !self.hunting() {
             self.marks.clear();
             return actions;

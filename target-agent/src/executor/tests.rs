@@ -54,8 +54,8 @@ impl Target {
 
     /// One round with this command in slot 0; who is signalled dies. Returns the slot's last answer.
     fn round(&mut self, given: CommandSlot) -> Acknowledgement {
-        let slots = move |slot: usize| (slot == 0).then_some(given);
-        let actions = self.executor.decide(self.now, self.lease, &slots, &self.processes);
+        let (lease, slots) = (self.lease, move |slot: usize| (slot == 0).then_some(given));
+        let actions = self.executor.decide(self.now, &|| lease, &slots, &self.processes);
         let mut answers = actions.acknowledgements;
         for kill in &actions.kills {
             self.killed.push(kill.pid);
@@ -158,6 +158,33 @@ fn only_the_holder_of_the_lease_is_obeyed_by_the_token_of_its_term() {
 }
 
 #[test]
+fn two_monitors_are_not_obeyed_in_one_round_however_the_lease_moves_meanwhile() {
+    let earlier = |_: usize| Ok(None);
+    let (mut executor, _) = Executor::new(policy(), 0, earlier, &|_| None);
+    let by = |lease: LeaseWord| {
+        let token = lease.token().unwrap().word();
+        CommandSlot { token, ..command(1, Opcode::KillUser as u32, 1001) }
+    };
+    let (first, second) = (LEASE, LEASE.taken_by(1));
+    let slots = |slot: usize| match slot {
+        0 => Some(by(first)),
+        1 => Some(by(second)),
+        _ => None,
+    };
+    // It is taken over after the first command was looked at.
+    let looks = std::cell::Cell::new(0);
+    let lease = || {
+        looks.set(looks.get() + 1);
+        if looks.get() == 1 { first } else { second }
+    };
+    let actions = executor.decide(SECOND, &lease, &slots, &machine());
+    assert_eq!(executor.state(0), Some(CommandState::GaveUp));
+    assert_eq!(executor.state(1), Some(CommandState::Running));
+    assert_eq!((actions.kills.len(), actions.token), (3, second.token()));
+    assert!(actions.kills.iter().all(|kill| kill.commands == 1 << 1));
+}
+
+#[test]
 fn a_command_under_way_goes_on_through_renewals_and_ends_when_another_monitor_takes_the_lease() {
     let mut target = Target::new();
     let given = CommandSlot { most_victims: 3, ..command(1, Opcode::KillUser as u32, 1001) };
@@ -209,9 +236,11 @@ fn a_bound_on_victims_holds_and_the_command_is_given_up() {
 fn a_restart_repeats_nothing_and_goes_on_with_the_next_sequence() {
     let earlier = Acknowledgement { command: 4, accepted: 4, state: 2, ..run::no_answer() };
     let (mut executor, _) = Executor::new(policy(), 0, |_| Ok(Some(earlier)), &|_| None);
-    let again = executor.decide(1, LEASE, &|_| Some(command(4, Opcode::KillUser as u32, 1001)), &machine());
+    let again =
+        executor.decide(1, &|| LEASE, &|_| Some(command(4, Opcode::KillUser as u32, 1001)), &machine());
     assert!(again.kills.is_empty() && again.acknowledgements.is_empty());
-    let next = executor.decide(2, LEASE, &|_| Some(command(5, Opcode::KillUser as u32, 1001)), &machine());
+    let next =
+        executor.decide(2, &|| LEASE, &|_| Some(command(5, Opcode::KillUser as u32, 1001)), &machine());
     assert_eq!(next.kills.len(), 3);
 }
 

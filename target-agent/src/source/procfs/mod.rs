@@ -169,12 +169,12 @@ impl Rounds {
             })
             .collect();
         let slots = &self.slots;
-        let lease = self.lease.word();
-        let actions = executor.decide(now(), lease, &|slot| slots.get(slot), &candidates);
+        let lease = || self.lease.word();
+        let actions = executor.decide(now(), &lease, &|slot| slots.get(slot), &candidates);
         self.publish(&actions.acknowledgements);
         for kill in &actions.kills {
             // Many signals take a while, in which another monitor may take the lease.
-            let sent = self.lease.word().token() == lease.token() && self.strike(kill);
+            let sent = lease().token() == actions.token && self.strike(kill);
             executor.struck(now(), kill, sent);
         }
         self.publish(&executor.settle(now()));
