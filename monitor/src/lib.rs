@@ -1,7 +1,8 @@
 //! The monitor: samples targets through one-sided memory, tells which sensors are exceptional, calls healers, and
 //! carries their repairs out. Between a reading and a repair it needs nothing of the target but its NIC.
 //!
-//! [`detector`], [`dispatcher`], [`guard`], [`reachability`] and [`repair`] decide and do no I/O. [`sampler`] joins
+//! [`detector`], [`levels`], [`judge`], [`pace`], [`loss`], [`lateness`], [`lease`], [`rules`], [`dispatcher`], [`guard`],
+//! [`reachability`] and [`repair`] decide and do no I/O. [`sampler`] joins
 //! them to one target; [`rounds`] looks after many on one thread; [`daemon`] starts them, keeps the [`journal`] and serves the [`api`].
 
 pub mod api;
@@ -16,6 +17,7 @@ pub mod judge;
 pub mod knowledge;
 pub mod lateness;
 pub mod lease;
+pub mod levels;
 pub mod link;
 pub mod loss;
 pub mod pace;

@@ -27,6 +27,7 @@ use crate::judge::{self, Failure, Judge, Terms};
 use crate::lateness;
 use crate::lateness::{Lateness, LatenessSettings};
 use crate::lease::Lease;
+use crate::levels::{self, Levels};
 use crate::link::{Link, LinkError, Linker, failure};
 use crate::loss::Loss;
 use crate::pace::Pace;
@@ -101,6 +102,8 @@ pub struct Sampler {
     recorder: Option<Recorder>,
     applications: ApplicationsFetcher,
     application_kinds: Vec<u32>,
+    levels: Levels,
+    level_changes: Vec<levels::Change>,
     /// Kinds of regions of applications that left.
     left: Vec<u32>,
     events: Vec<Event>,
@@ -171,6 +174,8 @@ impl Sampler {
             recorder: None,
             applications: ApplicationsFetcher::default(),
             application_kinds: Vec::new(),
+            levels: Levels::default(),
+            level_changes: Vec::new(),
             left: Vec::new(),
             events: Vec::new(),
             exceeded: Vec::new(),

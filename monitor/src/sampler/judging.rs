@@ -1,10 +1,12 @@
 //! What the judge is told, and what its verdicts lead to.
 
-use super::Sampler;
+use super::{Sampler, class_name, unit_name};
+use crate::clock::nanoseconds;
 use crate::config::RuleConfig;
 use crate::detector::Taken;
 use crate::journal::What;
 use crate::judge::Failure;
+use crate::levels::{Change, To};
 use crate::peers::{Opinion, Opinions};
 use crate::rules::Turn;
 use crate::verdict::{Layer, State, Verdict};
@@ -44,11 +46,32 @@ impl Sampler {
         self.answered += (1.0 - self.answered) / RECENT_CHANCES;
         self.judge.reading(started, finished, view, self.detector.limits());
         self.judge.applications(started, finished, self.applications.views());
+        self.levels.feed(finished, self.applications.views(), &mut self.level_changes);
         if let Some(recorder) = &mut self.recorder {
             recorder.reading(taken, view);
             recorder.applications(taken, self.applications.views());
         }
+        let mut level_changes = std::mem::take(&mut self.level_changes);
+        for change in level_changes.drain(..) {
+            self.tell_level(change);
+        }
+        self.level_changes = level_changes;
         self.conclude(finished);
+    }
+
+    fn tell_level(&mut self, change: Change) {
+        let Change { sensor, class, unit, value, to } = change;
+        self.note(match to {
+            To::Exceptional(limit) => What::Event {
+                sensor,
+                instance: 0,
+                class: class_name(class),
+                unit: unit_name(unit),
+                value,
+                limit,
+            },
+            To::Usual(lasted) => What::Cleared { sensor, instance: 0, value, lasted_ns: nanoseconds(lasted) },
+        });
     }
 
     /// A chance to read, taken at `asked`, that gave nothing, as is known at `now`.
