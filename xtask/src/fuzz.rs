@@ -13,7 +13,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// How long to fuzz.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Seconds
+    /// Seconds for each of the fuzz targets
     #[arg(default_value_t = 60)]
     seconds: u32,
 }
@@ -21,21 +21,15 @@ pub struct Arguments {
 /// Feeds any bytes to the parsers of a target's memory.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let manifest = "sensor-box/fuzz/Cargo.toml";
-    succeed(
-        cargo()
-            .args([
-                "run",
-                "--release",
-                "--manifest-path",
-                manifest,
-                "--target",
-                TARGET,
-                "--bin",
-                "decode",
-                "--",
-            ])
-            .arg(format!("-max_total_time={}", arguments.seconds))
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("RUSTFLAGS", FLAGS),
-    )
+    for program in ["decode", "applications"] {
+        succeed(
+            cargo()
+                .args(["run", "--release", "--manifest-path", manifest, "--target", TARGET])
+                .args(["--bin", program, "--"])
+                .arg(format!("-max_total_time={}", arguments.seconds))
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("RUSTFLAGS", FLAGS),
+        )?;
+    }
+    Ok(())
 }
