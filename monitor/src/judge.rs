@@ -83,6 +83,8 @@ pub struct Judge {
     heartbeat_limit: Option<Duration>,
     alive: Option<bool>,
     applications: Vec<Application>,
+    /// When what is known of them was asked for.
+    applications_asked: Duration,
     /// Tightest limit in the box.
     tightest: Option<Duration>,
     doubted: Option<Duration>,
@@ -118,6 +120,7 @@ impl Judge {
             heartbeat_limit: None,
             alive: None,
             applications: Vec::new(),
+            applications_asked: Duration::ZERO,
             tightest: None,
             doubted: None,
             verdicts: Vec::new(),
@@ -194,6 +197,7 @@ impl Judge {
         if applications::take_in(&mut self.applications, views, now) {
             self.rearrange(now);
         }
+        self.applications_asked = asked;
         if self.last_read.is_some() && !self.is_silent() {
             self.judge_inside(asked, now);
         }
@@ -360,6 +364,10 @@ impl Judge {
         }
         if !heartbeat {
             (self.heartbeat, self.heartbeat_limit) = (None, None);
+        }
+        if self.alive == Some(false) && alive == Some(true) {
+            // Another agent, which has the time of any other one for its first beat.
+            self.heartbeat.iter_mut().for_each(|heartbeat| heartbeat.begin(now));
         }
         self.alive = alive;
     }

@@ -144,7 +144,9 @@ impl Judge {
             ApplicationState::Left => return Finding::unknown(Cause::ApplicationLeft),
             ApplicationState::Attached => {}
         }
-        match application.standstill(asked, |limit| self.terms.widened(limit)) {
+        // A reading of the box shows no application.
+        let looked = asked.min(self.applications_asked);
+        match application.standstill(looked, |limit| self.terms.widened(limit)) {
             Standstill::Unseen if application.sensors.is_empty() => Finding::unknown(Cause::NoProgress),
             Standstill::Unseen => Finding::unknown(Cause::Learning),
             Standstill::None => Finding::healthy(1.0, Cause::Moves),
@@ -152,7 +154,7 @@ impl Judge {
             Standstill::Frozen(sensor) => {
                 let limit = self.terms.widened(application.sensors[sensor].limit);
                 let still = &application.sensors[sensor].still;
-                let lasted = still.still(asked);
+                let lasted = still.still(looked);
                 let sure = still.certainty(lasted, None);
                 let place = FIRST_APPLICATION + index;
                 // What was proven once stays so; if the outside fails later, that is told there.

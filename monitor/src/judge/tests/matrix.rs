@@ -300,6 +300,31 @@ fn an_agent_that_is_restarted_within_its_limit_is_not_accused() {
 }
 
 #[test]
+fn an_agent_that_comes_back_has_time_for_its_first_beat() {
+    let mut bench = broken(1, Bench::new(1, Target::default()), Fault::AgentKilled);
+    bench.run(bench.now + at(3000));
+    assert_eq!(bench.application(AGENT).state, State::Failed);
+    // Its process is there and has not beaten yet.
+    bench.target.fault = Fault::AgentStuck;
+    bench.run(bench.now + at(1000));
+    bench.heal();
+    bench.run(bench.now + at(1000));
+    assert_eq!(bench.judge.overall().state, State::Healthy);
+    only_accused(&bench, |verdict| verdict.subject.as_deref() == Some(AGENT));
+}
+
+#[test]
+fn an_application_is_not_blamed_for_what_was_not_read_while_the_path_was_cut() {
+    let target = Target { application: Some(at(500)), ..Target::default() };
+    let mut bench = broken(1, Bench::new(1, target), Fault::PathCut);
+    bench.run(bench.now + at(3000));
+    bench.heal();
+    bench.run(bench.now + at(1000));
+    assert_eq!(bench.judge.overall().state, State::Healthy);
+    only_accused(&bench, |verdict| verdict.layer == Layer::Path);
+}
+
+#[test]
 fn an_agent_that_is_stuck_while_others_run_is_told_from_a_starved_user_space() {
     let target = Target { application: Some(at(500)), ..Target::default() };
     each(
