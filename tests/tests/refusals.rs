@@ -4,11 +4,11 @@
 
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::{Opcode, Refusal};
-use backdoors_tests::deployment::Deployment;
+use backdoors_tests::deployment::{Deployment, Watcher};
 use backdoors_tests::healing::plan;
 use backdoors_tests::host::Host;
 use backdoors_tests::machine::Machine;
-use backdoors_tests::pair::Pair;
+use backdoors_tests::pair::{Pair, Trio};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -150,6 +150,62 @@ fn what_must_not_be_obeyed_is_refused_with_its_reason_and_harms_nobody() {
 }
 
 #[test]
+fn a_monitor_is_refused_that_does_not_hold_the_lease_or_slept_while_another_took_it() {
+    let trio = Trio::boot(100).unwrap();
+    let mut plan = plan("emulated", "");
+    plan.agent = "scope = \"pid-namespace\"\n".to_owned();
+    let deployment = trio.install(plan).unwrap();
+    let victim = start_as(&deployment, VICTIM);
+    let deed = |watcher: &Watcher<'_, Host>, deed: &str| -> Value {
+        let program = watcher.machine.program("backdoors-rogue").unwrap();
+        let (address, name) = (deployment.target.address(), watcher.name);
+        let (code, printed) = watcher
+            .try_command(&format!(
+                "{program} --address {address}:7801 --certificate {FOLDER}/target.crt --identity {FOLDER} \
+                 --name {name} {deed}"
+            ))
+            .unwrap();
+        assert_eq!(code, 0, "`{deed}`: {printed}");
+        serde_json::from_str(&printed).unwrap_or_else(|error| panic!("`{deed}`: {error}: {printed}"))
+    };
+    let [first, second] = &deployment.watchers[..] else { panic!("two monitors") };
+    let kill = order(Opcode::KillUser, VICTIM);
+    let refused = |watcher: &Watcher<'_, Host>, token: u64| {
+        let answer = deed(watcher, &format!("{kill} --token {token}"));
+        assert_eq!((&answer["state"], &answer["signalled"]), (&"refused".into(), &0.into()), "{answer}");
+        assert_eq!(answer["reason"], Refusal::NotTheHolder.name(), "{answer}");
+        // It was judged, so its number is used up.
+        assert_eq!(answer["accepted"], answer["sequence"], "{answer}");
+    };
+    // Nobody holds it yet: a token that is made up is none.
+    refused(first, 0);
+    refused(first, 1 << 32 | 1 << 24);
+    let token = |answer: &Value| answer["token"].as_u64().unwrap();
+    let before = token(&deed(first, "take-lease"));
+    // While the first one sleeps, as long as it likes, the second takes over.
+    let taken = token(&deed(second, "take-lease"));
+    refused(first, before);
+    refused(first, taken);
+    refused(second, before);
+    // Names itself the holder in the term of the other.
+    refused(first, taken - (1 << 24));
+    // The token counts no renewals.
+    refused(second, taken + 1);
+    assert_eq!(deed(second, &format!("{kill} --flags 1 --token {taken}"))["matched"], 1);
+    // A lease that was given up, and one that came back, are other leases.
+    deed(second, "release-lease");
+    refused(second, taken);
+    let again = token(&deed(first, "take-lease"));
+    assert_ne!(again, before);
+    refused(first, before);
+    refused(second, taken);
+    assert_eq!(trio.pair.target.processes_of(VICTIM).unwrap(), 1);
+    trio.pair.target.shell(&format!("test -d /proc/{victim}")).unwrap();
+    let killed = deed(first, &format!("{kill} --token {again}"));
+    assert_eq!((&killed["state"], &killed["signalled"]), (&"done".into(), &1.into()), "{killed}");
+}
+
+#[test]
 fn memory_is_open_only_within_its_range_by_its_key_and_to_its_right() {
     let pair = Pair::boot(100).unwrap();
     let mut deployment = installed(&pair);
@@ -171,6 +227,12 @@ fn memory_is_open_only_within_its_range_by_its_key_and_to_its_right() {
         // Another region's key has the right, and not the range.
         expect(&format!("write --kind {kind} --length 8 --key-of {commands}"), "denied");
     }
+    // The lease is everybody's to change, and nothing beside it.
+    let lease = RegionKind::LEASE;
+    expect(&format!("read --kind {lease}"), "done");
+    expect(&format!("write --kind {lease}"), "done");
+    expect(&format!("write --kind {lease} --offset 8"), "denied");
+    expect(&format!("write --kind {lease} --offset -8 --length 8"), "denied");
     // The slots of other monitors lie beside this one's.
     expect(&format!("write --kind {commands} --offset 64 --length 64"), "denied");
     expect(&format!("write --kind {commands} --offset 56 --length 16"), "denied");

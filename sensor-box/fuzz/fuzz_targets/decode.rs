@@ -5,7 +5,8 @@
 
 use backdoors_sensor_box::layout::{BOX_MAGIC, PROCESS_MAGIC, VERSION};
 use backdoors_sensor_box::{
-    AcknowledgementView, ProcessView, SensorFetcher, SensorView, fetch_acknowledgement, fetch_processes,
+    AcknowledgementView, LeaseView, ProcessView, SensorFetcher, SensorView, fetch_acknowledgement,
+    fetch_processes,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -13,6 +14,7 @@ fn parse(bytes: &[u8]) {
     let _ = SensorView::decode(bytes);
     let _ = ProcessView::decode(bytes);
     let _ = AcknowledgementView::decode(bytes);
+    let _ = LeaseView::decode(bytes);
     let read = |offset: u64, into: &mut [u8]| -> Result<(), ()> {
         let from = bytes.get(offset as usize..).and_then(|rest| rest.get(..into.len())).ok_or(())?;
         into.copy_from_slice(from);

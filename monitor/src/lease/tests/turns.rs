@@ -57,6 +57,23 @@ fn a_lone_monitor_takes_the_lease_with_one_read_and_one_swap_and_keeps_it() {
 }
 
 #[test]
+fn a_reading_that_was_asked_for_before_a_swap_was_answered_tells_nothing() {
+    let mut lease = Lease::new(3, settings(0));
+    let (free, taken) = (LeaseWord::default(), LeaseWord::default().taken_by(3));
+    lease.step(ms(0), Fitness::FULL);
+    lease.read(ms(0), ms(1), &table(free));
+    lease.step(ms(1), Fitness::FULL);
+    lease.swapped(ms(1), ms(4), free, free);
+    // It came with a sample, and saw the word before the swap was carried out.
+    lease.read(ms(2), ms(5), &table(free));
+    assert_eq!(lease.token(ms(5)), taken.token());
+    assert_eq!(lease.take_news(), [News::Took { term: 1, from: None }]);
+    lease.read(ms(6), ms(7), &table(taken.taken_by(4)));
+    assert_eq!(lease.token(ms(7)), None);
+    assert_eq!(lease.take_news(), [News::Lost { to: Some(4) }]);
+}
+
+#[test]
 fn a_restarted_monitor_goes_on_with_its_own_lease_and_its_own_beats() {
     let own = LeaseWord::default().taken_by(1).renewed();
     let mut view = table(own);
