@@ -7,7 +7,7 @@ use backdoors_rdma::handshake::Welcome;
 use backdoors_rdma::owner::{Client, MemoryOwner, RegionRequest, Rights};
 use backdoors_rdma::{AccessError, Dialer, RemoteRange, Session, SharedMemory, emulated};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
@@ -171,6 +171,8 @@ fn a_stopped_nic_is_unreachable_within_the_deadline() {
     let mut session = lab.session("monitor", 0);
     let range = session.expect(1, 1).unwrap().range;
     kill_process(lab.pid(), Signal::STOP).unwrap();
+    // Its threads stop one after the other; this waits for the last.
+    waitpid(Some(lab.pid()), WaitOptions::UNTRACED).unwrap();
     let start = Instant::now();
     let error = session.read(range, &mut [0; 64]).unwrap_err();
     assert!(matches!(error, AccessError::Unreachable { after } if after >= DEADLINE), "{error}");

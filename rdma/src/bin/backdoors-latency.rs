@@ -54,6 +54,31 @@ enum Ask {
     AtOnce,
 }
 
+enum Nic {
+    Emulated,
+    Verbs(Arc<Device>),
+}
+
+impl Nic {
+    /// The NIC, and an owner of memory behind it.
+    fn open(arguments: &Arguments) -> anyhow::Result<(Nic, Box<dyn MemoryOwner>)> {
+        if let Some(socket) = &arguments.emulated {
+            let owner = Client::connect(socket).context("no owner listens there")?;
+            return Ok((Nic::Emulated, Box::new(owner)));
+        }
+        let device = Arc::new(Device::open(arguments.device.as_deref())?);
+        let owner = VerbsOwner::new(Arc::clone(&device));
+        Ok((Nic::Verbs(device), Box::new(owner)))
+    }
+
+    fn dialer(&self) -> anyhow::Result<Box<dyn Dialer>> {
+        Ok(match self {
+            Nic::Emulated => Box::new(emulated::Dialer::new(DEADLINE, None)),
+            Nic::Verbs(device) => Box::new(VerbsDialer::new(Arc::clone(device), DEADLINE)?),
+        })
+    }
+}
+
 struct Line {
     connection: Box<dyn Connection>,
     range: RemoteRange,
@@ -65,21 +90,7 @@ fn main() -> anyhow::Result<()> {
         arguments.size > 0 && arguments.iterations > 0 && arguments.connections > 0,
         "nothing to measure"
     );
-    let (mut owner, mut dial): (Box<dyn MemoryOwner>, Box<dyn FnMut() -> anyhow::Result<Box<dyn Dialer>>>) =
-        match &arguments.emulated {
-            Some(socket) => {
-                let owner = Client::connect(socket).context("no owner listens there")?;
-                let dial = || Ok(Box::new(emulated::Dialer::new(DEADLINE, None)) as Box<dyn Dialer>);
-                (Box::new(owner), Box::new(dial))
-            }
-            None => {
-                let device = Arc::new(Device::open(arguments.device.as_deref())?);
-                let owner = VerbsOwner::new(Arc::clone(&device));
-                let dial =
-                    move || Ok(Box::new(VerbsDialer::new(Arc::clone(&device), DEADLINE)?) as Box<dyn Dialer>);
-                (Box::new(owner), Box::new(dial))
-            }
-        };
+    let (nic, mut owner) = Nic::open(&arguments)?;
     let (_memory, fd) = SharedMemory::create("latency", arguments.size)?;
     let length = arguments.size as u64;
     owner.register(
@@ -90,7 +101,7 @@ fn main() -> anyhow::Result<()> {
     while lines.len() < arguments.connections {
         let slot = u32::try_from(lines.len() / MAX_ENDPOINTS)?;
         let count = (arguments.connections - lines.len()).min(MAX_ENDPOINTS);
-        lines.extend(connect(owner.as_mut(), dial()?.as_mut(), slot, count)?);
+        lines.extend(connect(owner.as_mut(), nic.dialer()?.as_mut(), slot, count)?);
     }
 
     let used = processor_time();

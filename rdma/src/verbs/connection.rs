@@ -7,9 +7,9 @@ use crate::verbs::completion_channel::CompletionChannel;
 use crate::verbs::protection_domain::ProtectionDomain;
 use crate::verbs::queue_pair::{DEPTH, Peer, QueuePair, Role};
 use crate::verbs::region::{Access, Region};
+use crate::verbs::status::meaning;
 use crate::verbs::timing::Timing;
 use crate::verbs::work::Work;
-use rdma_mummy_sys::ibv_wc_status as status;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -18,12 +18,15 @@ use std::time::{Duration, Instant};
 
 /// Bytes of all operations of one batch.
 const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of the arena at first. All of it is pinned in memory, and somebody with a thousand targets has many of them;
+/// it grows when a batch needs more.
+const FIRST_ARENA: usize = 16 << 10;
 /// Operations start at multiples of this in the arena: what an atomic needs.
 const ALIGNMENT: usize = 8;
 
 /// A connection over a queue pair of its own.
 ///
-/// The NIC reads and writes an arena that belongs to the queue pair; data is copied in before a batch is posted and
+/// The NIC reads and writes an arena that belongs to the queue pair alone; data is copied in before a batch is posted and
 /// out after it has completed. So no buffer of a caller is ever in the NIC's hands, and a deadline that passes leaves
 /// nothing dangling: the queue pair is moved to the error state, and the arena lives until it is destroyed.
 #[derive(Debug)]
@@ -46,11 +49,14 @@ pub struct VerbsConnection {
 
 /// A queue pair that is to become a connection.
 pub(super) fn prepare(domain: &Arc<ProtectionDomain>) -> io::Result<QueuePair> {
-    let length = BATCH_BYTES + DEPTH as usize * ALIGNMENT;
-    let (arena, _fd) = SharedMemory::create("backdoors-arena", length)?;
-    let arena = Region::register(Arc::clone(domain), Arc::new(arena), Access::Local)?;
+    let arena = new_arena(domain, FIRST_ARENA)?;
     let completions = CompletionQueue::that_tells(Arc::clone(domain.device()), DEPTH)?;
     QueuePair::new(Arc::clone(domain), Arc::new(completions), Role::Asks(arena))
+}
+
+fn new_arena(domain: &Arc<ProtectionDomain>, length: usize) -> io::Result<Region> {
+    let (arena, _fd) = SharedMemory::create("backdoors-arena", length)?;
+    Region::register(Arc::clone(domain), Arc::new(arena), Access::Local)
 }
 
 impl VerbsConnection {
@@ -134,6 +140,22 @@ impl VerbsConnection {
         }
     }
 
+    /// Sees to it that the arena holds so many bytes. No request is under way.
+    fn make_room(&mut self, bytes: usize) -> Result<(), AccessError> {
+        if bytes <= self.arena.len() {
+            return Ok(());
+        }
+        let grown = match self.queue_pair.arena() {
+            Some(arena) => new_arena(arena.domain(), bytes.next_power_of_two()),
+            None => Err(io::ErrorKind::InvalidInput.into()),
+        };
+        let replaced = grown.map_err(AccessError::Device).map(|arena| {
+            self.arena = Arc::clone(arena.memory());
+            self.queue_pair.replace_arena(arena);
+        });
+        self.unless_failed(replaced)
+    }
+
     /// Takes the event of the last completion. It can come a moment after the completion, so it may have to be taken
     /// later.
     fn take_event(&mut self) -> io::Result<()> {
@@ -194,6 +216,7 @@ impl Connection for VerbsConnection {
     fn submit(&mut self, batch: &mut [Operation<'_>]) -> Result<(), AccessError> {
         self.check_idle()?;
         self.limits.check(batch)?;
+        self.make_room(arena_bytes(batch))?;
         let inline = self.queue_pair.inline();
         for (operation, offset) in batch.iter().zip(offsets(batch)) {
             if let Operation::Write { from, .. } = operation
@@ -229,8 +252,8 @@ impl Connection for VerbsConnection {
         self.check_idle()?;
         self.limits.check_request(&request)?;
         self.pieces.clear();
+        let mut offset = 0;
         if let Request::Read(ranges) = request {
-            let mut offset = 0;
             for range in ranges {
                 // The limits are those of the arena, so it fits.
                 let length = range.length as usize;
@@ -238,6 +261,7 @@ impl Connection for VerbsConnection {
                 offset += length.next_multiple_of(ALIGNMENT);
             }
         }
+        self.make_room(offset)?;
         let since = Instant::now();
         let posted = self.post_armed(&request);
         self.unless_failed(posted)?;
@@ -280,6 +304,11 @@ fn length(operation: &Operation<'_>) -> usize {
     }
 }
 
+/// How much of the arena the operations use.
+fn arena_bytes(batch: &[Operation<'_>]) -> usize {
+    batch.iter().map(|operation| length(operation).next_multiple_of(ALIGNMENT)).sum()
+}
+
 /// Where the operations' bytes are in the arena.
 fn offsets(batch: &[Operation<'_>]) -> impl Iterator<Item = usize> {
     batch.iter().scan(0, |next, operation| {
@@ -289,45 +318,9 @@ fn offsets(batch: &[Operation<'_>]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// What a completion's status means. The NIC names the first request that failed; later ones of the batch are flushed
-/// and nobody looks at them.
-fn meaning(code: status::Type, waited: impl FnOnce() -> Duration) -> Result<(), AccessError> {
-    match code {
-        status::IBV_WC_SUCCESS => Ok(()),
-        status::IBV_WC_RETRY_EXC_ERR | status::IBV_WC_RNR_RETRY_EXC_ERR | status::IBV_WC_RESP_TIMEOUT_ERR => {
-            Err(AccessError::Unreachable { after: waited() })
-        }
-        status::IBV_WC_REM_ACCESS_ERR
-        | status::IBV_WC_REM_INV_REQ_ERR
-        | status::IBV_WC_REM_OP_ERR
-        | status::IBV_WC_REM_INV_RD_REQ_ERR
-        | status::IBV_WC_REM_ABORT_ERR => Err(AccessError::Denied),
-        // Requests are flushed unsent only behind one that failed, or when the local NIC ends the queue pair.
-        status::IBV_WC_WR_FLUSH_ERR => {
-            Err(AccessError::Device(io::Error::other("the queue pair was ended by its NIC")))
-        }
-        other => Err(AccessError::Device(io::Error::other(format!("completion status {other}")))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn silence_is_unreachable_and_a_refusal_is_denied() {
-        let now = || Duration::ZERO;
-        assert!(meaning(status::IBV_WC_SUCCESS, now).is_ok());
-        assert!(matches!(meaning(status::IBV_WC_RETRY_EXC_ERR, now), Err(AccessError::Unreachable { .. })));
-        assert!(matches!(
-            meaning(status::IBV_WC_RNR_RETRY_EXC_ERR, now),
-            Err(AccessError::Unreachable { .. })
-        ));
-        assert!(matches!(meaning(status::IBV_WC_REM_ACCESS_ERR, now), Err(AccessError::Denied)));
-        assert!(matches!(meaning(status::IBV_WC_REM_INV_REQ_ERR, now), Err(AccessError::Denied)));
-        assert!(matches!(meaning(status::IBV_WC_LOC_PROT_ERR, now), Err(AccessError::Device(_))));
-        assert!(matches!(meaning(status::IBV_WC_WR_FLUSH_ERR, now), Err(AccessError::Device(_))));
-    }
 
     #[test]
     fn operations_lie_side_by_side_in_the_arena_and_atomics_are_aligned() {

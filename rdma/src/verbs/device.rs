@@ -77,7 +77,7 @@ pub struct Device {
 }
 
 /// The port that is used, and how it is addressed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Port {
     pub(super) number: u8,
     pub(super) gid: [u8; 16],
@@ -187,6 +187,11 @@ impl Device {
     #[must_use]
     pub fn path_mtu(&self) -> u16 {
         self.port.mtu.bytes()
+    }
+
+    /// Whether its port is still as it was when the device was opened: up, and with the same address.
+    pub(super) fn is_current(&self) -> bool {
+        matches!(query_port(self.context, self.port.number), Ok(Ok(port)) if port == self.port)
     }
 
     pub(super) fn context(&self) -> *mut ffi::ibv_context {

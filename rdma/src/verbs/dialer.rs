@@ -7,6 +7,7 @@ use crate::verbs::connection::{VerbsConnection, prepare};
 use crate::verbs::device::Device;
 use crate::verbs::protection_domain::ProtectionDomain;
 use crate::verbs::queue_pair::{Peer, QueuePair};
+use crate::verbs::shared_device;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,12 +30,12 @@ impl VerbsDialer {
         Ok(VerbsDialer { domain, deadline, prepared: Vec::new() })
     }
 
-    /// The same, over the device of this name, or the first one.
+    /// The same, over the device of this name, or the first one. All dialers made like this share it.
     ///
     /// # Errors
     /// What [`Device::open`] says, or as [`VerbsDialer::new`].
     pub fn open(device: Option<&str>, deadline: Duration) -> io::Result<VerbsDialer> {
-        VerbsDialer::new(Arc::new(Device::open(device)?), deadline)
+        VerbsDialer::new(shared_device::open(device)?, deadline)
     }
 }
 

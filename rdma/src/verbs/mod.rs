@@ -23,6 +23,8 @@ mod protection_domain;
 mod queue_pair;
 mod region;
 mod send_list;
+mod shared_device;
+mod status;
 mod timing;
 mod work;
 

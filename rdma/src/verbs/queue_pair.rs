@@ -148,6 +148,11 @@ impl QueuePair {
         }
     }
 
+    /// Has later requests use another region. The caller has waited for the completion of what it posted before.
+    pub(super) fn replace_arena(&mut self, arena: Region) {
+        self.role = Role::Asks(arena);
+    }
+
     /// Where the requests' completions come.
     pub(super) fn completions(&self) -> &CompletionQueue {
         &self.completions
@@ -254,7 +259,7 @@ impl QueuePair {
             let mut refused = std::ptr::null_mut();
             // SAFETY: the pair is alive; `first` starts a list of valid requests. Inline bytes are borrowed by `work`
             // for `'a`, which outlives this call, and it copies them; all other local bytes lie in the arena, shared
-            // memory that stays registered until the pair is destroyed.
+            // memory that stays registered until the pair is destroyed, or replaced when no request is under way.
             check(unsafe { ffi::ibv_post_send(pair, first, &raw mut refused) })
         })
     }

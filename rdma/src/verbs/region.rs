@@ -72,6 +72,11 @@ impl Region {
         &self.memory
     }
 
+    /// The protection domain it is in.
+    pub(super) fn domain(&self) -> &Arc<ProtectionDomain> {
+        &self.domain
+    }
+
     /// The key of this side's requests.
     pub(super) fn local_key(&self) -> u32 {
         self.local_key
