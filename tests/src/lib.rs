@@ -1,6 +1,7 @@
 //! Labs for whole-system scenarios, and the scenarios that more than one test tells.
 
 pub mod deployment;
+pub mod faults;
 pub mod healing;
 pub mod host;
 pub mod machine;

@@ -1,0 +1,106 @@
+//! A deployment that faults are tried on.
+
+use super::observe::ailment;
+use super::rows::{Row, Step};
+use super::{Lab, observe};
+use crate::deployment::Deployment;
+use crate::machine::Machine;
+use anyhow::{Context, Result, bail};
+use std::time::{Duration, Instant};
+
+/// The application on the target, and its name in verdicts.
+pub const TICKER: &str = "ticker";
+/// Longest time until everything is healthy, also after a fault. Connections are made anew, by emulated processors.
+const HEALTHY: Duration = Duration::from_secs(60);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// Who makes the load. Nobody else has this number.
+const LOAD_USER: u32 = 61_301;
+/// More than any target has processors.
+const LOAD: u32 = 4;
+
+/// A deployment with an application on the target.
+#[derive(Debug)]
+pub struct Scene<'lab, M> {
+    /// What is deployed.
+    pub deployment: Deployment<'lab, M>,
+    /// Process id of the application.
+    pub ticker: u32,
+    prepared: Vec<&'static str>,
+    loaded: bool,
+}
+
+impl<'lab, M: Machine> Scene<'lab, M> {
+    /// Installs everything in a lab, starts it, and waits until every layer is healthy.
+    ///
+    /// # Errors
+    /// If something does not come up.
+    pub fn set<L: Lab<Machine = M>>(lab: &'lab L) -> Result<Scene<'lab, M>> {
+        let mut deployment = lab.install()?;
+        deployment.start_daemons()?;
+        let program = deployment.target.program("backdoors-ticker")?;
+        let command = format!(
+            "{program} /run/backdoors/applications.sock {TICKER} 20 {} 0",
+            L::APPLICATION_LIMIT.as_millis()
+        );
+        let ticker = deployment.target.start(&command, "/run/backdoors/ticker.log")?;
+        let scene = Scene { deployment, ticker, prepared: Vec::new(), loaded: false };
+        scene.wait_until_healthy()?;
+        Ok(scene)
+    }
+
+    /// Waits until every monitor calls every layer healthy.
+    ///
+    /// # Errors
+    /// If that takes too long; the message says what is not.
+    pub fn wait_until_healthy(&self) -> Result<()> {
+        let begun = Instant::now();
+        for watcher in &self.deployment.watchers {
+            // A monitor that is just connecting has no verdicts to show.
+            while let Some(ailment) =
+                ailment(watcher, TICKER).unwrap_or_else(|error| Some(format!("{error:#}")))
+            {
+                if begun.elapsed() > HEALTHY {
+                    bail!("not healthy after {HEALTHY:?}: {ailment}");
+                }
+                std::thread::sleep(BETWEEN_LOOKS);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the scene fit for a row: prepares it, once, and puts load on the target if there is to be some.
+    pub(super) fn prepare(&mut self, row: &Row<M>, load: bool) -> Result<()> {
+        if load {
+            self.load()?;
+        }
+        if !self.prepared.contains(&row.name) {
+            self.step(row.prepare).with_context(|| format!("preparing for: {}", row.name))?;
+            self.prepared.push(row.name);
+        }
+        self.wait_until_healthy()
+    }
+
+    /// Puts load on the target, unless there is some already.
+    pub(super) fn load(&mut self) -> Result<()> {
+        if !self.loaded {
+            let spin = format!("for i in $(seq {LOAD}); do while :; do :; done & done; wait");
+            self.deployment.target.shell_as(LOAD_USER, 2 * LOAD, &spin)?;
+            self.loaded = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn step(&mut self, step: Step<M>) -> Result<()> {
+        step(self)
+    }
+
+    /// Length of every monitor's journal.
+    pub(super) fn known(&self) -> Result<Vec<usize>> {
+        self.deployment.watchers.iter().map(|watcher| Ok(watcher.journal()?.len())).collect()
+    }
+
+    /// The clock of every monitor's machine.
+    pub(super) fn clocks(&self) -> Result<Vec<u64>> {
+        self.deployment.watchers.iter().map(|watcher| observe::clock(watcher.machine)).collect()
+    }
+}
