@@ -11,7 +11,8 @@
 //!   unless the kernel's timer moved since, an application's standstill none against the application unless user space moved since.
 //!   What an outer layer hides is unknown.
 //! - **Time that this monitor did not watch does not count**: when samples come further apart than planned, because the monitor was paused or
-//!   its clock jumped ahead, the excess is added to every beginning. When its clock goes back, everything is learnt anew. The target's clock is not used.
+//!   its clock jumped ahead, the excess is added to every beginning. Nor does time in which nothing could be read for a deadline count against a
+//!   sensor, or time in which the kernel stood still against what runs on it: a machine that was suspended is given time to move again. When its clock goes back, everything is learnt anew. The target's clock is not used.
 //! - **A late monitor is slow to accuse**: limits are multiplied by its [lateness](crate::lateness), and at the bound of that nobody is failed.
 //!
 //! # Confidence
@@ -162,13 +163,21 @@ impl Judge {
             // Overtaken by a later one.
             return;
         }
-        self.last_read = Some(asked);
+        let unread = asked.saturating_sub(self.last_read.replace(asked).unwrap_or(asked));
+        if unread >= self.terms.widened(self.tightest()) {
+            // Nothing was read for a deadline: whether anything ran meanwhile nobody knows. A machine that was suspended did not.
+            self.excuse_readings(unread.saturating_sub(self.watched), asked);
+        }
         self.watched = self.terms.watched();
         if self.generation.replace(view.generation) != Some(view.generation) {
             self.forget_box();
         }
         self.silence.good(asked);
         self.take_in(now, view, limits);
+        if self.kernel.timer.is_some_and(|timer| timer.still(asked) > self.tick * 2) && !self.user_half {
+            // What is inside of a kernel that stands still cannot move; it needs time when the kernel moves again.
+            self.excuse_inside(unread, asked);
+        }
         self.say_reachable(now);
         self.judge_inside(asked, now);
     }
@@ -289,13 +298,22 @@ impl Judge {
         let unwatched = asked.saturating_sub(last).saturating_sub(self.watched);
         if !unwatched.is_zero() {
             self.silence.excuse(unwatched, asked);
-            self.kernel.excuse(unwatched, asked);
-            if let Some(heartbeat) = &mut self.heartbeat {
-                heartbeat.excuse(unwatched, asked);
-            }
-            for sensor in self.applications.iter_mut().flat_map(|application| &mut application.sensors) {
-                sensor.still.excuse(unwatched, asked);
-            }
+            self.excuse_readings(unwatched, asked);
+        }
+    }
+
+    /// Adds `time` to every beginning of a standstill.
+    fn excuse_readings(&mut self, time: Duration, asked: Duration) {
+        self.kernel.excuse(time, asked);
+        self.excuse_inside(time, asked);
+    }
+
+    fn excuse_inside(&mut self, time: Duration, asked: Duration) {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.excuse(time, asked);
+        }
+        for sensor in self.applications.iter_mut().flat_map(|application| &mut application.sensors) {
+            sensor.still.excuse(time, asked);
         }
     }
 

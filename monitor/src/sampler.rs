@@ -230,7 +230,10 @@ impl Sampler {
         self.refresh_directory(self.clock.monotonic());
         self.mind_lease();
         self.dispatch(self.clock.monotonic());
-        match self.heal() {
+        let wake = self.heal();
+        // That the link was waited for makes the next sample late, but not this monitor.
+        self.next_sample = self.next_sample.max(self.clock.monotonic());
+        match wake {
             Some(wake) => wake.min(self.wake()),
             None => self.wake(),
         }

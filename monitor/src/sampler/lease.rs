@@ -47,10 +47,12 @@ impl Sampler {
         }
     }
 
-    /// Whether the lease wants something of the target. It is left alone while the target cannot be read.
+    /// Whether the lease wants something of the target. It is left alone while the target cannot be read, from the first chance that is
+    /// missed if to wait for another answer that does not come would cost much of the deadline.
     pub(super) fn lease_is_due(&self, now: Duration) -> bool {
         self.link.is_some()
             && self.is_read()
+            && (self.loss.run() == 0 || self.config.deadline * 8 < self.judge.tightest())
             && self.lease.as_ref().is_some_and(|lease| lease.due(now) <= now)
     }
 
