@@ -1,7 +1,8 @@
 //! Answering a peer. Pure but for what is known.
 
+use super::allowance::Allowance;
 use super::opinion::Knowledge;
-use super::protocol::{MOST_TARGETS, ProtocolError, Question, Reply};
+use super::protocol::{ProtocolError, Question, Reply};
 use std::time::Duration;
 
 /// Targets that a peer may ask for in a second, in the long run.
@@ -13,10 +14,7 @@ const LEAST: usize = 16;
 
 /// One end of a conversation: that which answers, as fast as a peer that keeps to the rules can ask, and no faster.
 #[derive(Debug)]
-pub struct Answering {
-    allowance: f64,
-    since: Duration,
-}
+pub struct Answering(Allowance);
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +38,7 @@ impl Answering {
     /// A conversation that begins now.
     #[must_use]
     pub fn new(now: Duration) -> Answering {
-        Answering { allowance: BURST, since: now }
+        Answering(Allowance::new(RATE, BURST, now))
     }
 
     /// Answers a question from what is known.
@@ -57,26 +55,16 @@ impl Answering {
             let bytes = Reply::Refused { reason: why.to_string() }.encode();
             Refusal { bytes, why }
         })?;
-        let pause = self.charge(now, question.targets.len().max(LEAST));
+        let pause = self.0.charge(now, question.targets.len().max(LEAST) as f64);
         let about = question.targets.iter().map(|target| knowledge.about(target).into()).collect();
         Ok(Answer { bytes: Reply::Answers { number: question.number, about }.encode(), pause })
-    }
-
-    /// How long a question that costs so much must wait.
-    fn charge(&mut self, now: Duration, cost: usize) -> Duration {
-        let refilled = now.saturating_sub(self.since).as_secs_f64() * RATE;
-        self.since = now;
-        // The debt stays small also if the clock stands still: the next question is read when this one was answered.
-        let before = (self.allowance + refilled).clamp(-(MOST_TARGETS as f64), BURST);
-        self.allowance = before - cost as f64;
-        Duration::from_secs_f64((-self.allowance / RATE).max(0.0))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::opinion::Answered;
-    use super::super::protocol::{Said, VERSION};
+    use super::super::protocol::{MOST_TARGETS, Said, VERSION};
     use super::*;
     use proptest::prelude::*;
 
@@ -102,7 +90,10 @@ mod tests {
         assert_eq!(answer.pause, Duration::ZERO);
         let known =
             Said::Known { last_good_age_ns: Some(3_000_000), late: false, nic_answers: None, kernel: None };
-        assert_eq!(Reply::decode(&answer.bytes, 5, 3), Ok(vec![known, Said::Unknown, Said::Unknown]));
+        assert_eq!(
+            Reply::decode(&answer.bytes).unwrap().answers(5, 3),
+            Ok(vec![known, Said::Unknown, Said::Unknown])
+        );
     }
 
     #[test]
@@ -134,7 +125,7 @@ mod tests {
         let refusal =
             Answering::new(Duration::ZERO).asked(Duration::ZERO, br#"{"version":9}"#, &Web1).unwrap_err();
         assert_eq!(refusal.why, ProtocolError::Version(9));
-        let told = Reply::decode(&refusal.bytes, 0, 0).unwrap_err().to_string();
+        let told = Reply::decode(&refusal.bytes).unwrap().answers(0, 0).unwrap_err().to_string();
         assert!(told.contains(&format!("version 9 of the peers' protocol, not {VERSION}")), "{told}");
     }
 

@@ -2,7 +2,7 @@
 
 use super::backoff::Backoff;
 use super::peer::{Peer, Task};
-use super::protocol::MOST_BYTES;
+use super::protocol::{MOST_BYTES, Reply};
 use crate::clock::{Clock, SystemClock};
 use backdoors_rdma::handshake::{Certificate, Framed, FramedError, Identity};
 use std::hash::{BuildHasher, RandomState};
@@ -53,7 +53,7 @@ fn call(peer: &Peer, identity: &Identity, certificate: &Certificate) -> Result<(
             Task::SeeAgain => continue,
             Task::End => return Ok(()),
         };
-        let sent = conversation.send(&question, ANSWER_TIME);
+        let sent = conversation.send(&question.encode(), ANSWER_TIME);
         // A peer that refuses the certificate says so before it closes, so look for its word even if sending failed.
         let received = conversation.receive(&mut answer, MOST_BYTES, ANSWER_TIME);
         match (sent, received) {
@@ -61,7 +61,10 @@ fn call(peer: &Peer, identity: &Identity, certificate: &Certificate) -> Result<(
             (Err(error), _) | (Ok(()), Err(error)) => return Err(error.to_string()),
             (Ok(()), Ok(())) => {}
         }
-        let news = peer.answered(now(), &answer).map_err(|error| error.to_string())?;
+        let at = now();
+        let news = Reply::decode(&answer)
+            .and_then(|reply| peer.answered(at, reply))
+            .map_err(|error| error.to_string())?;
         if news.reached {
             tracing::info!(peer = peer.name(), "the peer gives its view");
         }

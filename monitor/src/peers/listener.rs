@@ -3,6 +3,7 @@
 //! Who did not prove yet who it is may be anybody: there is room for so many at once, and when it is full the one who has
 //! taken longest makes room. Peers have one conversation each; a new one replaces the old.
 
+use super::allowance::Allowance;
 use super::answering::Answering;
 use super::opinion::Knowledge;
 use super::peer::Peer;
@@ -23,6 +24,11 @@ const MOST_STRANGERS: usize = 16;
 const IDLE_TIME: Duration = Duration::from_secs(5);
 /// Longest time a peer may take to take an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
+/// Strangers in a second, in the long run: proofs cost time of this machine. The queue of those who wait to be
+/// accepted, 128 long, passes faster than a peer loses patience.
+const STRANGERS_RATE: f64 = 200.0;
+/// Strangers beyond that for a moment.
+const STRANGERS_BURST: f64 = 64.0;
 /// How long nobody is accepted after the system could not accept anybody, lest the thread spins.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -102,7 +108,9 @@ impl Shared {
 }
 
 fn accept(shared: &Arc<Shared>) {
+    let mut allowance = Allowance::new(STRANGERS_RATE, STRANGERS_BURST, SystemClock.monotonic());
     loop {
+        std::thread::sleep(allowance.charge(SystemClock.monotonic(), 1.0));
         let stream = match shared.socket.accept() {
             Ok((stream, _)) => stream,
             // That is what a listener that was shut down says.

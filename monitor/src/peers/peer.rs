@@ -2,7 +2,7 @@
 
 use super::asking::{Asking, Next};
 use super::opinion::Opinion;
-use super::protocol::ProtocolError;
+use super::protocol::{ProtocolError, Question, Reply};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -86,7 +86,7 @@ struct State {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Task {
     /// Ask this.
-    Ask(Vec<u8>),
+    Ask(Question),
     /// See again what to do.
     SeeAgain,
     /// End.
@@ -218,9 +218,9 @@ impl Peer {
     ///
     /// # Errors
     /// See [`ProtocolError`]: the conversation must be ended.
-    pub(super) fn answered(&self, at: Duration, bytes: &[u8]) -> Result<News, ProtocolError> {
+    pub(super) fn answered(&self, at: Duration, reply: Reply) -> Result<News, ProtocolError> {
         let mut state = self.state();
-        let (asked, heard) = state.asking.answered(bytes)?;
+        let (asked, heard) = state.asking.answered(reply)?;
         let mut news = News { reached: state.reach != PeerReach::Reachable, unknown: Vec::new() };
         for (target, answered) in heard {
             let was_unknown = std::mem::replace(&mut state.unknown[target], answered.is_none());

@@ -133,12 +133,20 @@ impl Reply {
         encode(self)
     }
 
-    /// Takes a peer's reply to question `number` about `asked` targets apart.
+    /// Takes a peer's reply apart.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Malformed`].
+    pub fn decode(bytes: &[u8]) -> Result<Reply, ProtocolError> {
+        decode(bytes)
+    }
+
+    /// The answers to question `number` about `asked` targets.
     ///
     /// # Errors
     /// See [`ProtocolError`].
-    pub fn decode(bytes: &[u8], number: u64, asked: usize) -> Result<Vec<Said>, ProtocolError> {
-        match decode(bytes)? {
+    pub fn answers(self, number: u64, asked: usize) -> Result<Vec<Said>, ProtocolError> {
+        match self {
             Reply::Refused { reason } => Err(ProtocolError::Refused(printable(&reason))),
             Reply::Answers { number: other, .. } if other != number => Err(ProtocolError::OtherQuestion),
             Reply::Answers { about, .. } if about.len() != asked => {
@@ -215,7 +223,8 @@ mod tests {
         #[test]
         fn what_is_said_arrives(number: u64, about in prop::collection::vec(said(), 0..300)) {
             let bytes = Reply::Answers { number, about: about.clone() }.encode();
-            prop_assert_eq!(Reply::decode(&bytes, number, about.len()), Ok(about));
+            let taken = Reply::decode(&bytes).and_then(|reply| reply.answers(number, about.len()));
+            prop_assert_eq!(taken, Ok(about));
         }
 
         #[test]
@@ -226,7 +235,7 @@ mod tests {
         #[test]
         fn noise_is_refused(bytes: Vec<u8>) {
             prop_assert!(Question::decode(&bytes).is_err());
-            prop_assert!(Reply::decode(&bytes, 0, 0).is_err());
+            prop_assert!(Reply::decode(&bytes).is_err());
         }
 
         #[test]
@@ -246,7 +255,8 @@ mod tests {
                 if let Ok(question) = Question::decode(&bytes) {
                     prop_assert!(question.targets.len() <= MOST_TARGETS);
                 }
-                if let Ok(taken) = Reply::decode(&bytes, number, about.len()) {
+                let taken = Reply::decode(&bytes).and_then(|reply| reply.answers(number, about.len()));
+                if let Ok(taken) = taken {
                     prop_assert_eq!(taken.len(), about.len());
                 }
             }
@@ -279,16 +289,16 @@ mod tests {
 
     #[test]
     fn answers_to_another_question_or_to_more_than_was_asked_are_refused() {
-        let reply = Reply::Answers { number: 7, about: vec![Said::Unknown] }.encode();
-        assert_eq!(Reply::decode(&reply, 7, 1), Ok(vec![Said::Unknown]));
-        assert_eq!(Reply::decode(&reply, 8, 1), Err(ProtocolError::OtherQuestion));
-        assert_eq!(Reply::decode(&reply, 7, 2), Err(ProtocolError::Count { given: 1, asked: 2 }));
+        let reply = Reply::Answers { number: 7, about: vec![Said::Unknown] };
+        assert_eq!(reply.clone().answers(7, 1), Ok(vec![Said::Unknown]));
+        assert_eq!(reply.clone().answers(8, 1), Err(ProtocolError::OtherQuestion));
+        assert_eq!(reply.answers(7, 2), Err(ProtocolError::Count { given: 1, asked: 2 }));
     }
 
     #[test]
     fn a_peers_words_cannot_paint_the_screen() {
-        let reply = Reply::Refused { reason: format!("\u{1b}[2J{}", "no ".repeat(1000)) }.encode();
-        let Err(ProtocolError::Refused(reason)) = Reply::decode(&reply, 0, 0) else { panic!("accepted") };
+        let reply = Reply::Refused { reason: format!("\u{1b}[2J{}", "no ".repeat(1000)) };
+        let Err(ProtocolError::Refused(reason)) = reply.answers(0, 0) else { panic!("accepted") };
         assert!(reason.starts_with("?[2Jno no"), "{reason}");
         assert_eq!(reason.chars().count(), MOST_WORDS);
     }

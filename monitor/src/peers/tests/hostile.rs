@@ -148,24 +148,42 @@ fn a_peer_that_floods_is_slowed_down_and_others_are_answered() {
     assert!(f64::from(answers) <= most, "{answers} in {took:?}");
 }
 
+fn stranger(lab: &Lab, to: usize) -> TcpStream {
+    TcpStream::connect(lab.monitors[to].1).unwrap()
+}
+
+fn is_hung_up_on(mut stranger: &TcpStream) -> bool {
+    stranger.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    !matches!(stranger.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
 #[test]
 fn a_crowd_of_strangers_that_say_nothing_keeps_no_peer_out() {
     let (lab, mut sockets) = Lab::of(2);
     let known = Arc::new(Known::default());
     known.set("web1", read_before(1));
     let _second = lab.start(1, sockets.pop(), &[], &known);
-    let crowd: Vec<_> = (0..50).map(|_| TcpStream::connect(lab.monitors[1].1).unwrap()).collect();
+    let crowd: Vec<_> = (0..50).map(|_| stranger(&lab, 1)).collect();
     let begun = Instant::now();
     let first = lab.start(0, None, &["web1"], &Arc::default());
     wait_for_opinion(&first.opinions(), "web1", |_| true);
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    // Those that had to make room were hung up on.
-    let is_over = |mut stranger: &TcpStream| {
-        stranger.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        !matches!(stranger.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
-    };
-    let over = crowd.iter().filter(|stranger| is_over(stranger)).count();
+    // Those who came first made room.
+    let over = crowd.iter().filter(|stranger| is_hung_up_on(stranger)).count();
     assert!(over >= 50 - 16, "{over}");
+}
+
+#[test]
+fn the_stranger_who_has_taken_longest_makes_room() {
+    let (lab, mut sockets) = Lab::of(2);
+    let _second = lab.start(1, sockets.pop(), &[], &Arc::default());
+    let mut crowd: Vec<_> = (0..16).map(|_| stranger(&lab, 1)).collect();
+    for made_room in 0..5 {
+        assert!(!crowd[made_room..].iter().any(is_hung_up_on));
+        crowd.push(stranger(&lab, 1));
+        wait_for("room", || is_hung_up_on(&crowd[made_room]).then_some(()));
+        assert!(!crowd[made_room + 1..].iter().any(is_hung_up_on));
+    }
 }
 
 #[test]
@@ -205,4 +223,41 @@ fn certificates_that_do_not_tell_monitors_apart_are_refused() {
     let address = lab.monitors[1].1;
     let taken = Peers::start(&lab.monitors[0].0, Some(address), &[], &[], Arc::new(Known::default()));
     assert!(matches!(taken, Err(PeersError::Listen { .. })));
+}
+
+#[test]
+fn a_peer_that_asks_and_takes_no_answers_is_hung_up_on() {
+    let (lab, mut sockets) = Lab::of(2);
+    let known = Arc::new(Known::default());
+    known.set("web1", read_before(1));
+    let second = lab.start(1, sockets.pop(), &[], &known);
+    let mut greedy = lab.call(0, 1);
+    let question = Question::new(1, vec!["web1".into(); MOST_TARGETS]).encode();
+    let begun = Instant::now();
+    while greedy.send(&question, PATIENCE).is_ok() {
+        assert!(begun.elapsed() < PATIENCE * 3, "it is still listened to");
+    }
+    wait_for("its end", || (!second.opinions().standings()[0].asks).then_some(()));
+}
+
+#[test]
+fn a_flood_of_strangers_is_let_in_slowly_and_peers_come_through() {
+    let (lab, mut sockets) = Lab::of(2);
+    let known = Arc::new(Known::default());
+    known.set("web1", read_before(1));
+    let _second = lab.start(1, sockets.pop(), &[], &known);
+    let address = lab.monitors[1].1;
+    let flooding = std::thread::spawn(move || {
+        let (begun, mut strangers) = (Instant::now(), 0);
+        while begun.elapsed() < Duration::from_secs(2) {
+            strangers += u32::from(TcpStream::connect_timeout(&address, Duration::from_millis(50)).is_ok());
+        }
+        (strangers, begun.elapsed())
+    });
+    let first = lab.start(0, None, &["web1"], &Arc::default());
+    wait_for_opinion(&first.opinions(), "web1", |_| true);
+    let (strangers, took) = flooding.join().unwrap();
+    // At once, in the long run, and in the queue.
+    let most = 64.0 + took.as_secs_f64() * 200.0 + 200.0;
+    assert!(f64::from(strangers) <= most, "{strangers} in {took:?}");
 }

@@ -186,3 +186,25 @@ fn an_answer_to_an_ask_takes_less_than_a_millisecond() {
     // Others may keep this machine busy, but not all the time.
     assert!(took[10] < Duration::from_millis(1), "{took:?}");
 }
+
+#[test]
+fn a_thousand_targets_are_heard_of_in_a_second_and_one_of_them_at_once() {
+    let (lab, mut sockets) = Lab::of(2);
+    let known = Arc::new(Known::default());
+    let names: Vec<String> = (0..1000).map(|number| format!("target{number}")).collect();
+    for name in &names {
+        known.set(name, read_before(1));
+    }
+    let _second = lab.start_among(1, &[0], sockets.pop(), &[], &known);
+    let targets: Vec<&str> = names.iter().map(String::as_str).collect();
+    let first = lab.start(0, None, &targets, &Arc::default());
+    let opinions = first.opinions();
+    wait_for_opinion(&opinions, "target0", |_| true);
+    let begun = Instant::now();
+    wait_for("all opinions", || names.iter().all(|name| opinions.about(name).len() == 1).then_some(()));
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let before = now();
+    opinions.ask("target999");
+    let heard = wait_for_opinion(&opinions, "target999", |opinion| opinion.asked >= before);
+    assert!(heard.at - before < Duration::from_millis(200), "{:?}", heard.at - before);
+}
