@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-/// Longest time to wait for the agent. It answers within milliseconds unless its machine is in trouble, and then the
+/// Longest time to wait for the agent, to be let in, to be heard, and to be answered. It answers within milliseconds unless its machine is in trouble, and then the
 /// application has better things to do than to wait.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 

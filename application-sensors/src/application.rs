@@ -102,8 +102,8 @@ pub struct Sensor {
 
 impl Application {
     /// Attaches this process, under this name, to the agent that listens at `path`; if there is none, as soon as
-    /// there is one. Waits for the agent a second at most. The values of sensors start in order: at 0, those of floors
-    /// at their limit.
+    /// there is one. Waits for the agent three seconds at most. The values of sensors start in order: at 0, those of
+    /// floors at their limit.
     ///
     /// # Errors
     /// See [`AttachError`]; not [`AttachError::NoAgent`].

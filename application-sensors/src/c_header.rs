@@ -73,7 +73,7 @@ struct backdoors_application;
 struct backdoors_sensor;
 
 /* Attaches this process, under this name, to the agent that listens at `socket`; without_agent says what to do if there
- * is none. Waits for the agent a second at most. Starts one thread, which attaches anew when the agent was restarted,
+ * is none. Waits for the agent three seconds at most. Starts one thread, which attaches anew when the agent was restarted,
  * and which takes none of the process's signals. Call it after daemonizing, not before.
  * Returns NULL if it failed; then backdoors_error tells why. */
 struct backdoors_application *backdoors_attach(const char *socket, const char *name,

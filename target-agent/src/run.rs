@@ -98,7 +98,10 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let sensors = sensors.map_err(|error| RunError::Box(error.to_string()))?;
     let heartbeat = sensors.find(SensorKind::AGENT_HEARTBEAT, 0);
     let heartbeat = heartbeat.ok_or_else(|| RunError::Box("it has no heartbeat".into()))?;
-    let applications = Applications::take_up(keep(config, &source), Instant::now());
+    let mut applications = Applications::take_up(keep(config, &source), Instant::now());
+    if config.applications.is_none() {
+        applications.clear();
+    }
     let mut agent = Agent {
         config: config.clone(),
         source,

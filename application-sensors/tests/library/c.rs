@@ -102,6 +102,25 @@ fn both_examples_say_goodbye_when_they_have_ticked_enough() {
 }
 
 #[test]
+fn a_forked_child_shares_the_sensors_and_cannot_detach_its_parent() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::start(folder.path());
+    let source = folder.path().join("forked.c");
+    std::fs::write(&source, include_str!("forked.c")).unwrap();
+    let program = folder.path().join("forked");
+    compile("cc", &source, &program, &["-std=c11"]);
+    let mut parent = Command::new(&program).arg(&agent.path).stdin(Stdio::piped()).spawn().unwrap();
+    eventually("what the child added", || {
+        let views = agent.views();
+        (views.first()?.sensor("p")?.value == 11).then_some(())
+    });
+    assert_eq!(agent.view("forked").state, ApplicationState::Attached);
+    drop(parent.stdin.take());
+    assert!(parent.wait().unwrap().success());
+    assert!(agent.views().is_empty());
+}
+
+#[test]
 fn what_is_refused_in_c_has_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path());

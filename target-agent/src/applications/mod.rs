@@ -171,6 +171,15 @@ impl Applications {
         wanted.collect()
     }
 
+    /// Forgets all of them, for an agent that serves none. What they leave is not shown any more.
+    pub fn clear(&mut self) {
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            if entry.take().is_some() {
+                self.keep.discard(index);
+            }
+        }
+    }
+
     fn find(&self, name: &str) -> Option<usize> {
         self.entries.iter().position(|entry| entry.as_ref().is_some_and(|entry| entry.name == name))
     }
