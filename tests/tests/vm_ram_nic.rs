@@ -29,6 +29,7 @@ fn boot(kernel: Kernel, seen_from: SeenFrom, programs: &[&str]) -> Vm {
         cpus: 2,
         host_link: true,
         outside_nic: Some(seen_from),
+        reboots: true,
         programs: programs.iter().map(|program| (*program).to_owned()).collect(),
         ..VmConfig::default()
     })
@@ -99,7 +100,16 @@ impl Target {
     }
 
     fn monitor(&self) -> Monitor {
-        Monitor(Session::open(&self.config).unwrap_or_else(|error| panic!("{error}")))
+        let begun = Instant::now();
+        loop {
+            match Session::open(&self.config) {
+                Ok(session) if session.regions().count() == 5 => return Monitor(session),
+                // The agent is about to hand its memory over.
+                Ok(_) => assert!(begun.elapsed() < PATIENCE, "there is nothing to be read"),
+                // A handshake takes an emulated processor long, and one here may be busy with other things.
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+            }
+        }
     }
 }
 
@@ -297,6 +307,33 @@ fn what_was_registered_outlives_owner_and_agent_and_is_taken_up_by_the_next_ones
         target.monitor().sensors().generation,
         monitor.0.region(RegionKind::SENSORS).unwrap().generation
     );
+}
+
+#[test]
+fn a_nic_that_was_restarted_is_programmed_anew() {
+    let target = Target::install(Kernel::Newest);
+    target.monitor().reaches_everything();
+    target.vm.restart_outside_nic().unwrap();
+    let mut monitor = target.monitor();
+    let number = monitor.reaches_everything();
+    assert!(monitor.is_obeyed(number, PATIENCE));
+}
+
+#[test]
+fn a_guest_that_is_reset_is_served_no_more_from_that_moment() {
+    let target = Target::install(Kernel::Newest);
+    let mut monitor = target.monitor();
+    monitor.reaches_everything();
+    target.vm.reset().unwrap();
+    let begun = Instant::now();
+    let lease = monitor.range(RegionKind::LEASE);
+    while monitor.0.read(lease, &mut [0; 192]).is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "it is served all the same");
+    }
+    // Not because it booted: that takes longer, and is what the NIC was told of once, before.
+    let said = target.vm.outside_nic_log();
+    assert!(said.contains("the machine was reset"), "{said}");
+    assert_eq!(said.matches("the guest has booted").count(), 1, "{said}");
 }
 
 fn conforms(kernel: Kernel) {

@@ -43,6 +43,10 @@ struct Arguments {
     /// QEMU listens for who is behind the virtio-serial port.
     #[arg(long, value_name = "NAME|PATH")]
     device: Option<String>,
+    /// With `--ram`, the unix socket of QEMU's machine protocol (QMP), for this alone: then what a machine registered ends
+    /// the moment it is reset, not only when it has booted.
+    #[arg(long, value_name = "PATH", requires = "ram")]
+    qmp: Option<PathBuf>,
     /// In a virtual machine, the virtio-serial port behind which its NIC is: a device or a port's name.
     #[arg(long, value_name = "PORT", required_if_eq("provider", "attached"))]
     port: Option<PathBuf>,
@@ -117,8 +121,8 @@ fn serve_machine(arguments: &Arguments, ram: &Path, stop: BorrowedFd<'_>) -> any
         tracing::warn!(%error, "a guest that never stops asking may slow this machine down");
     }
     ready(&format!("emulated NIC at {advertised}, RAM {}, port {device}", ram.display()));
-    ram::serve(&mut ram::Device::new(nic), ram, Path::new(device), stop)
-        .context("cannot wait for the machine")
+    let sockets = ram::Sockets { port: Path::new(device), monitor: arguments.qmp.as_deref() };
+    ram::serve(&mut ram::Device::new(nic), ram, sockets, stop).context("cannot wait for the machine")
 }
 
 fn ready(place: &str) {

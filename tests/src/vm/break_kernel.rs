@@ -15,8 +15,9 @@ const BROKEN: Duration = Duration::from_secs(30);
 const LOOKS: u32 = 20;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
-/// Has the kernel panic, and stay so. All processors but the one it panics on are halted; that one waits in a loop
-/// with interrupts *on*, as Linux does when it is not to reboot, so its timer goes on ticking.
+/// Has the kernel panic, and stay so. All processors but the one it panics on are halted; that one waits in a loop, as
+/// Linux does when it is not to reboot. It has switched off the source of its timer's interrupts, too, so nothing in
+/// the kernel goes on.
 ///
 /// # Errors
 /// If the guest does not answer or does not say in time that it panicked.

@@ -93,6 +93,8 @@ pub struct VmConfig<'a> {
     /// Whether it has a NIC outside, which serves its memory whatever its kernel does, and from where monitors come to
     /// that. In the guest it is behind the port named [`NIC_PORT`].
     pub outside_nic: Option<SeenFrom>,
+    /// Whether it boots again after a reset, rather than end.
+    pub reboots: bool,
     /// Programs of this workspace to put into `/usr/bin`, with their libraries.
     pub programs: Vec<String>,
     /// Files to copy into it, as they are.
@@ -111,6 +113,7 @@ impl Default for VmConfig<'_> {
             network: None,
             host_link: false,
             outside_nic: None,
+            reboots: false,
             programs: Vec::new(),
             files: Vec::new(),
             boot_deadline: BOOT_DEADLINE,
@@ -263,6 +266,14 @@ impl Vm {
         self.monitor.execute("set_link", json!({ "name": NETWORK, "up": true }))
     }
 
+    /// Presses its reset button. It boots again if it was made to, else it ends.
+    ///
+    /// # Errors
+    /// When QEMU does not obey.
+    pub fn reset(&self) -> Result<(), VmError> {
+        self.monitor.execute("system_reset", json!({}))
+    }
+
     /// Ends it at once, as if its plug were pulled. Its end of the wire stays taken.
     pub fn pull_plug(&self) {
         self.qemu().kill();
@@ -284,6 +295,14 @@ impl Vm {
     /// Where this machine reaches the NIC outside.
     pub fn outside_nic(&self) -> Option<SocketAddr> {
         self.qemu().nic().map(OutsideNic::address)
+    }
+
+    /// Kills the NIC outside and starts another one in its place, elsewhere.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart_outside_nic(&self) -> Result<(), VmError> {
+        self.qemu().restart_nic()
     }
 
     /// The process that is the NIC outside.

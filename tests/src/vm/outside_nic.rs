@@ -42,11 +42,11 @@ impl OutsideNic {
         let mut command = Command::new(system_program("setpriv")?);
         command.args(["--pdeathsig", "KILL", "--"]).arg(built_program("backdoors-nic")?);
         command.arg("--ram").arg(ram.path("ram")).arg("--device").arg(scratch.path("nic"));
-        command.args(["--listen", "127.0.0.1:0"]);
+        command.arg("--qmp").arg(scratch.path("resets")).args(["--listen", "127.0.0.1:0"]);
         if seen_from == SeenFrom::Guests {
             command.args(["--advertise", &format!("{HOST}:0")]);
         }
-        let log = File::create(scratch.path("nic.log")).map_err(failed())?;
+        let log = File::options().create(true).append(true).open(scratch.path("nic.log")).map_err(failed())?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let child = start_under_keeper(command).map_err(failed())?;
         let mut nic = OutsideNic { child, address: SocketAddr::from((HOST, 0)) };
@@ -76,12 +76,17 @@ impl OutsideNic {
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// At once.
+    pub(super) fn kill(&mut self) {
+        // Neither fails for a child that is still ours; once reaped, both do nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for OutsideNic {
     fn drop(&mut self) {
-        // Neither fails for a child that is still ours.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }

@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     VmConfig, VmError, initramfs,
-    outside_nic::{NIC_PORT, OutsideNic},
+    outside_nic::{NIC_PORT, OutsideNic, SeenFrom},
     programs::system_program,
     protocol::PORT,
     scratch::Scratch,
@@ -31,7 +31,7 @@ pub(super) struct Qemu {
     child: Child,
     scratch: Scratch,
     /// With the file that its memory is, if it has a NIC outside.
-    nic: Option<(OutsideNic, Scratch)>,
+    nic: Option<(OutsideNic, Scratch, SeenFrom)>,
 }
 
 /// The hardware address of a guest's link to this machine.
@@ -67,7 +67,10 @@ impl Qemu {
         // With setpriv's help QEMU dies with the thread that started it, whatever ends that.
         let mut command = Command::new(system_program("setpriv")?);
         command.args(["--pdeathsig", "KILL", "--"]).arg(system_program("qemu-system-x86_64")?);
-        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+        if !config.reboots {
+            command.arg("-no-reboot");
+        }
         // No hardware virtualization: it must run, and run alike, where there is none.
         // Without `rep movsb`, which emulation carries out byte by byte: soft-RoCE copies with it where it can, and
         // then a remote reader could see half a word. No real processor does that to an aligned word.
@@ -105,7 +108,9 @@ impl Qemu {
             command.args(["-machine", "memory-backend=ram"]);
             command.args(["-chardev", &format!("socket,id=nic,path={},server=on,wait=off", path("nic"))]);
             command.args(["-device", &format!("virtserialport,chardev=nic,name={NIC_PORT}")]);
-            nic = Some((OutsideNic::start(&scratch, &ram, seen_from)?, ram));
+            let resets = format!("socket,id=resets,path={},server=on,wait=off", path("resets"));
+            command.args(["-chardev", &resets, "-mon", "chardev=resets,mode=control"]);
+            nic = Some((OutsideNic::start(&scratch, &ram, seen_from)?, ram, seen_from));
         }
 
         let child = start_under_keeper(command).map_err(VmError::host("start QEMU"))?;
@@ -145,7 +150,16 @@ impl Qemu {
 
     /// The NIC outside, if it has one.
     pub(super) fn nic(&self) -> Option<&OutsideNic> {
-        self.nic.as_ref().map(|(nic, _)| nic)
+        self.nic.as_ref().map(|(nic, ..)| nic)
+    }
+
+    /// Starts the NIC outside anew, if it has one.
+    pub(super) fn restart_nic(&mut self) -> Result<(), VmError> {
+        if let Some((nic, ram, seen_from)) = &mut self.nic {
+            nic.kill();
+            *nic = OutsideNic::start(&self.scratch, ram, *seen_from)?;
+        }
+        Ok(())
     }
 
     /// Everything that the NIC outside printed.

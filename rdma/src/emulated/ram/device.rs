@@ -38,7 +38,8 @@ impl Device {
         self.memory = None;
     }
 
-    fn reset(&mut self) {
+    /// The machine was reset: its memory is about to hold other things.
+    pub fn reset(&mut self) {
         self.nic.reset();
         self.boot = None;
         self.session = None;
