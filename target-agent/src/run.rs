@@ -1,9 +1,9 @@
 //! `backdoors-agent run`: brings everything up, then has nothing left to do but the heartbeat.
 
-use crate::applications::listen::{self, Registry};
-use crate::applications::{Applications, ConnectionId, Keep};
+mod reception;
+
+use crate::applications::Applications;
 use crate::config::Config;
-use crate::kernel::Pins;
 use crate::source::{Source, SourceError};
 use crate::{offer, owner_process};
 use backdoors_rdma::handshake::{
@@ -12,13 +12,11 @@ use backdoors_rdma::handshake::{
 use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError};
 use backdoors_rdma::realtime;
 use backdoors_sensor_box::SensorKind;
-use backdoors_sensor_box::application::{Answer, Outcome, Request};
 use backdoors_sensor_box::writer::{Sensor, SensorBox};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -98,10 +96,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let sensors = sensors.map_err(|error| RunError::Box(error.to_string()))?;
     let heartbeat = sensors.find(SensorKind::AGENT_HEARTBEAT, 0);
     let heartbeat = heartbeat.ok_or_else(|| RunError::Box("it has no heartbeat".into()))?;
-    let mut applications = Applications::take_up(keep(config, &source), Instant::now());
-    if config.applications.is_none() {
-        applications.clear();
-    }
+    let applications = reception::take_up(config, &source);
     let mut agent = Agent {
         config: config.clone(),
         source,
@@ -113,7 +108,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     agent.hand_over()?;
     let agent = Arc::new(Mutex::new(agent));
     if let Some(path) = &config.applications {
-        let reception = serve_applications(path, Arc::clone(&agent))?;
+        let reception = reception::serve(path, Arc::clone(&agent))?;
         lock(&agent).reception = Some(reception);
     }
     serve_handshakes(listener, acceptor, Arc::clone(&agent))?;
@@ -193,42 +188,6 @@ impl Agent {
         Ok(Welcome { target: self.config.name.clone(), admission })
     }
 
-    /// Without an owner the application is attached all the same: the next owner is handed its region, too.
-    fn attach(
-        &mut self,
-        request: &Request<'_>,
-        pid: u32,
-        connection: ConnectionId,
-    ) -> (Answer, Option<OwnedFd>) {
-        let not_now = |reason: String| (Answer { outcome: Outcome::NotNow, generation: 0, reason }, None);
-        if self.stopped {
-            return not_now("the target's agent is stopping".into());
-        }
-        let attached = match self.applications.attach(request, pid, connection, Instant::now()) {
-            Ok(attached) => attached,
-            Err(error) => return (error.answer(), None),
-        };
-        match attached.memory.as_ref().map(|_| self.hand_over()) {
-            Some(Err(error @ OwnerError::Lost(_))) => {
-                tracing::warn!(%error, "nobody sees the application yet");
-            }
-            Some(Err(error)) => {
-                self.applications.leave(connection);
-                return not_now(error.to_string());
-            }
-            Some(Ok(())) | None => {}
-        }
-        (attached.answer(), attached.memory)
-    }
-
-    fn retire_application(&mut self) {
-        if !self.stopped
-            && let Err(error) = self.hand_over()
-        {
-            tracing::warn!(%error, "an application that left is still shown");
-        }
-    }
-
     fn take_down(&mut self) -> Result<(), RunError> {
         self.stopped = true;
         self.reception = None;
@@ -245,53 +204,6 @@ impl Agent {
         }
         Ok(self.source.take_down()?)
     }
-}
-
-/// Where applications attach and leave.
-struct Reception(Arc<Mutex<Agent>>);
-
-impl Registry for Reception {
-    fn attach(
-        &mut self,
-        request: &Request<'_>,
-        pid: u32,
-        connection: ConnectionId,
-    ) -> (Answer, Option<OwnedFd>) {
-        lock(&self.0).attach(request, pid, connection)
-    }
-
-    fn leave(&mut self, connection: ConnectionId) {
-        let mut agent = lock(&self.0);
-        agent.applications.leave(connection);
-        agent.retire_application();
-    }
-
-    fn lose(&mut self, connection: ConnectionId) {
-        let mut agent = lock(&self.0);
-        if agent.applications.lose(connection) {
-            agent.retire_application();
-        }
-    }
-}
-
-/// Beside a kernel half that outlives the agent, what applications show outlives it, too.
-fn keep(config: &Config, source: &Source) -> Keep {
-    match source {
-        Source::Kernel(_) => Keep::Pinned(Pins::new(&config.pins)),
-        Source::Procfs(_) => Keep::Memfds,
-    }
-}
-
-fn serve_applications(path: &Path, agent: Arc<Mutex<Agent>>) -> Result<UnixStream, RunError> {
-    let listener =
-        listen::bind(path).map_err(|source| RunError::Applications { path: path.into(), source })?;
-    let (stop, stopper) = UnixStream::pair()?;
-    thread::Builder::new().name("applications".into()).spawn(move || {
-        if let Err(error) = listen::serve(&listener, &mut Reception(agent), stop.as_fd()) {
-            tracing::error!(%error, "no application can attach any more");
-        }
-    })?;
-    Ok(stopper)
 }
 
 /// Besides the helper: this process, and the owner of the memory if it is in the same pid namespace.
