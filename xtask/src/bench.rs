@@ -33,6 +33,10 @@ enum Bench {
     KernelCost,
     /// A repair against `pkill` on the target itself
     Repair,
+    /// Detection time against the deadline, and figures 3.7 and 3.8 of the thesis, into docs/evaluation
+    Detection,
+    /// One monitor thread with 1 to 1000 targets
+    Scale,
 }
 
 /// Measures, and repeats the figures that have an aim in one table at the end.
@@ -62,6 +66,8 @@ impl Bench {
             Bench::MonitorCpu => ("backdoors-bench", Some("monitor-cpu")),
             Bench::KernelCost => ("backdoors-bench", Some("kernel-cost")),
             Bench::Repair => ("backdoors-bench", Some("repair")),
+            Bench::Detection => ("backdoors-bench", Some("detection")),
+            Bench::Scale => ("backdoors-bench", Some("scale")),
         };
         let mut measure = cargo();
         measure.args(["run", "--release", "--quiet", "-p", "backdoors-tests", "--bin", program, "--"]);

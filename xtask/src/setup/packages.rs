@@ -37,6 +37,8 @@ const WANTED: &[(&str, Sign)] = &[
     ("tcpdump", Program("tcpdump")),
     ("stress-ng", Program("stress-ng")),
     ("util-linux", Program("setpriv")),
+    // Pictures of what is measured.
+    ("gnuplot-nox", Program("gnuplot")),
     // Virtual machines with soft-RoCE.
     ("qemu-system-x86", Program("qemu-system-x86_64")),
     ("busybox-static", Program("busybox")),

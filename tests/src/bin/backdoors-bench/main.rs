@@ -1,11 +1,15 @@
 //! Measures what the specification promises: `cargo xtask bench`.
 
+mod daemon;
+mod detection;
 mod fetch;
 mod kernel_cost;
 mod load;
 mod monitor_cpu;
 mod repair;
+mod scale;
 mod statistics;
+mod stream;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -26,6 +30,16 @@ enum What {
     KernelCost(kernel_cost::Arguments),
     /// A repair by command against `pkill` on the target itself
     Repair(repair::Arguments),
+    /// Detection times, false positives and counters under load, with pictures
+    Detection(detection::Arguments),
+    /// One monitor thread and up to a thousand targets
+    Scale(scale::Arguments),
+    /// Many made-up targets for `scale`
+    #[command(hide = true)]
+    Farm(scale::FarmArguments),
+    /// A streaming server or its clients, for `detection`
+    #[command(hide = true)]
+    Stream(stream::Arguments),
     /// Work for `kernel-cost` to disturb
     #[command(hide = true)]
     Load(load::Arguments),
@@ -37,6 +51,10 @@ fn main() -> Result<()> {
         What::MonitorCpu(arguments) => monitor_cpu::run(&arguments),
         What::KernelCost(arguments) => kernel_cost::run(&arguments),
         What::Repair(arguments) => repair::run(&arguments),
+        What::Detection(arguments) => detection::run(&arguments),
+        What::Scale(arguments) => scale::run(&arguments),
+        What::Farm(arguments) => scale::run_farm(&arguments),
+        What::Stream(arguments) => stream::run(&arguments),
         What::Load(arguments) => load::run(&arguments),
     }
 }
