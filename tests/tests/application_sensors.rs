@@ -204,6 +204,27 @@ fn one_that_died_while_there_was_no_agent_is_found_dead_by_the_next() {
 }
 
 #[test]
+fn the_next_owner_of_memory_is_handed_the_applications_too_and_an_agent_that_serves_none_takes_them_back() {
+    let pair = Pair::boot(250).unwrap();
+    let mut deployment = install(&pair, "");
+    let target = deployment.target;
+    start(target, "web", "");
+    let first = Watcher::connect(&pair).look().remove(0);
+    deployment.end("KILL", deployment.owner).unwrap();
+    deployment.start_owner().unwrap();
+    wait_for_log(target, "handed the memory over anew");
+    let mut watcher = Watcher::connect(&pair);
+    assert_eq!(watcher.look()[0].generation, first.generation);
+    assert_ticking(target, &mut watcher);
+
+    deployment.end("KILL", deployment.agent).unwrap();
+    target.shell("sed -i /^applications/d /run/backdoors/agent.toml").unwrap();
+    deployment.start_agent().unwrap();
+    assert!(watcher.look().is_empty());
+    assert_eq!(target.shell("ls /sys/fs/bpf/backdoors | grep -c application || true").unwrap(), "0\n");
+}
+
+#[test]
 fn without_a_kernel_half_the_next_agent_is_attached_to_anew() {
     let pair = Pair::boot(250).unwrap();
     let mut deployment = install(&pair, "mode = \"procfs\"\n");
