@@ -27,13 +27,6 @@ impl Running {
         self.0.id()
     }
 
-    /// Ends it as a crash would.
-    pub fn kill(mut self) -> Result<()> {
-        self.0.kill()?;
-        self.0.wait()?;
-        Ok(())
-    }
-
     /// CPU time used so far by its threads called `name`, or by all.
     pub fn cpu_time(&self, name: Option<&str>) -> Result<Duration> {
         let mut total = 0;

@@ -1,5 +1,6 @@
 //! The daemon's share of a CPU while it samples a box of 100 sensors.
 
+use crate::daemon::{Running, program, schedstat};
 use crate::statistics::row;
 use anyhow::{Context, Result, bail};
 use backdoors_rdma::handshake::Identity;
@@ -7,7 +8,7 @@ use backdoors_rdma::{Provider, Session, SessionConfig, emulated};
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_tests::made_up_target::{bump, register, shake_hands};
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
@@ -49,21 +50,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         );
         let file = folder.path().join(format!("{period}.toml"));
         fs::write(&file, config)?;
-        let program = std::env::current_exe()?.with_file_name("backdoors");
-        let mut daemon = Daemon(
-            Command::new(&program)
-                .args(["monitor", "--config"])
-                .arg(&file)
-                .stderr(Stdio::null())
-                .spawn()
-                .with_context(|| format!("starting {}", program.display()))?,
-        );
+        let mut command = Command::new(program("backdoors")?);
+        command.args(["monitor", "--config"]).arg(&file);
+        let daemon = Running::start(command)?;
         wait_until_connected(&folder.path().join(format!("{period}.jsonl")))?;
         // The handshake's cost is not the sampling's.
         std::thread::sleep(Duration::from_secs(1));
-        let (begun, before) = (Instant::now(), daemon.cpu_time()?);
+        let (begun, before) = (Instant::now(), daemon.cpu_time(None)?);
         std::thread::sleep(Duration::from_secs(arguments.seconds));
-        let share = (daemon.cpu_time()? - before).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
+        let share = (daemon.cpu_time(None)? - before).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
         println!(
             "monitor's CPU share, {} sensors every {period} ms: {share:.3} % (thesis {thesis} %, aim {:.1} %); of a loop \
              that does nothing but READ as many bytes: {bare:.3} %",
@@ -96,12 +91,6 @@ fn bare_reads(mut session: Session, period: Duration, seconds: u64) -> Result<f6
     reader.join().unwrap_or_else(|_| bail!("the reader panicked"))
 }
 
-/// Nanoseconds of CPU time.
-fn schedstat(file: &std::path::Path) -> Result<u64> {
-    let text = fs::read_to_string(file)?;
-    Ok(text.split_whitespace().next().context("no schedstat")?.parse()?)
-}
-
 fn wait_until_connected(journal: &std::path::Path) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !fs::read_to_string(journal).unwrap_or_default().contains("\"connected\"") {
@@ -111,25 +100,4 @@ fn wait_until_connected(journal: &std::path::Path) -> Result<()> {
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
-}
-
-struct Daemon(Child);
-
-impl Daemon {
-    /// CPU time used so far by all its threads, to the nanosecond.
-    fn cpu_time(&mut self) -> Result<Duration> {
-        let mut total = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
-            total += schedstat(&task?.path().join("schedstat"))?;
-        }
-        Ok(Duration::from_nanos(total))
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
