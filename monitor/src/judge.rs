@@ -414,6 +414,7 @@ impl Judge {
             Meaning::NotAsked => (Finding::unknown(Cause::NotAsked), Finding::unknown(Cause::NotAsked)),
             Meaning::Slow => (Finding::suspect(sure, Cause::Slow), Finding::healthy(sure, Cause::Slow)),
             Meaning::OnlyMe => (Finding::failed(sure, Cause::OnlyMe), Finding::healthy(sure, Cause::OnlyMe)),
+            Meaning::OnlyMeAtFirst => (Finding::failed(sure, Cause::OnlyMe), Finding::unknown(Cause::Hidden)),
             Meaning::Nobody(others) => {
                 let shared = silence::SHARED_PATH.powf(f64::from(others));
                 (Finding::unknown(Cause::Nobody), Finding::failed(sure / (1.0 + shared), Cause::Nobody))

@@ -91,9 +91,10 @@ pub struct LinkError {
 #[must_use]
 pub fn failure(error: &AccessError) -> Failure {
     match error {
-        AccessError::Unreachable { .. } | AccessError::Busy => Failure::Silent,
+        AccessError::Unreachable { .. } => Failure::Silent,
         AccessError::Denied | AccessError::Gone { .. } | AccessError::Invalid(_) => Failure::Refused,
-        AccessError::Poisoned => Failure::NotAsked,
+        // Nothing was sent: no chance was taken.
+        AccessError::Poisoned | AccessError::Busy => Failure::NotAsked,
         AccessError::Device(error) if error.kind() == std::io::ErrorKind::InvalidData => Failure::Damaged,
         AccessError::Device(_) => Failure::NotAsked,
     }

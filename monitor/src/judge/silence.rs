@@ -4,7 +4,7 @@
 //! - A refusal, or bytes that make no sense, are an answer: path and host are there.
 //! - A zero-length probe is answered by the NIC without touching memory. If it is, the path is slow, and nobody is condemned.
 //! - Another monitor that read the target well *after* this one had begun to miss has another path: this one is cut.
-//! - Other monitors for whom it fell silent when it did for this one, as long ago as the deadline: it is the host.
+//! - Other monitors for whom it fell silent before that, and a deadline ago or longer: it is the host.
 //! - With no second view, path and host are equally likely.
 
 use super::outside::{Failure, Terms};
@@ -37,6 +37,8 @@ pub(super) enum Meaning {
     Slow,
     /// Others read it.
     OnlyMe,
+    /// Others read it when this monitor did no longer, and do no longer either.
+    OnlyMeAtFirst,
     /// So many others cannot read it either.
     Nobody(u32),
     /// No second view, or none that decides.
@@ -170,10 +172,10 @@ impl Silence {
         if self.probe.is_some_and(|(at, _)| at > first_miss && recent(at)) {
             return Meaning::Slow;
         }
-        self.second_view(now, deadline, first_miss, terms)
+        self.second_view(now, deadline, first_miss)
     }
 
-    fn second_view(&self, now: Duration, deadline: Duration, first_miss: Duration, terms: &Terms) -> Meaning {
+    fn second_view(&self, now: Duration, deadline: Duration, first_miss: Duration) -> Meaning {
         let fresh = FRESH.max(deadline.saturating_mul(2));
         let mut agree = 0;
         for opinion in &self.opinions {
@@ -183,10 +185,10 @@ impl Silence {
             }
             // Late enough that the target cannot have died in between: half a deadline of chances had been missed here by then.
             if good >= first_miss.saturating_add(deadline / 2) {
-                return Meaning::OnlyMe;
+                let reads_still = now.saturating_sub(good) < deadline.saturating_mul(2);
+                return if reads_still { Meaning::OnlyMe } else { Meaning::OnlyMeAtFirst };
             }
-            let stopped_together = good <= first_miss.saturating_add(terms.period);
-            if age >= deadline && stopped_together && opinion.nic_answers != Some(true) {
+            if age >= deadline && opinion.nic_answers != Some(true) {
                 agree += 1;
             }
         }

@@ -33,7 +33,7 @@ impl Sampler {
         (status.loss, status.round_trip) = (self.loss.measured(), inputs.round_trip);
         status.standing = self.lateness.standing();
         drop(status);
-        self.next_sample = self.pace.next(due, now, self.deadline());
+        self.next_sample = self.pace.next(due, now, self.deadline(now));
     }
 
     /// The part of the inputs that the configuration gives.
@@ -42,8 +42,9 @@ impl Sampler {
     }
 
     /// When the next progress sensor misses its deadline, unless it moves, or the silence its.
-    fn deadline(&self) -> Option<Duration> {
-        match (self.detector.outlook().deadline, self.judge.due()) {
+    fn deadline(&self, now: Duration) -> Option<Duration> {
+        let sensors = self.detector.outlook().deadline.filter(|deadline| *deadline > now);
+        match (sensors, self.judge.due()) {
             (Some(sensors), Some(judge)) => Some(sensors.min(judge)),
             (one, other) => one.or(other),
         }
