@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on should panic
 
+use anyhow::Context;
 use backdoors_tests::deployment::{Deployment, Plan, Watcher};
 use backdoors_tests::host::Host;
 use backdoors_tests::machine::Machine;
 use backdoors_tests::pair::Trio;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Many times as long as a verdict takes.
@@ -19,13 +21,14 @@ fn deploy(trio: &Trio) -> Deployment<'_, Host> {
             provider: "emulated",
             agent: "scope = \"pid-namespace\"\n".to_owned(),
             acquainted: true,
+            monitor_prefix: "chrt --rr 10",
             ..Plan::default()
         })
         .unwrap();
     deployment.start_daemons().unwrap();
     for watcher in &deployment.watchers {
         wait_for_peer(watcher, |peer| peer["reach"] == "reachable" && peer["asks"] == true);
-        wait_for_verdict(watcher, "path", |verdict| verdict["state"] == "healthy");
+        wait_for_verdict(watcher, "path", "healthy");
     }
     deployment
 }
@@ -39,28 +42,28 @@ fn wait_for_peer(watcher: &Watcher<'_, Host>, right: impl Fn(&Value) -> bool) ->
     found.unwrap_or_else(|error| panic!("{error}: {seen:#}\n{}", watcher.logs()))
 }
 
-fn layer(watcher: &Watcher<'_, Host>, name: &str) -> anyhow::Result<Value> {
-    let mut answer = watcher.json("verdicts target")?;
-    let layers = answer[0]["layers"].take();
-    let found = layers.as_array().and_then(|layers| layers.iter().find(|layer| layer["layer"] == name));
-    Ok(found.cloned().unwrap_or_default())
-}
+/// What is said of the layers, by name.
+type Layers = BTreeMap<String, Value>;
 
-fn wait_for_verdict(watcher: &Watcher<'_, Host>, name: &str, right: impl Fn(&Value) -> bool) -> Value {
-    let mut seen = Value::Null;
-    let found = watcher.machine.wait_for(name, PATIENCE, || {
-        seen = layer(watcher, name)?;
+/// Waits until all that is said at one moment is `right`.
+fn wait_for_verdicts(watcher: &Watcher<'_, Host>, what: &str, right: impl Fn(&Layers) -> bool) -> Layers {
+    let mut seen = Layers::new();
+    let found = watcher.machine.wait_for(what, PATIENCE, || {
+        let answer = watcher.json("verdicts target")?;
+        let layers = answer[0]["layers"].as_array().context("layers")?;
+        seen = layers.iter().map(|it| (it["layer"].as_str().unwrap().to_owned(), it.clone())).collect();
         Ok(right(&seen).then(|| seen.clone()))
     });
-    found.unwrap_or_else(|error| panic!("{error}: {seen:#}\n{}", watcher.logs()))
+    found.unwrap_or_else(|error| panic!("{error}: {seen:#?}\n{}", watcher.logs()))
 }
 
-fn has_evidence(verdict: &Value, parts: &[&str]) -> bool {
+fn wait_for_verdict(watcher: &Watcher<'_, Host>, layer: &str, state: &str) -> Layers {
+    wait_for_verdicts(watcher, &format!("{layer} {state}"), |layers| layers[layer]["state"] == state)
+}
+
+fn has_evidence(verdict: &Value, words: &str) -> bool {
     let sentences = verdict["evidence"].as_array().expect("evidence");
-    sentences
-        .iter()
-        .filter_map(Value::as_str)
-        .any(|sentence| parts.iter().all(|part| sentence.contains(part)))
+    sentences.iter().filter_map(Value::as_str).any(|sentence| sentence.contains(words))
 }
 
 /// Verdicts on a layer that the journal has so far, one state for each.
@@ -80,16 +83,15 @@ fn a_path_that_only_one_monitor_lost_is_told_from_a_dead_host() {
     let cuts = [(first.machine, target), (deployment.target, first.machine.address())];
     for (machine, to) in cuts {
         machine.shell(&format!("ip route add blackhole {to}/32")).unwrap();
-        let failed = wait_for_verdict(first, "path", |verdict| verdict["state"] == "failed");
-        assert!(has_evidence(&failed, &["monitor2 read it"]), "{failed:#}");
-        let host = layer(first, "host").unwrap();
-        assert!(host["state"] != "failed" && host["state"] != "suspect", "{host:#}");
+        let verdicts = wait_for_verdict(first, "path", "failed");
+        assert!(has_evidence(&verdicts["path"], "monitor2 read it"), "{verdicts:#?}");
+        // Whoever is read by another is not dead.
+        assert_eq!(verdicts["host"]["state"], "healthy", "{verdicts:#?}");
         // The second monitor reads on.
-        let verdict = layer(second, "path").unwrap();
-        assert_eq!(verdict["state"], "healthy", "{verdict:#}");
+        wait_for_verdict(second, "path", "healthy");
 
         machine.shell(&format!("ip route del blackhole {to}/32")).unwrap();
-        wait_for_verdict(first, "path", |verdict| verdict["state"] == "healthy");
+        wait_for_verdict(first, "path", "healthy");
     }
     for (watcher, name) in [(first, "host"), (second, "host"), (second, "path")] {
         assert!(!noted(watcher, name).contains(&"failed".to_owned()), "{}", watcher.logs());
@@ -103,14 +105,13 @@ fn a_host_whose_nic_answers_neither_monitor_is_told_dead_by_both() {
     deployment.target.signal("STOP", deployment.owner).unwrap();
     for (watcher, other) in [(0, "monitor2 read it"), (1, "monitor read it")] {
         let watcher = &deployment.watchers[watcher];
-        let failed = wait_for_verdict(watcher, "host", |verdict| verdict["state"] == "failed");
-        assert!(has_evidence(&failed, &[other]), "{failed:#}");
-        let path = layer(watcher, "path").unwrap();
-        assert_ne!(path["state"], "failed", "{path:#}");
+        let verdicts = wait_for_verdict(watcher, "host", "failed");
+        assert!(has_evidence(&verdicts["host"], other), "{verdicts:#?}");
+        assert_ne!(verdicts["path"]["state"], "failed", "{verdicts:#?}");
     }
     deployment.target.signal("CONT", deployment.owner).unwrap();
     for watcher in &deployment.watchers {
-        wait_for_verdict(watcher, "host", |verdict| verdict["state"] == "healthy");
+        wait_for_verdict(watcher, "host", "healthy");
         assert!(!noted(watcher, "path").contains(&"failed".to_owned()), "{}", watcher.logs());
     }
 }
@@ -124,14 +125,14 @@ fn a_monitor_without_a_second_view_suspects_path_and_host_and_condemns_neither()
     second.machine.signal("KILL", second.daemon).unwrap();
     wait_for_peer(first, |peer| peer["reach"] == "unreachable" && peer["problem"].is_string());
     first.machine.shell(&format!("ip route add blackhole {target}/32")).unwrap();
-    for layer in ["path", "host"] {
-        wait_for_verdict(first, layer, |verdict| verdict["state"] == "suspect");
-    }
+    wait_for_verdicts(first, "path and host suspect", |layers| {
+        ["path", "host"].iter().all(|layer| layers[*layer]["state"] == "suspect")
+    });
     // Once the other monitor is back, its view decides.
     deployment.watchers[1].start().unwrap();
     let first = &deployment.watchers[0];
-    let failed = wait_for_verdict(first, "path", |verdict| verdict["state"] == "failed");
-    assert!(has_evidence(&failed, &["monitor2 read it"]), "{failed:#}");
+    let verdicts = wait_for_verdict(first, "path", "failed");
+    assert!(has_evidence(&verdicts["path"], "monitor2 read it"), "{verdicts:#?}");
     let mut before = noted(first, "path");
     before.dedup();
     assert_eq!(before, ["suspect", "failed"], "{}", first.logs());
