@@ -56,15 +56,13 @@ impl Attached {
         let port = open.map_err(|error| failed(&path.display().to_string(), error))?;
         let boot = fs::read_to_string(BOOT).map_err(|error| failed(BOOT, error))?.trim().to_owned();
         fs::create_dir_all(pins).map_err(|error| failed(&pins.display().to_string(), error))?;
-        let mut attached = Attached {
-            port,
-            lines: Lines::default(),
-            boot,
-            session: 0,
-            number: 0,
-            pins: pins.into(),
-            registered: BTreeMap::new(),
-        };
+        Attached::over(port, boot, pins.into())
+    }
+
+    fn over(port: File, boot: String, pins: PathBuf) -> Result<Attached, OwnerError> {
+        let lines = Lines::default();
+        let registered = BTreeMap::new();
+        let mut attached = Attached { port, lines, boot, session: 0, number: 0, pins, registered };
         attached.greet()?;
         Ok(attached)
     }
@@ -273,3 +271,6 @@ impl MemoryOwner for Attached {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,3 +155,6 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
