@@ -7,47 +7,64 @@ use super::timespec;
 use crate::clock::{Clock, SystemClock};
 use crate::sampler::Next;
 use rustix::event::{PollFd, PollFlags, poll};
-use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Requests are looked for at least this often.
 const LOOK_FOR_REQUESTS: Duration = Duration::from_millis(5);
 
-/// Admits targets and discharges them when they need no more attention.
+type Case = (usize, Box<Patient>);
+
+/// Admits targets and discharges them when they need no more attention. A thread that has nothing to do waits for the
+/// next target; there are as many as were ever needed at once.
 pub(super) struct Ward {
-    discharge: Sender<(usize, Box<Patient>)>,
+    beds: Arc<Beds>,
+    admit: Sender<Case>,
+}
+
+struct Beds {
+    admitted: Mutex<Receiver<Case>>,
+    /// Threads that wait, less the targets that wait for them.
+    free: AtomicUsize,
+    discharge: Sender<Case>,
     waker: Arc<Waker>,
 }
 
 impl Ward {
-    pub(super) fn new(discharge: Sender<(usize, Box<Patient>)>, waker: Arc<Waker>) -> Ward {
-        Ward { discharge, waker }
+    pub(super) fn new(discharge: Sender<Case>, waker: Arc<Waker>) -> Ward {
+        let (admit, admitted) = channel();
+        let beds = Beds { admitted: Mutex::new(admitted), free: AtomicUsize::new(0), discharge, waker };
+        Ward { beds: Arc::new(beds), admit }
     }
 
-    /// Looks after a target on a thread of its own until it needs no more than a glance.
+    /// Looks after a target, on a thread that has only this one, until it needs no more than a glance.
     pub(super) fn admit(&self, index: usize, patient: Box<Patient>) {
-        let discharge = self.discharge.clone();
-        let waker = Arc::clone(&self.waker);
-        let name = format!("ward {}", patient.sampler.target());
-        let (sender, receiver) = std::sync::mpsc::channel();
-        // The target comes by channel: were it moved into the closure, it would be lost with a thread that is not given.
-        let spawned = std::thread::Builder::new().name(name).spawn(move || {
-            let Ok(mut patient): Result<Box<Patient>, _> = receiver.recv() else { return };
-            nurse(&mut patient);
-            // It fails only if the thread that goes round is gone.
-            drop(discharge.send((index, patient)));
-            waker.wake();
-        });
-        match spawned {
-            Ok(_) => drop(sender.send(patient)),
-            Err(error) => {
+        let takes_one = |free: usize| free.checked_sub(1);
+        let is_free = self.beds.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, takes_one).is_ok();
+        if !is_free {
+            let beds = Arc::clone(&self.beds);
+            if let Err(error) = std::thread::Builder::new().name("ward".into()).spawn(move || beds.work()) {
+                // It waits until another target is discharged.
                 tracing::error!("no thread for a target that needs attention: {error}");
-                let mut patient = patient;
-                patient.sampler.attend();
-                drop(self.discharge.send((index, patient)));
-                self.waker.wake();
             }
+        }
+        // It fails only if the ward is gone, and this is a part of it.
+        drop(self.admit.send((index, patient)));
+    }
+}
+
+impl Beds {
+    fn work(&self) {
+        loop {
+            let admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok((index, mut patient)) = admitted else { return };
+            nurse(&mut patient);
+            self.free.fetch_add(1, Ordering::AcqRel);
+            // It fails only if the thread that goes round is gone.
+            drop(self.discharge.send((index, patient)));
+            self.waker.wake();
         }
     }
 }
