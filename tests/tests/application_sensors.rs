@@ -187,20 +187,29 @@ fn an_application_is_seen_ticking_stuck_dead_and_back_whatever_the_agent_does() 
 }
 
 #[test]
-fn one_that_died_while_there_was_no_agent_is_found_dead_by_the_next() {
+fn who_died_and_who_left_while_there_was_no_agent_is_known_all_the_same() {
     let pair = Pair::boot(250).unwrap();
     let mut deployment = install(&pair, "");
     let target = deployment.target;
-    let pid = start(target, "web", "");
+    let (pid, leaver) = (start(target, "web", ""), start(target, "batch", "300"));
+    target.signal("STOP", leaver).unwrap();
     let mut watcher = Watcher::connect(&pair);
-    let generation = watcher.look()[0].generation;
+    let views = watcher.look();
+    assert_eq!(views.len(), 2);
     deployment.end("KILL", deployment.agent).unwrap();
     deployment.end("KILL", pid).unwrap();
-    assert_eq!(watcher.read()[0].state, ApplicationState::Attached, "nobody is there to tell");
+    target.signal("CONT", leaver).unwrap();
+    let gone = || Ok(target.shell(&format!("test -d /proc/{leaver}")).is_err().then_some(()));
+    target.wait_for("the end of the one that leaves", PATIENCE, gone).unwrap();
+    let states: Vec<_> = watcher.read().into_iter().map(|view| (view.name, view.state)).collect();
+    // Nobody is there to tell that the one has died; the other said so itself.
+    let web = ("web".to_owned(), ApplicationState::Attached);
+    assert_eq!(states, [web, ("batch".to_owned(), ApplicationState::Left)]);
     deployment.start_agent().unwrap();
-    let died = || Ok((watcher.read()[0].state == ApplicationState::Died).then_some(()));
+    let died = || Ok((watcher.look()[0].state == ApplicationState::Died).then_some(()));
     target.wait_for("its death", PATIENCE, died).unwrap();
-    assert_eq!(watcher.look()[0].generation, generation);
+    let now = watcher.look();
+    assert_eq!((now.len(), now[0].generation), (1, views[0].generation));
 }
 
 #[test]
