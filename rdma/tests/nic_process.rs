@@ -5,7 +5,7 @@ use backdoors_rdma::conformance::Fixture;
 use backdoors_rdma::conformance::fixtures::Process;
 use backdoors_rdma::handshake::Welcome;
 use backdoors_rdma::owner::{Client, MemoryOwner, RegionRequest, Rights};
-use backdoors_rdma::{AccessError, Dialer, RemoteRange, Session, SharedMemory, emulated};
+use backdoors_rdma::{AccessError, Dialer, RemoteRange, Request, Session, SharedMemory, Ticket, emulated};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::io::{BufRead, BufReader, Read};
@@ -245,4 +245,50 @@ fn broken_and_stuck_clients_neither_end_the_nic_nor_hold_it_up() {
         lab.session("monitor", 0)
     };
     session.refresh_directory().unwrap();
+}
+
+/// Waits for a request to end.
+fn ended(session: &mut Session, bytes: &mut Vec<u8>) -> (Ticket, Result<(), AccessError>) {
+    loop {
+        if let Some(ended) = session.poll(bytes) {
+            return ended;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_read_that_a_stopped_nic_does_not_answer_holds_up_no_later_one_and_its_answer_is_lost() {
+    let mut lab = Lab::new();
+    let (memory, fd) = SharedMemory::create("test", 64).unwrap();
+    memory.write_bytes(0, &[1; 64]).unwrap();
+    lab.client().register(region(1, 64), fd).unwrap();
+    let mut session = lab.session("monitor", 0);
+    let range = session.expect(1, 1).unwrap().range;
+    let (short, long) = (Duration::from_millis(100), Duration::from_secs(10));
+    kill_process(lab.pid(), Signal::STOP).unwrap();
+    waitpid(Some(lab.pid()), WaitOptions::UNTRACED).unwrap();
+    let start = Instant::now();
+    let lost = session.start(Request::Read(&[range]), short).unwrap();
+    let next = session.start(Request::Read(&[range]), long).unwrap();
+    let mut bytes = Vec::new();
+    let (ticket, result) = ended(&mut session, &mut bytes);
+    let took = start.elapsed();
+    assert_eq!(ticket, lost);
+    assert!(matches!(result, Err(AccessError::Unreachable { after }) if after >= short), "{result:?}");
+    assert!(took >= short && took < short * 5, "{took:?}");
+    assert_eq!(session.healthy(), 1);
+
+    memory.write_bytes(0, &[2; 64]).unwrap();
+    kill_process(lab.pid(), Signal::CONT).unwrap();
+    let (ticket, result) = ended(&mut session, &mut bytes);
+    result.unwrap();
+    assert_eq!((ticket, bytes.as_slice()), (next, [2; 64].as_slice()));
+    for value in 3..10 {
+        memory.write_bytes(0, &[value; 64]).unwrap();
+        session.start(Request::Read(&[range]), long).unwrap();
+        let (_, result) = ended(&mut session, &mut bytes);
+        result.unwrap();
+        assert_eq!(bytes, [value; 64], "the answer that came late is nobody's");
+    }
 }
