@@ -26,7 +26,7 @@ use crate::journal::{Entry, What};
 use crate::judge::{self, Failure, Judge, Terms};
 use crate::lateness;
 use crate::lateness::{Lateness, LatenessSettings};
-use crate::lease::Lease;
+use crate::lease::{Action, Lease};
 use crate::levels::{self, Levels};
 use crate::link::{Link, LinkError, Linker, failure};
 use crate::loss::Loss;
@@ -113,6 +113,8 @@ pub struct Sampler {
     answered: f64,
     lease: Option<Lease>,
     lease_slot: Option<u32>,
+    /// What the lease asked for, and when.
+    lease_wants: Option<(Duration, Action)>,
     resigned: bool,
     dispatcher: Dispatcher,
     healers: Vec<Healing>,
@@ -182,6 +184,7 @@ impl Sampler {
             answered: 1.0,
             lease: None,
             lease_slot: None,
+            lease_wants: None,
             resigned: false,
             dispatcher,
             healers,
@@ -222,6 +225,7 @@ impl Sampler {
             // Where the answer takes no time it is there already.
             self.receive();
         }
+        self.consider_lease(now);
         if self.needs_attention() { Next::Attend } else { Next::Glance(self.wake()) }
     }
 
@@ -256,12 +260,14 @@ impl Sampler {
         }
     }
 
-    fn needs_attention(&self) -> bool {
+    /// Whether there is something to [`Sampler::attend`] to.
+    #[must_use]
+    pub fn needs_attention(&self) -> bool {
         let now = self.clock.monotonic();
         self.running.is_some()
             || !self.orders.is_empty()
             || self.refresh_is_due(now)
-            || self.lease_is_due(now)
+            || self.lease_wants.is_some()
             || self.a_healer_is_due(now)
     }
 

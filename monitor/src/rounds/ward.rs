@@ -75,7 +75,8 @@ fn nurse(patient: &mut Patient) {
             Next::Glance(_) => return,
             Next::Attend => patient.sampler.attend(),
         };
-        if patient.take_requests() == Asked::NoMore {
+        let asked = patient.take_requests();
+        if asked == Asked::NoMore || !patient.sampler.needs_attention() {
             return;
         }
         let pause = wake.saturating_sub(SystemClock.monotonic()).min(LOOK_FOR_REQUESTS);

@@ -18,6 +18,9 @@ impl Sampler {
     /// Begins with the lease of a target that was reached: from `slot`, and anew if its memory was made anew.
     pub(super) fn know_lease(&mut self, slot: u32, made_anew: bool) {
         let same_slot = self.lease_slot.replace(slot) == Some(slot);
+        if !same_slot || made_anew {
+            self.lease_wants = None;
+        }
         match &mut self.lease {
             Some(_) if same_slot && !made_anew => {}
             Some(lease) => lease.made_anew(slot),
@@ -47,13 +50,21 @@ impl Sampler {
         }
     }
 
-    /// Whether the lease wants something of the target. It is left alone while the target cannot be read, from the first chance that is
-    /// missed if to wait for another answer that does not come would cost much of the deadline.
-    pub(super) fn lease_is_due(&self, now: Duration) -> bool {
-        self.link.is_some()
-            && self.is_read()
-            && (self.loss.run() == 0 || self.config.deadline * 8 < self.judge.tightest())
-            && self.lease.as_ref().is_some_and(|lease| lease.due(now) <= now)
+    /// Asks the lease what it wants of the target, if it is time to. It is left alone while the target cannot be read.
+    pub(super) fn consider_lease(&mut self, now: Duration) {
+        if self.lease_wants.is_some() || self.link.is_none() || !self.is_read() {
+            return;
+        }
+        let (fitness, busy) = (self.fitness(), self.running.is_some());
+        let Some(lease) = &mut self.lease else { return };
+        if lease.due(now) > now {
+            return;
+        }
+        lease.set_busy(busy);
+        self.lease_wants = match lease.step(now, fitness) {
+            Action::Wait(_) => None,
+            action => Some((now, action)),
+        };
     }
 
     /// What a command must carry; `None` while this monitor does not hold the lease.
@@ -77,26 +88,16 @@ impl Sampler {
 
     /// Does what the lease wants, until it waits.
     pub(super) fn mind_lease(&mut self) {
-        let fitness = self.fitness();
-        let busy = self.running.is_some();
         loop {
-            let now = self.clock.monotonic();
-            if !self.lease_is_due(now) {
-                break;
-            }
-            let Some(lease) = &mut self.lease else { break };
-            lease.set_busy(busy);
-            let action = lease.step(now, fitness);
-            if let Action::Wait(_) = action {
-                break;
-            }
-            let done = self.carry_out(now, &action);
+            self.consider_lease(self.clock.monotonic());
+            let Some((asked, action)) = self.lease_wants.take() else { break };
+            let done = self.carry_out(asked, &action);
             let finished = self.clock.monotonic();
             let Some(lease) = &mut self.lease else { break };
             match (done, action) {
-                (Ok(Done::Table(table)), _) => lease.read(now, finished, &table),
+                (Ok(Done::Table(table)), _) => lease.read(asked, finished, &table),
                 (Ok(Done::Swap(found)), Action::CompareAndSwap { expected, .. }) => {
-                    lease.swapped(now, finished, expected, found);
+                    lease.swapped(asked, finished, expected, found);
                 }
                 (Ok(_), _) => lease.announced(finished),
                 (Err(error), _) => {
