@@ -37,7 +37,8 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
         provider: "emulated",
         agent: String::new(),
         monitor: String::new(),
-        watch: String::new(),
+        // On a machine that is busy the guest answers late, and once the agent is frozen it gives no new connections.
+        watch: "deadline = \"10s\"\nconnections = 8\n".to_owned(),
         healers: String::new(),
         acquainted: false,
         monitor_prefix: "",
@@ -58,7 +59,13 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
     machine.shell(format!("kill -STOP {}", deployment.agent)).unwrap();
     for name in ["kernel.timer", "cpu.switches", "cpu.ticks", "cpu.softirqs", "forks"] {
         let before = sensor(name);
-        machine.wait_for(name, PATIENCE, || Ok((sensor(name) > before).then_some(()))).unwrap();
+        machine.wait_for(name, PATIENCE, || Ok((sensor(name) > before).then_some(()))).unwrap_or_else(
+            |error| panic!("{error}\n{}\n{}", said(), deployment.backdoors("sensors target").unwrap()),
+        );
+    }
+    // At least the owner of the memory runs while it is read.
+    for name in ["cpu.busy", "agent.alive"] {
+        machine.wait_for(name, PATIENCE, || Ok((sensor(name) == 1).then_some(()))).unwrap();
     }
     for script in [SLEEPERS, BOMB] {
         machine.spawn(GuestCommand::new(format!("ulimit -u 60; {script}")).user(USER)).unwrap();
@@ -70,14 +77,20 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
         assert_eq!(machine.processes_of(USER).unwrap(), 0, "{said}");
     }
     // The command line knows no kernel thread to name; a monitor gone wrong does. Process 2 makes all of them.
-    machine.shell(format!("kill -CONT {}", deployment.agent)).unwrap();
+    // It comes under the daemon's name, and the two would take each other's connections away.
+    machine.shell(format!("kill -CONT {}; kill -KILL {}", deployment.agent, deployment.daemon())).unwrap();
     let rogue = format!(
         "backdoors-rogue --address {}:7801 --certificate /run/backdoors/target.crt --identity /run/backdoors \
          --name monitor command --opcode 2 --subject 2",
         Machine::address(&machine)
     );
-    let answer = machine.shell(rogue).unwrap();
+    let answer = machine.shell(rogue.as_str()).unwrap();
     assert!(answer.contains("refused") && answer.contains("a kernel thread"), "{answer}");
+    let answer = machine.shell(format!("{rogue} --token {}", 99u64 << 32 | 1 << 24)).unwrap();
+    assert!(answer.contains("refused") && answer.contains("not the lease holder"), "{answer}");
+    deployment.start_daemon().unwrap();
+    machine.shell(format!("kill -KILL {}", deployment.agent)).unwrap();
+    machine.wait_for("its end", PATIENCE, || Ok((sensor("agent.alive") == 0).then_some(()))).unwrap();
 }
 
 #[test]
