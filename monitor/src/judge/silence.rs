@@ -180,7 +180,7 @@ impl Silence {
         let mut agree = 0;
         for opinion in &self.opinions {
             let (Some(age), Some(good)) = (opinion.last_good_age, opinion.last_good()) else { continue };
-            if opinion.late || now.saturating_sub(opinion.at) > fresh || opinion.at > now {
+            if now.saturating_sub(opinion.at) > fresh || opinion.at > now {
                 continue;
             }
             // Late enough that the target cannot have died in between: half a deadline of chances had been missed here by then.
@@ -188,7 +188,8 @@ impl Silence {
                 let reads_still = now.saturating_sub(good) < deadline.saturating_mul(2);
                 return if reads_still { Meaning::OnlyMe } else { Meaning::OnlyMeAtFirst };
             }
-            if age >= deadline && opinion.nic_answers != Some(true) {
+            // That a late monitor read it is true; that it did not says something of the monitor.
+            if age >= deadline && opinion.nic_answers != Some(true) && !opinion.late {
                 agree += 1;
             }
         }
