@@ -19,6 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Two emulated guests at once would slow each other down past their deadlines.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+fn sensor(deployment: &Deployment<'_, Vm>, name: &str) -> u64 {
+    let listing: Value =
+        serde_json::from_str(&deployment.backdoors("sensors target --json").unwrap()).unwrap();
+    let sensors = listing["sensors"].as_array().unwrap();
+    let found = sensors.iter().find(|sensor| sensor["name"].as_str().unwrap().starts_with(name));
+    found.unwrap()["value"].as_u64().unwrap()
+}
+
 fn kernel_half_serves(kernel: Kernel, capability: &str) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let wire = Wire::new().unwrap();
@@ -49,23 +57,18 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
     deployment.start_daemon().unwrap();
     let listing = deployment.backdoors("sensors target").unwrap();
     assert!(listing.contains("kernel-half") && listing.contains(capability), "{listing}");
-    let sensor = |name: &str| {
-        let listing: Value =
-            serde_json::from_str(&deployment.backdoors("sensors target --json").unwrap()).unwrap();
-        let sensors = listing["sensors"].as_array().unwrap();
-        let found = sensors.iter().find(|sensor| sensor["name"].as_str().unwrap().starts_with(name));
-        found.unwrap()["value"].as_u64().unwrap()
-    };
     machine.shell(format!("kill -STOP {}", deployment.agent)).unwrap();
     for name in ["kernel.timer", "cpu.switches", "cpu.ticks", "cpu.softirqs", "forks"] {
-        let before = sensor(name);
-        machine.wait_for(name, PATIENCE, || Ok((sensor(name) > before).then_some(()))).unwrap_or_else(
-            |error| panic!("{error}\n{}\n{}", said(), deployment.backdoors("sensors target").unwrap()),
-        );
+        let before = sensor(&deployment, name);
+        machine
+            .wait_for(name, PATIENCE, || Ok((sensor(&deployment, name) > before).then_some(())))
+            .unwrap_or_else(|error| {
+                panic!("{error}\n{}\n{}", said(), deployment.backdoors("sensors target").unwrap())
+            });
     }
     // At least the owner of the memory runs while it is read.
     for name in ["cpu.busy", "agent.alive"] {
-        machine.wait_for(name, PATIENCE, || Ok((sensor(name) == 1).then_some(()))).unwrap();
+        machine.wait_for(name, PATIENCE, || Ok((sensor(&deployment, name) == 1).then_some(()))).unwrap();
     }
     for script in [SLEEPERS, BOMB] {
         machine.spawn(GuestCommand::new(format!("ulimit -u 60; {script}")).user(USER)).unwrap();
@@ -90,7 +93,9 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
     assert!(answer.contains("refused") && answer.contains("not the lease holder"), "{answer}");
     deployment.start_daemon().unwrap();
     machine.shell(format!("kill -KILL {}", deployment.agent)).unwrap();
-    machine.wait_for("its end", PATIENCE, || Ok((sensor("agent.alive") == 0).then_some(()))).unwrap();
+    machine
+        .wait_for("its end", PATIENCE, || Ok((sensor(&deployment, "agent.alive") == 0).then_some(())))
+        .unwrap();
 }
 
 #[test]
