@@ -45,8 +45,10 @@ pub fn run<L: Lab>(rows: &[Row<L::Machine>]) -> Result<Table> {
         let mut scene = Scene::set(&lab)?;
         while let Some((row, load)) = left.pop_front() {
             scene.prepare(row, load)?;
+            let outcome = try_once(&mut scene, row)?;
+            println!("{}, load {load}: {outcome:?}", row.name);
             let line = table.line(L::NAME, row.name, load);
-            let right = match try_once(&mut scene, row)? {
+            let right = match outcome {
                 Ok(took) => {
                     line.right.push(took);
                     true

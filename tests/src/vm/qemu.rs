@@ -208,7 +208,23 @@ fn kernel_command_line(config: &VmConfig<'_>, end: Option<&End>) -> String {
     if config.host_link {
         line.push_str(&format!(" backdoors.host_link={HOST_LINK}"));
     }
+    // Otherwise the guest finds out by itself, and on a busy machine is wrong, at times many times over.
+    if let Some(frequency) = clock_frequency(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()) {
+        line.push_str(&format!(" tsc_early_khz={frequency}"));
+    }
     line
+}
+
+/// Frequency of this machine's time stamp counter, which guests see as it is, in kHz. `None` where what Linux shows may be
+/// the processor's momentary frequency instead.
+fn clock_frequency(cpuinfo: &str) -> Option<u32> {
+    let value = |name: &str| {
+        let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
+        line.split_once(':').map(|(_, value)| value.trim())
+    };
+    let known = value("flags")?.split_whitespace().any(|flag| flag == "tsc_known_freq");
+    let frequency: f64 = value("cpu MHz")?.parse().ok()?;
+    (known && frequency >= 100.0).then(|| (frequency * 1e3).round() as u32)
 }
 
 type Order = (Command, Sender<io::Result<Child>>);
@@ -246,3 +262,16 @@ pub(super) fn kept_logs() -> PathBuf {
 
 /// How long a guest may take to boot on a machine that is busy with other things.
 pub(super) const BOOT_DEADLINE: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use super::clock_frequency;
+
+    #[test]
+    fn a_frequency_is_told_to_guests_only_if_it_is_the_counters() {
+        let known = "flags\t\t: fpu tsc tsc_known_freq\ncpu MHz\t\t: 2596.122\n";
+        assert_eq!(clock_frequency(known), Some(2_596_122));
+        assert_eq!(clock_frequency(&known.replace("_known_freq", "")), None);
+        assert_eq!(clock_frequency(""), None);
+    }
+}
