@@ -91,10 +91,10 @@ pub struct LinkError {
 #[must_use]
 pub fn failure(error: &AccessError) -> Failure {
     match error {
-        AccessError::Unreachable { .. } => Failure::Silent,
+        // Busy: there was a chance, and not one of the connections that wait for an answer had got it by then.
+        AccessError::Unreachable { .. } | AccessError::Busy => Failure::Silent,
         AccessError::Denied | AccessError::Gone { .. } | AccessError::Invalid(_) => Failure::Refused,
-        // Nothing was sent: no chance was taken.
-        AccessError::Poisoned | AccessError::Busy => Failure::NotAsked,
+        AccessError::Poisoned => Failure::NotAsked,
         AccessError::Device(error) if error.kind() == std::io::ErrorKind::InvalidData => Failure::Damaged,
         AccessError::Device(_) => Failure::NotAsked,
     }

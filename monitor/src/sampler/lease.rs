@@ -52,7 +52,7 @@ impl Sampler {
 
     /// Asks the lease what it wants of the target, if it is time to. It is left alone while the target cannot be read.
     pub(super) fn consider_lease(&mut self, now: Duration) {
-        if self.lease_wants.is_some() || self.link.is_none() || !self.is_read() {
+        if self.lease_wants.is_some() || !self.is_read() || !self.may_wait() {
             return;
         }
         let (fitness, busy) = (self.fitness(), self.running.is_some());
@@ -65,6 +65,13 @@ impl Sampler {
             Action::Wait(_) => None,
             action => Some((now, action)),
         };
+    }
+
+    /// Whether a request may wait for its answer. It finds no connection when a reading is under way on the only one that is left. And once a
+    /// chance was missed, to wait for another answer that does not come would cost much of a short deadline.
+    fn may_wait(&self) -> bool {
+        let idle = self.link.as_ref().is_some_and(|link| link.connections() > self.reader.under_way());
+        idle && (self.loss.run() == 0 || self.config.deadline * 8 < self.judge.tightest())
     }
 
     /// What a command must carry; `None` while this monitor does not hold the lease.

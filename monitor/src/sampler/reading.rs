@@ -68,6 +68,11 @@ impl Reader {
         })
     }
 
+    /// Requests that wait for their answers.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
     pub(super) fn is_probing(&self) -> bool {
         self.under_way.iter().any(|request| matches!(request.what, What::Probe))
     }

@@ -51,7 +51,7 @@ impl Climate {
         bomb_every: 15 * SECOND,
         remake_every: 200 * SECOND,
         loss: 0.02,
-        stray: 0.05,
+        stray: 0.2,
         drift: 20_000,
     };
 

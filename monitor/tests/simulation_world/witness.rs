@@ -152,7 +152,7 @@ impl Witness {
             return;
         }
         let from = begun.saturating_sub(self.memory());
-        if begun < 10 * SECOND {
+        if begun < (10 * SECOND).max(4 * self.world.climate.timer_limit) {
             // The monitors are learning yet.
             return;
         }
@@ -210,7 +210,17 @@ impl Witness {
             let holders: Vec<usize> = (0..self.world.climate.monitors)
                 .filter(|&monitor| self.world.pair(monitor, target).status.lock().unwrap().holds_lease)
                 .collect();
-            assert_eq!(holders.len(), 1, "monitors that hold the lease of target{target}: {holders:?}");
+            let standings: Vec<_> = (0..self.world.climate.monitors)
+                .map(|monitor| self.world.pair(monitor, target).status.lock().unwrap().lease)
+                .collect();
+            let now = self.world.pair(0, target).clock.local(self.world.time.now());
+            assert_eq!(
+                holders.len(),
+                1,
+                "monitors that hold the lease of target{target} at {now:?} by monitor0: {holders:?}; it is {:?}, they say {standings:?} {:?}",
+                place.target.lock().unwrap().lease.word(),
+                self.world.pair(0, target).status.lock().unwrap().plan,
+            );
             let place = place.target.lock().unwrap();
             assert_eq!(place.users_processes(), 0, "nobody healed target{target}");
         }
