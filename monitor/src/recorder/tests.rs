@@ -10,6 +10,7 @@ use backdoors_sensor_box::{ApplicationView, Class, SensorKind, SensorReading, Se
 use std::path::Path;
 use std::time::Duration;
 
+mod any;
 mod damage;
 mod rings;
 

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Below that of the NIC.
+const PRIORITY: &str = "40";
 /// How long a program may take to come up.
 const UP: Duration = Duration::from_secs(30);
 
@@ -79,13 +81,18 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts it by these lines of configuration, behind those that every daemon needs. The folder has its identity,
-    /// `monitor`.
-    pub fn start(folder: &Path, lines: &str) -> Result<Daemon> {
+    /// `monitor`. If it is to be `prompt`, it runs before ordinary programs, as on a machine that has nothing else to
+    /// do.
+    pub fn start(folder: &Path, lines: &str, prompt: bool) -> Result<Daemon> {
         let file = folder.join("monitor.toml");
         let first =
             "name = \"monitor\"\nidentity = \".\"\nsocket = \"monitor.sock\"\njournal = \"journal.jsonl\"\n";
         fs::write(&file, format!("{first}{lines}"))?;
-        let mut command = Command::new(program("backdoors")?);
+        let program = program("backdoors")?;
+        let mut command = if prompt { Command::new("chrt") } else { Command::new(&program) };
+        if prompt {
+            command.args(["--fifo", PRIORITY]).arg(&program);
+        }
         command.args(["monitor", "--config"]).arg(&file);
         Ok(Daemon { running: Running::start(command)?, folder: folder.to_owned() })
     }

@@ -98,7 +98,7 @@ fn measure(arguments: &Arguments, targets: usize, period: u64) -> Result<Measure
             farm.address_of(number)
         ));
     }
-    let daemon = Daemon::start(folder.path(), &lines)?;
+    let daemon = Daemon::start(folder.path(), &lines, false)?;
     daemon.wait_for(targets)?;
     // The handshakes' cost is not the sampling's.
     std::thread::sleep(Duration::from_secs(3));
