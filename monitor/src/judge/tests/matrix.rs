@@ -139,7 +139,7 @@ fn a_host_is_dead_when_it_fell_silent_for_others_too_and_the_surer_the_more_they
 }
 
 #[test]
-fn the_word_of_a_late_monitor_counts_for_nothing() {
+fn the_silence_of_a_late_monitor_counts_for_nothing() {
     let mut bench = broken(1, Bench::new(1, Target::default()), Fault::HostDead);
     bench.others = Others::Late;
     bench.run(bench.now + at(3000));
