@@ -22,6 +22,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! A guest can have a link to this machine and a NIC outside of it ([`VmConfig::outside_nic`]), which serves its memory
+//! also when its kernel is broken, and [`break_kernel`] breaks it.
+//!
 //! Every guest has busybox, bash, iproute2 (`ip`, `tc`, `ss`, `rdma`), `stress-ng`, `tcpdump`, perftest's `ib_*_lat`,
 //! `ibv_devinfo`, `chrt`, `setpriv` and `prlimit`; the users root, alice (1000) and mallory (1001); and BTF, bpffs,
 //! tracefs and cgroup v2 in their usual places. Programs of this workspace come from the target directory of the
@@ -46,7 +49,7 @@ mod wire;
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
@@ -58,7 +61,6 @@ use serde_json::json;
 use self::{
     channel::{Answers, Channel},
     command::ANSWER_DEADLINE,
-    outside_nic::OutsideNic,
     protocol::{Action, Event},
     qemu::{BOOT_DEADLINE, NETWORK, Qemu, kept_logs},
     qmp::Monitor,
@@ -277,42 +279,6 @@ impl Vm {
     /// Ends it at once, as if its plug were pulled. Its end of the wire stays taken.
     pub fn pull_plug(&self) {
         self.qemu().kill();
-    }
-
-    /// Where this machine reaches port 7801 of a guest with a link to it.
-    ///
-    /// # Errors
-    /// When there is no such link, or QEMU does not say.
-    pub fn handshakes(&self) -> Result<SocketAddr, VmError> {
-        let table = self.monitor.human("info usernet")?;
-        let forward = table.lines().find(|line| line.contains("HOST_FORWARD"));
-        // Protocol and state, a descriptor, address and port here, address and port there, two queues.
-        let port = forward.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
-        let port: u16 = port.ok_or_else(|| VmError::Refused("it has no link to this machine".into()))?;
-        Ok((Ipv4Addr::LOCALHOST, port).into())
-    }
-
-    /// Where this machine reaches the NIC outside.
-    pub fn outside_nic(&self) -> Option<SocketAddr> {
-        self.qemu().nic().map(OutsideNic::address)
-    }
-
-    /// Kills the NIC outside and starts another one in its place, elsewhere.
-    ///
-    /// # Errors
-    /// When it does not start.
-    pub fn restart_outside_nic(&self) -> Result<(), VmError> {
-        self.qemu().restart_nic()
-    }
-
-    /// The process that is the NIC outside.
-    pub fn outside_nic_pid(&self) -> Option<u32> {
-        self.qemu().nic().map(OutsideNic::pid)
-    }
-
-    /// Everything that the NIC outside has printed.
-    pub fn outside_nic_log(&self) -> String {
-        self.qemu().nic_log()
     }
 
     /// Everything it has printed on its console.

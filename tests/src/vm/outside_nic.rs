@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    VmError,
+    Vm, VmError,
     programs::{built_program, system_program},
     qemu::start_under_keeper,
     scratch::Scratch,
@@ -26,6 +26,44 @@ pub enum SeenFrom {
     Host,
     /// They run in guests that have a link to this machine.
     Guests,
+}
+
+impl Vm {
+    /// Where this machine reaches port 7801 of a guest with a link to it.
+    ///
+    /// # Errors
+    /// When there is no such link, or QEMU does not say.
+    pub fn handshakes(&self) -> Result<SocketAddr, VmError> {
+        let table = self.monitor.human("info usernet")?;
+        let forward = table.lines().find(|line| line.contains("HOST_FORWARD"));
+        // Protocol and state, a descriptor, address and port here, address and port there, two queues.
+        let port = forward.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
+        let port: u16 = port.ok_or_else(|| VmError::Refused("it has no link to this machine".into()))?;
+        Ok((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// Where this machine reaches the NIC outside.
+    pub fn outside_nic(&self) -> Option<SocketAddr> {
+        self.qemu().nic().map(OutsideNic::address)
+    }
+
+    /// Kills the NIC outside and starts another one in its place, elsewhere.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart_outside_nic(&self) -> Result<(), VmError> {
+        self.qemu().restart_nic()
+    }
+
+    /// The process that is the NIC outside.
+    pub fn outside_nic_pid(&self) -> Option<u32> {
+        self.qemu().nic().map(OutsideNic::pid)
+    }
+
+    /// Everything that the NIC outside has printed.
+    pub fn outside_nic_log(&self) -> String {
+        self.qemu().nic_log()
+    }
 }
 
 /// The process that is the NIC, killed when dropped, and killed by the kernel when this process ends in any other way.
