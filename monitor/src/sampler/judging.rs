@@ -166,11 +166,8 @@ impl Sampler {
         let key = (verdict.layer, verdict.subject.clone());
         let before = self.told.insert(key, verdict.state).unwrap_or(State::Unknown);
         // That a layer is healthy is no news unless it was not; that one is hidden says the one that hides it.
-        let is_news = match (before, verdict.state) {
-            (_, State::Failed | State::Suspect) => true,
-            (State::Failed | State::Suspect, _) => true,
-            _ => false,
-        };
+        let speaks_against = |state| matches!(state, State::Failed | State::Suspect);
+        let is_news = speaks_against(before) || speaks_against(verdict.state);
         if is_news {
             self.note(What::Verdict {
                 layer: verdict.layer,

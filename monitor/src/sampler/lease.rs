@@ -134,7 +134,7 @@ impl Sampler {
                 Action::Read => {
                     let mut bytes = [0; LeaseView::BYTES];
                     read(link, region, 0, &mut bytes).map_err(FetchError::Access)?;
-                    Ok(Done::Table(LeaseView::decode(&bytes)?))
+                    Ok(Done::Table(Box::new(LeaseView::decode(&bytes)?)))
                 }
                 Action::CompareAndSwap { expected, new } => {
                     let (at, mut found) = (word(LeaseView::LEASE_OFFSET)?, 0);
@@ -169,7 +169,7 @@ impl Sampler {
 }
 
 enum Done {
-    Table(LeaseView),
+    Table(Box<LeaseView>),
     Swap(LeaseWord),
     Announced,
 }
