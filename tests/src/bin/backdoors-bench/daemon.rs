@@ -99,11 +99,19 @@ impl Daemon {
 
     /// What `backdoors targets` says; nothing if it does not answer.
     pub fn targets(&self) -> Result<Vec<Value>> {
+        self.ask("targets")
+    }
+
+    /// Rounds of all targets that were late.
+    pub fn late_rounds(&self) -> Result<u64> {
+        let verdicts = self.ask("verdicts")?;
+        Ok(verdicts.iter().filter_map(|target| target["lateness"]["late_rounds"].as_u64()).sum())
+    }
+
+    fn ask(&self, command: &str) -> Result<Vec<Value>> {
         let socket = self.folder.join("monitor.sock");
-        let output = Command::new(program("backdoors")?)
-            .args(["targets", "--json", "--socket"])
-            .arg(socket)
-            .output()?;
+        let mut ask = Command::new(program("backdoors")?);
+        let output = ask.args([command, "--json", "--socket"]).arg(socket).output()?;
         Ok(serde_json::from_slice(&output.stdout).unwrap_or_default())
     }
 
