@@ -34,6 +34,8 @@ pub struct Climate {
 }
 
 impl Climate {
+    /// There is a connection for every chance: readings that wait for each other are not independent chances.
+    ///
     /// Few targets with tight deadlines, three monitors, and everything goes wrong all the time.
     pub const ROUGH: Climate = Climate {
         targets: 4,
@@ -41,7 +43,7 @@ impl Climate {
         lifetime: 600 * SECOND,
         timer_limit: 500 * MILLISECOND,
         heartbeat_limit: 2 * SECOND,
-        lines: "period = '1s'\nfastest = '5ms'\ndeadline = '100ms'\nfalse_alarm = 1e-6\nlease = { duration = '3s' }\n[[target.healer]]\nname = 'forkbomb'\nmode = 'act'\ncooldown = '1s'",
+        lines: "period = '1s'\nfastest = '5ms'\ndeadline = '100ms'\nconnections = 16\nfalse_alarm = 1e-6\nlease = { duration = '3s' }\n[[target.healer]]\nname = 'forkbomb'\nmode = 'act'\ncooldown = '1s'",
         trouble_every: 60 * SECOND,
         trouble_lasts: 20 * SECOND,
         cut_every: 90 * SECOND,
@@ -87,10 +89,10 @@ impl Climate {
         timer_limit: 3600 * SECOND,
         heartbeat_limit: 2 * 3600 * SECOND,
         lines: "period = '1h'\nfastest = '1s'\ndeadline = '100ms'\nfalse_alarm = 1e-4\nlease = { duration = '1h' }",
-        trouble_every: 3 * 86_400 * SECOND,
-        trouble_lasts: 8 * 3600 * SECOND,
-        cut_every: 3 * 86_400 * SECOND,
-        cut_lasts: 4 * 3600 * SECOND,
+        trouble_every: 6 * 86_400 * SECOND,
+        trouble_lasts: 6 * 3600 * SECOND,
+        cut_every: 10 * 86_400 * SECOND,
+        cut_lasts: 2 * 3600 * SECOND,
         late_every: 86_400 * SECOND,
         late_lasts: 7200 * SECOND,
         bomb_every: 0,

@@ -6,6 +6,7 @@ use super::target::{Obeyed, Trouble};
 use super::time::{MILLISECOND, SECOND};
 use super::world::World;
 use backdoors_monitor::journal::What;
+use backdoors_monitor::sampler::Reach;
 use backdoors_monitor::verdict::{Layer, State};
 
 /// What a world came to.
@@ -141,7 +142,8 @@ impl Witness {
             && !self.world.lates[monitor].any(from, now)
             && place.remakes.iter().all(|&at| at < from)
             && place.troubles.between(from, now).count() == 1
-            && pair.status.lock().unwrap().connections > 0
+            // Who loses the last connection to a target without an agent gets no other.
+            && pair.status.lock().unwrap().reach != Reach::Lost
     }
 
     /// The trouble must be told by now, by every monitor that could see it.
@@ -151,7 +153,8 @@ impl Witness {
         if ended.is_some() || self.world.calm {
             return;
         }
-        let from = begun.saturating_sub(self.memory());
+        // A monitor that was late widens its deadlines for some seconds more.
+        let from = begun.saturating_sub(self.memory() + 10 * SECOND);
         if begun < (10 * SECOND).max(4 * self.world.climate.timer_limit) {
             // The monitors are learning yet.
             return;
@@ -178,7 +181,9 @@ impl Witness {
                 .iter()
                 .find(|verdict| verdict.layer == layer && verdict.subject.as_deref() == subject)
                 .map(|verdict| verdict.state);
-            let alone = trouble == Trouble::HostDead && undisturbed.len() < 2;
+            // Where much is lost, others may be in doubt for reasons of their own: they may have had a probe answered just before the host died.
+            let in_doubt = undisturbed.len() < 2 || self.world.climate.loss > 0.0;
+            let alone = trouble == Trouble::HostDead && in_doubt;
             let right = told == Some(State::Failed) || alone && told == Some(State::Suspect);
             assert!(
                 right,
