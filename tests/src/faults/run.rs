@@ -11,10 +11,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Longest time until a fault is laid at some layer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long what is said is listened to, after the right thing was.
 const LISTENING: Duration = Duration::from_secs(1);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// Each look costs the monitors' machines processor time.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// Rounds of each row, with load and without: more when the whole test suite is asked for.
 fn rounds() -> usize {

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 pub const TICKER: &str = "ticker";
 /// Longest time until everything is healthy, also after a fault. Connections are made anew, by emulated processors.
 const HEALTHY: Duration = Duration::from_secs(60);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// Each look costs the monitors' machines processor time.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 /// Who makes the load. Nobody else has this number.
 const LOAD_USER: u32 = 61_301;
 /// More than any target has processors.

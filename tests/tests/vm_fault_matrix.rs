@@ -1,0 +1,69 @@
+//! The fault matrix on guests: over soft-RoCE, which answers for a target as long as the target's kernel lives, and with
+//! a NIC outside of the guest, which answers whatever becomes of that.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on should panic
+
+use backdoors_tests::faults::{self, Lab, OutsideNic, Row, SoftRoce};
+use backdoors_tests::vm::Vm;
+
+fn assert_right<L: Lab<Machine = Vm>>(rows: &[Row<Vm>]) {
+    let table = faults::run::<L>(rows).unwrap();
+    println!("{table}");
+    assert!(table.wrong().is_empty(), "{}", table.wrong());
+}
+
+#[test]
+#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
+fn what_passes_is_laid_at_the_right_layer() {
+    assert_right::<SoftRoce>(&[
+        faults::path_cut_to_target(),
+        faults::path_cut_from_target(),
+        faults::path_cut_both_ways(),
+        faults::processors_stopped("host"),
+        faults::agent_killed(),
+        faults::application_stuck(),
+        faults::user_space_starved(),
+    ]);
+}
+
+#[test]
+#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
+fn a_stuck_processor_is_laid_at_the_kernel_and_named() {
+    assert_right::<SoftRoce>(&[faults::one_processor_stuck()]);
+}
+
+#[test]
+#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
+fn where_the_kernel_answers_a_panic_is_laid_at_the_host() {
+    assert_right::<SoftRoce>(&[faults::panic("host")]);
+}
+
+#[test]
+#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
+fn where_the_kernel_answers_processors_that_all_spin_are_laid_at_the_host() {
+    assert_right::<SoftRoce>(&[faults::processors_spinning("host")]);
+}
+
+#[test]
+#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
+fn where_a_nic_answers_stopped_processors_are_laid_at_the_kernel() {
+    assert_right::<OutsideNic>(&[faults::processors_stopped("kernel")]);
+}
+
+#[test]
+#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
+fn where_a_nic_answers_a_panic_is_laid_at_the_kernel() {
+    assert_right::<OutsideNic>(&[faults::panic("kernel")]);
+}
+
+#[test]
+#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
+fn where_a_nic_answers_processors_that_all_spin_are_laid_at_the_kernel() {
+    assert_right::<OutsideNic>(&[faults::processors_spinning("kernel")]);
+}
+
+#[test]
+#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
+fn nobody_is_accused_while_nothing_is_wrong() {
+    faults::watch_nothing::<SoftRoce>().unwrap();
+}
