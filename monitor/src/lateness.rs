@@ -13,7 +13,7 @@ use std::time::Duration;
 /// What a monitor tolerates of itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LatenessSettings {
-    /// Delay of a round that is not yet late. Longer than what a timer of the system is usually late by.
+    /// Delay of a round that is never late. Longer than what a timer of the system is usually late by.
     pub tolerance: Duration,
     /// The bound of the score. Higher widens deadlines further under overload, and delays detection as much.
     pub bound: u32,
@@ -52,6 +52,7 @@ pub struct Standing {
 #[derive(Clone, Debug)]
 pub struct Lateness {
     settings: LatenessSettings,
+    tolerance: Duration,
     score: u32,
     punctual_since: Option<Duration>,
     late_share: f64,
@@ -59,6 +60,9 @@ pub struct Lateness {
     late_rounds: u64,
     last: Duration,
 }
+
+/// A delay of this part of the tightest deadline is tolerated.
+const DEADLINE_PARTS: u32 = 20;
 
 /// Rounds over which the share of late ones is told.
 const ROUNDS: f64 = 256.0;
@@ -68,6 +72,7 @@ impl Lateness {
     #[must_use]
     pub fn new(settings: LatenessSettings) -> Lateness {
         Lateness {
+            tolerance: settings.tolerance,
             settings,
             score: 0,
             punctual_since: None,
@@ -76,6 +81,12 @@ impl Lateness {
             late_rounds: 0,
             last: Duration::ZERO,
         }
+    }
+
+    /// Tolerates a twentieth of the tightest deadline, but not less than the settings say: what is late by less than that
+    /// hardly moves the moment at which the deadline is found missed.
+    pub fn judge_by(&mut self, deadline: Duration) {
+        self.tolerance = self.settings.tolerance.max(deadline / DEADLINE_PARTS);
     }
 
     /// Takes in that a round due at `due` ran at `ran`, both on the monitor's clock. Returns by how much it was late, if it was:
@@ -87,7 +98,7 @@ impl Lateness {
         }
         self.last = ran;
         let late = ran.saturating_sub(due);
-        let is_late = late > self.settings.tolerance;
+        let is_late = late > self.tolerance;
         self.late_share += (f64::from(u8::from(is_late)) - self.late_share) / ROUNDS;
         self.worst = (self.worst * (1.0 - 1.0 / ROUNDS)).max(late.as_nanos() as f64);
         if !is_late {
@@ -96,7 +107,7 @@ impl Lateness {
         }
         self.late_rounds += 1;
         self.punctual_since = None;
-        let times = late.as_nanos() / self.settings.tolerance.as_nanos().max(1);
+        let times = late.as_nanos() / self.tolerance.as_nanos().max(1);
         let doublings = times.max(1).ilog2();
         self.score = self.score.saturating_add(doublings.max(1)).min(self.settings.bound);
         Some(late)
@@ -149,6 +160,16 @@ mod tests {
 
     fn lateness() -> Lateness {
         Lateness::new(LatenessSettings::default())
+    }
+
+    #[test]
+    fn what_hardly_matters_to_the_tightest_deadline_is_tolerated() {
+        let mut lateness = lateness();
+        lateness.judge_by(at(1000));
+        assert_eq!(lateness.round(at(100), at(150)), None);
+        assert!(lateness.round(at(200), at(251)).is_some());
+        lateness.judge_by(at(10));
+        assert!(lateness.round(at(300), at(306)).is_some());
     }
 
     #[test]

@@ -18,6 +18,7 @@ impl Sampler {
             nearest: self.detector.outlook().nearest,
             ..self.promise()
         };
+        self.lateness.judge_by(self.judge.tightest());
         let before = *self.pace.in_force();
         let plan = self.pace.plan(&inputs);
         let terms = Terms::of(&plan, inputs.loss, self.lateness.standing());
