@@ -5,6 +5,8 @@
 //! lives through that world again; with `BACKDOORS_SIMULATION_TRACE=1` it prints all journals. `BACKDOORS_SIMULATION_WORLDS=100`
 //! has each test look at so many worlds.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod chance;
 mod climate;
 mod history;

@@ -396,7 +396,7 @@ impl World {
         if old.trouble.is_none() {
             let generation = old.generation + 1;
             let (timer, heartbeat) = (self.climate.timer_limit, self.climate.heartbeat_limit);
-            let mut new = Target::new(generation, target % 2 == 0, timer, heartbeat);
+            let mut new = Target::new(generation, target.is_multiple_of(2), timer, heartbeat);
             new.bring_up_to(now);
             new.not_the_holder = old.not_the_holder;
             new.obeyed = old.forget(now);
