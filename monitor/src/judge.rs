@@ -4,7 +4,7 @@
 //! # Rules
 //! - **Path and host** are judged by silence: nothing was read for T, the tightest deadline of the target's progress sensors, *and* as many
 //!   chances were missed as the promised rate of false alarms asks for (see [`crate::pace`]). What tells the two apart is in
-//!   [`Meaning`](silence::Meaning).
+//!   `silence`.
 //! - **Everything further in** is judged by good readings only. A value is frozen when a reading that was *asked for* at least a limit after
 //!   the value was first *seen* still shows it. A lost reading can delay that, never cause it.
 //! - **An inner layer fails only when the one around it is seen to run**, after the inner one had stopped: a heartbeat is no proof against user space

@@ -132,7 +132,7 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{percent:.places$}")
 }
 
-/// The smallest number of chances that keeps the promise, and whether it is one (beyond [`MOST_CHANCES`] it is not).
+/// The smallest number of chances that keeps the promise, and whether it is one (beyond a thousand it is not).
 #[must_use]
 pub fn chances_needed(false_alarm: f64, loss: f64) -> (u32, bool) {
     let loss = loss.clamp(1e-12, 0.999_999);

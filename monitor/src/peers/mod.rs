@@ -4,7 +4,7 @@
 //! by another path can. Monitors that are configured as each other's peers hold conversations, authenticated both ways:
 //! each asks all others once a second about all its targets, and at once about one that becomes suspect.
 //!
-//! [`asking`], [`answering`], [`allowance`], [`backoff`] and [`protocol`] decide and do no I/O; [`caller`] and [`listener`] are the
+//! `asking`, `answering`, `allowance`, `backoff` and `protocol` decide and do no I/O; `caller` and `listener` are the
 //! threads around them.
 
 mod allowance;

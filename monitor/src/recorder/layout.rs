@@ -207,7 +207,7 @@ pub fn frame_crc(number: u64, kind: u8, sequence: u32, payload: &[u8]) -> u32 {
 /// A frame in the bytes of a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// What it tells, see [`super::moment`].
+    /// What it tells, see `moment.rs`.
     pub kind: u8,
     /// Its number.
     pub sequence: u32,
