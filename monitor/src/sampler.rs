@@ -73,6 +73,8 @@ pub struct Sampler {
     link: Option<Box<dyn Link>>,
     /// A link is being opened.
     opening: bool,
+    /// The last attempt to open one failed.
+    dial_failed: bool,
     /// Links opened so far.
     links: u64,
     open_at: Duration,
@@ -152,6 +154,7 @@ impl Sampler {
             tell,
             link: None,
             opening: false,
+            dial_failed: false,
             links: 0,
             open_at: Duration::ZERO,
             backoff: FIRST_BACKOFF,

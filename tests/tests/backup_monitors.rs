@@ -65,13 +65,14 @@ fn a_backup_takes_over_from_a_monitor_that_stands_still_and_gives_back_when_it_i
     // It wakes up, sees that it has lost the lease, and gets it back only when it was fit for a while.
     first.machine.signal("CONT", first.daemon).unwrap();
     wait_for_holder(first);
-    let texts: Vec<String> = second
-        .journal()
-        .unwrap()
-        .iter()
-        .filter(|entry| entry["kind"] == "lease")
-        .map(|entry| entry["text"].as_str().unwrap().to_owned())
-        .collect();
+    // What is noted is written a moment later.
+    let texts = || -> Vec<String> {
+        let journal = second.journal().unwrap();
+        let leases = journal.iter().filter(|entry| entry["kind"] == "lease");
+        leases.map(|entry| entry["text"].as_str().unwrap().to_owned()).collect()
+    };
+    second.machine.wait_for("the journal", PATIENCE, || Ok((texts().len() >= 2).then_some(()))).unwrap();
+    let texts = texts();
     assert!(texts[0].ends_with("that of the monitor in slot 0 had run out"), "{texts:?}");
     assert_eq!(texts[1], "gave the lease back to the monitor in slot 0, which is preferred");
     assert!(!holds(second));

@@ -143,7 +143,8 @@ fn a_monitor_that_starts_anew_goes_on_with_the_next_sequence() {
     deployment.start_daemon().unwrap();
     assert_eq!(heal(&deployment), first + 1);
     deployment.wait_for_entry("repaired", known, PATIENCE).unwrap();
-    let kinds = kinds(&deployment, known);
+    // Whether it goes on with its lease or takes it anew depends on how long it was gone.
+    let kinds: Vec<String> = kinds(&deployment, known).into_iter().filter(|kind| kind != "lease").collect();
     assert_eq!(kinds, ["connected", "command-written", "acknowledged", "repaired"]);
     assert_advancing(&deployment);
 }

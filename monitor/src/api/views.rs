@@ -64,7 +64,11 @@ impl TargetHandle {
             round_trip_ns: nanoseconds(status.round_trip.median),
             verdict: verdicts::in_short(status),
             lease_holder: status.lease.and_then(|lease| lease.holder),
-            holds_lease: status.holds_lease,
+            // A monitor that was paused may not have noticed yet that it ran out.
+            holds_lease: status
+                .lease
+                .and_then(|lease| lease.held_until)
+                .is_some_and(|until| status.holds_lease && now < until),
             samples: status.samples,
             failures: status.failures,
             exceeded: status

@@ -10,6 +10,9 @@ use backdoors_sensor_box::{
 };
 use std::time::Duration;
 
+/// Samples leave this part of the connections alone.
+const SPARED_SHARE: usize = 4;
+
 /// A write that failed.
 pub(super) struct WriteFailed {
     /// Whether it may have arrived all the same.
@@ -67,11 +70,19 @@ impl Sampler {
         written.map_err(|_| WriteFailed { may_have_changed })
     }
 
-    /// Has a link opened if there is none and it is time to try. `Err` says why there is still none.
+    /// Has a link opened if there is none, or too little of it is left, and it is time to try. `Err` says why there is
+    /// still none.
     pub(super) fn connect(&mut self, now: Duration) -> Result<(), LinkError> {
-        if self.link.is_some() {
+        let left = self.link.as_ref().map_or(0, |link| link.connections());
+        if left > self.spared() {
             return Ok(());
         }
+        let opened = self.open(now);
+        // What is left of a link is better than none.
+        if self.link.is_some() { Ok(()) } else { opened }
+    }
+
+    fn open(&mut self, now: Duration) -> Result<(), LinkError> {
         if !self.opening {
             if now < self.open_at {
                 // Nobody is being asked.
@@ -80,25 +91,54 @@ impl Sampler {
             self.linker.begin();
             self.opening = true;
         }
-        match self.linker.finished() {
-            None => Err(LinkError { reason: self.last_problem(), failure: Failure::Silent }),
-            Some(opened) => {
-                self.opening = false;
-                match opened {
-                    Ok(link) => {
-                        self.know_lease(link.slot(), false);
-                        self.link = Some(link);
-                        self.links += 1;
-                        self.refresh_wanted = false;
-                        self.find_applications();
-                        Ok(())
-                    }
-                    Err(error) => {
-                        self.put_off(self.clock.monotonic());
-                        Err(error)
-                    }
-                }
+        let Some(opened) = self.linker.finished() else {
+            return Err(LinkError { reason: self.last_problem(), failure: Failure::Silent });
+        };
+        self.opening = false;
+        match opened {
+            Ok(link) => {
+                self.drop_requests(now);
+                self.know_lease(link.slot(), false);
+                self.link = Some(link);
+                self.links += 1;
+                self.refresh_wanted = false;
+                self.dial_failed = false;
+                self.find_applications();
+                Ok(())
             }
+            Err(error) => {
+                self.dial_failed = true;
+                self.put_off(self.clock.monotonic());
+                Err(error)
+            }
+        }
+    }
+
+    /// Connections that samples leave alone as long as there are others: for probes, which tell a slow path from a dead
+    /// one, and for what cannot wait. A path that loses readings must not use up all of them.
+    pub(super) fn spared(&self) -> usize {
+        match self.config.connections {
+            0 | 1 => 0,
+            several => (several / SPARED_SHARE).max(1),
+        }
+    }
+
+    /// Whether a sample may have one of the `left` connections that work.
+    pub(super) fn may_sample(&self, left: usize) -> bool {
+        let samples = self.reader.samples();
+        if left > self.spared() {
+            samples + self.spared() < left
+        } else if left > 1 {
+            samples == 0
+        } else {
+            // The very last one is for probes, unless no others can be had.
+            self.dial_failed && self.reader.probes() == 0
+        }
+    }
+
+    fn drop_requests(&mut self, now: Duration) {
+        for asked in self.reader.clear() {
+            self.missed(asked, now, Failure::Silent, "the connection was lost".to_owned());
         }
     }
 
@@ -186,9 +226,7 @@ impl Sampler {
 
     fn give_up_link(&mut self, now: Duration) {
         if self.link.take().is_some() {
-            for asked in self.reader.clear() {
-                self.missed(asked, now, Failure::Silent, "the connection was lost".to_owned());
-            }
+            self.drop_requests(now);
             self.put_off(now);
         }
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 /// A probe waits for so many deadlines: it must outlast what a slow path does to readings.
 const PROBE_DEADLINES: u32 = 4;
+const PROBES_AT_ONCE: usize = 4;
 const SHORTEST_PROBE: Duration = Duration::from_secs(1);
 /// Chances to read that tell how fit this monitor is to act, fading.
 const RECENT_CHANCES: f64 = 32.0;
@@ -116,7 +117,8 @@ impl Sampler {
         if let Some(others) = &self.second_views {
             others.ask(&self.config.name);
         }
-        if !self.reader.is_probing() {
+        // A probe can be lost as a reading can.
+        if self.reader.probes() < PROBES_AT_ONCE {
             let deadline = (self.judge.tightest() * PROBE_DEADLINES).max(SHORTEST_PROBE);
             self.start_probe(now, deadline);
         }

@@ -73,11 +73,13 @@ impl Reader {
         self.under_way.len()
     }
 
-    pub(super) fn is_probing(&self) -> bool {
-        self.under_way.iter().any(|request| matches!(request.what, What::Probe))
+    /// Probes under way.
+    pub(super) fn probes(&self) -> usize {
+        self.under_way.iter().filter(|request| matches!(request.what, What::Probe)).count()
     }
 
-    fn samples(&self) -> usize {
+    /// Samples under way.
+    pub(super) fn samples(&self) -> usize {
         self.under_way.iter().filter(|request| matches!(request.what, What::Sample { .. })).count()
     }
 
@@ -104,6 +106,7 @@ impl Reader {
 impl Sampler {
     /// Starts a sample. `Err` says why there is none.
     pub(super) fn start_sample(&mut self, now: Duration) -> Result<(), AccessError> {
+        let may_sample = self.link.as_ref().is_some_and(|link| self.may_sample(link.connections()));
         let Some(link) = self.link.as_deref_mut() else { return Err(AccessError::Poisoned) };
         let no_box = AccessError::Invalid("the target's directory lists no sensor box");
         let sensors = part(link, RegionKind::SENSORS, self.fetcher.wants()).ok_or(no_box)?;
@@ -119,8 +122,7 @@ impl Sampler {
         let reader = &mut self.reader;
         let lease = part(link, RegionKind::LEASE, LeaseView::BYTES);
         reader.set_parts(directory.into_iter().chain([sensors]).chain(lease).chain(applications));
-        // One connection is left for probes and for what cannot wait.
-        if link.connections() > 1 && reader.samples() + 1 >= link.connections() {
+        if !may_sample {
             return Err(AccessError::Busy);
         }
         let ticket = link.start(Request::Read(&reader.ranges), self.config.deadline)?;
