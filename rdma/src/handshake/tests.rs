@@ -119,7 +119,8 @@ fn a_target_with_another_key_is_told_nothing() {
         |_| panic!("a distrusted target was asked"),
     );
     assert!(matches!(answer, Err(HandshakeError::WrongTarget)), "{answer:?}");
-    assert!(matches!(accepted, Err(AcceptError::Distrusted)), "{accepted:?}");
+    // The alert that says why may be lost with the connection.
+    assert!(matches!(accepted, Err(AcceptError::Distrusted | AcceptError::Connection(_))), "{accepted:?}");
 }
 
 #[test]
