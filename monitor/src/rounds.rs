@@ -119,14 +119,22 @@ impl Rounds {
         while let Ok((index, patient)) = self.discharged.try_recv() {
             self.places[index] = Place::Here(patient);
             self.glance(index);
+            // What was asked while it was away was not seen.
+            self.take_requests(index);
         }
-        for index in 0..self.places.len() {
-            let Place::Here(patient) = &mut self.places[index] else { continue };
-            match patient.take_requests() {
-                patient::Asked::Nothing => {}
-                patient::Asked::Something => self.glance(index),
-                patient::Asked::NoMore => self.places[index] = Place::Gone,
+        if self.waker.take_asked() {
+            for index in 0..self.places.len() {
+                self.take_requests(index);
             }
+        }
+    }
+
+    fn take_requests(&mut self, index: usize) {
+        let Place::Here(patient) = &mut self.places[index] else { return };
+        match patient.take_requests() {
+            patient::Asked::Nothing => {}
+            patient::Asked::Something => self.glance(index),
+            patient::Asked::NoMore => self.places[index] = Place::Gone,
         }
     }
 

@@ -230,7 +230,7 @@ impl CommandFlags {
 
 /// What the target answers, one per slot.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Acknowledgement {
     /// Odd while being written.
     pub guard: u64,

@@ -5,6 +5,7 @@ use crate::sampler::{Request, Sampler, Status};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +32,7 @@ impl Attendant {
     #[must_use]
     pub fn request(&self, request: Request) -> bool {
         let handed_over = self.requests.try_send(request).is_ok();
-        self.waker.0.wake();
+        self.waker.0.ask();
         handed_over
     }
 }
@@ -48,32 +49,48 @@ struct WakesWhenGone(Arc<Waker>);
 
 impl Drop for WakesWhenGone {
     fn drop(&mut self) {
-        self.0.wake();
+        self.0.ask();
     }
 }
 
 /// Wakes the thread that goes round.
 #[derive(Debug)]
-pub(super) struct Waker(OwnedFd);
+pub(super) struct Waker {
+    event: OwnedFd,
+    /// Some target has requests, or nobody who could have any.
+    asked: AtomicBool,
+}
 
 impl Waker {
     pub(super) fn new() -> io::Result<Waker> {
-        Ok(Waker(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Waker { event, asked: AtomicBool::new(false) })
+    }
+
+    /// Wakes it to look at the requests of all targets.
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether that was wanted since the last call.
+    pub(super) fn take_asked(&self) -> bool {
+        self.asked.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn wake(&self) {
         // It fails only when the counter is full, and then the thread is being woken.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
     }
 
     pub(super) fn clear(&self) {
         // It fails only when somebody else was quicker.
-        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+        let _ = rustix::io::read(&self.event, &mut [0; 8]);
     }
 }
 
 impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.event.as_fd()
     }
 }

@@ -16,7 +16,7 @@ impl Sampler {
             lateness: self.lateness.multiplier(),
             tightest: self.judge.deadline_of_sensors(),
             nearest: self.detector.outlook().nearest,
-            ..self.promise()
+            ..promise(&self.config)
         };
         self.lateness.judge_by(self.judge.tightest());
         let before = *self.pace.in_force();
@@ -37,11 +37,6 @@ impl Sampler {
         self.next_sample = self.pace.next(due, now, self.deadline(now));
     }
 
-    /// The part of the inputs that the configuration gives.
-    fn promise(&self) -> Inputs {
-        promise(&self.config)
-    }
-
     /// When the next progress sensor misses its deadline, unless it moves, or the silence its.
     fn deadline(&self, now: Duration) -> Option<Duration> {
         let sensors = self.detector.outlook().deadline.filter(|deadline| *deadline > now);
@@ -57,6 +52,7 @@ impl Sampler {
     }
 }
 
+/// The part of the inputs that the configuration gives.
 fn promise(config: &crate::config::TargetConfig) -> Inputs {
     Inputs {
         tightest: None,

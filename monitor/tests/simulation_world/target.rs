@@ -257,7 +257,7 @@ impl Target {
             command: command.sequence,
             accepted: before.accepted,
             accepted_at: now,
-            ..empty_acknowledgement()
+            ..Acknowledgement::default()
         };
         let word = self.lease.word();
         let refusal = if command.sequence != before.accepted + 1 {
@@ -325,24 +325,5 @@ impl Target {
         }
         self.acknowledgements.publish(slot, &answer);
         self.count();
-    }
-}
-
-fn empty_acknowledgement() -> Acknowledgement {
-    Acknowledgement {
-        guard: 0,
-        command: 0,
-        accepted: 0,
-        state: 0,
-        reason: 0,
-        matched: 0,
-        signalled: 0,
-        remaining: 0,
-        sweeps: 0,
-        accepted_at: 0,
-        first_signal_at: 0,
-        last_death_at: 0,
-        finished_at: 0,
-        reserved: [0; 6],
     }
 }
