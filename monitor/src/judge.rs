@@ -12,7 +12,8 @@
 //!   What an outer layer hides is unknown.
 //! - **Time that this monitor did not watch does not count**: when samples come further apart than planned, because the monitor was paused or
 //!   its clock jumped ahead, the excess is added to every beginning. Nor does time in which nothing could be read for a deadline count against a
-//!   sensor, or time in which the kernel stood still against what runs on it: a machine that was suspended is given time to move again. When its clock goes back, everything is learnt anew. The target's clock is not used.
+//!   sensor, or time in which the kernel, or all of user space, stood still against what runs on it: what was suspended or starved is given time
+//!   to move again, and it does not move again all at once. When this monitor's clock goes back, everything is learnt anew. The target's clock is not used.
 //! - **A late monitor is slow to accuse**: limits are multiplied by its [lateness](crate::lateness), and at the bound of that nobody is failed.
 //!
 //! # Confidence
@@ -25,6 +26,7 @@
 
 mod applications;
 mod evidence;
+mod excuses;
 mod finding;
 mod inside;
 mod kernel;
@@ -86,6 +88,8 @@ pub struct Judge {
     applications: Vec<Application>,
     /// When what is known of them was asked for.
     applications_asked: Duration,
+    /// When anything in user space was last seen to move.
+    user_moved: Option<Duration>,
     /// Tightest limit in the box.
     tightest: Option<Duration>,
     doubted: Option<Duration>,
@@ -122,6 +126,7 @@ impl Judge {
             alive: None,
             applications: Vec::new(),
             applications_asked: Duration::ZERO,
+            user_moved: None,
             tightest: None,
             doubted: None,
             verdicts: Vec::new(),
@@ -197,12 +202,15 @@ impl Judge {
 
     /// Takes in what other monitors say, all of it.
     pub fn opinions(&mut self, now: Duration, opinions: &[Opinion]) {
-        self.silence.heard(opinions);
+        self.silence.heard(opinions, now, self.terms.widened(self.tightest()));
         self.judge_silence(now);
     }
 
     /// Takes in what was read of all applications, asked for at `asked`.
     pub fn applications(&mut self, asked: Duration, now: Duration, views: &[ApplicationView]) {
+        if let Some(usual) = applications::moved(&self.applications, views) {
+            self.user_space_moves(usual, now);
+        }
         if applications::take_in(&mut self.applications, views, now) {
             self.rearrange(now);
         }
@@ -286,52 +294,6 @@ impl Judge {
             .unwrap_or(&self.verdicts[PATH])
     }
 
-    /// Sets right what unwatched time would distort.
-    fn watch(&mut self, asked: Duration, now: Duration) {
-        if now < self.now {
-            // The clock went back. Times before mean nothing any more.
-            self.begin_anew(now);
-        }
-        self.now = now;
-        let last = self.last_asked.unwrap_or(asked);
-        self.last_asked = Some(asked.max(last));
-        let unwatched = asked.saturating_sub(last).saturating_sub(self.watched);
-        if !unwatched.is_zero() {
-            self.silence.excuse(unwatched, asked);
-            self.excuse_readings(unwatched, asked);
-        }
-    }
-
-    /// Adds `time` to every beginning of a standstill.
-    fn excuse_readings(&mut self, time: Duration, asked: Duration) {
-        self.kernel.excuse(time, asked);
-        self.excuse_inside(time, asked);
-    }
-
-    fn excuse_inside(&mut self, time: Duration, asked: Duration) {
-        if let Some(heartbeat) = &mut self.heartbeat {
-            heartbeat.excuse(time, asked);
-        }
-        for sensor in self.applications.iter_mut().flat_map(|application| &mut application.sensors) {
-            sensor.still.excuse(time, asked);
-        }
-    }
-
-    fn begin_anew(&mut self, now: Duration) {
-        (self.last_asked, self.last_read, self.doubted) = (None, None, None);
-        self.silence.begin();
-        self.kernel.begin(now);
-        if let Some(heartbeat) = &mut self.heartbeat {
-            heartbeat.begin(now);
-        }
-        for sensor in self.applications.iter_mut().flat_map(|application| &mut application.sensors) {
-            sensor.still.begin(now);
-        }
-        for place in 0..self.verdicts.len() {
-            self.say(place, Finding::unknown(Cause::NothingYet), now);
-        }
-    }
-
     /// The box was made anew: nothing that was seen of the one before holds.
     fn forget_box(&mut self) {
         self.kernel = Kernel::default();
@@ -369,6 +331,10 @@ impl Judge {
                 SensorKind::AGENT_HEARTBEAT => {
                     heartbeat = true;
                     self.heartbeat_limit = limit;
+                    let before = self.heartbeat.filter(|heartbeat| heartbeat.value() != reading.value);
+                    if let Some(usual) = before.and_then(|heartbeat| heartbeat.beat()) {
+                        self.user_space_moves(usual, now);
+                    }
                     let still = self.heartbeat.get_or_insert_with(|| Still::new(reading.value, now));
                     still.see(reading.value, now);
                 }
@@ -415,6 +381,7 @@ impl Judge {
             Meaning::Slow => (Finding::suspect(sure, Cause::Slow), Finding::healthy(sure, Cause::Slow)),
             Meaning::OnlyMe => (Finding::failed(sure, Cause::OnlyMe), Finding::healthy(sure, Cause::OnlyMe)),
             Meaning::OnlyMeAtFirst => (Finding::failed(sure, Cause::OnlyMe), Finding::unknown(Cause::Hidden)),
+            Meaning::Back => (Finding::suspect(0.5, Cause::Back), Finding::healthy(1.0, Cause::OnlyMe)),
             Meaning::Nobody(others) => {
                 let shared = silence::SHARED_PATH.powf(f64::from(others));
                 (Finding::unknown(Cause::Nobody), Finding::failed(sure / (1.0 + shared), Cause::Nobody))

@@ -29,7 +29,7 @@ fn what_passes_is_laid_at_the_right_layer() {
 #[test]
 #[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
 fn a_stuck_processor_is_laid_at_the_kernel_and_named() {
-    assert_right::<SoftRoce>(&[faults::one_processor_stuck()]);
+    assert_right::<OutsideNic>(&[faults::one_processor_stuck()]);
 }
 
 #[test]

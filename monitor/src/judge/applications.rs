@@ -1,7 +1,7 @@
 //! Applications, by the progress sensors they set themselves.
 
 use super::still::Still;
-use backdoors_sensor_box::{ApplicationState, ApplicationView, Class};
+use backdoors_sensor_box::{ApplicationSensor, ApplicationState, ApplicationView, Class};
 use std::time::Duration;
 
 /// Shortest deadline that is taken seriously.
@@ -38,11 +38,9 @@ pub(super) enum Standstill {
 
 impl Application {
     fn of(view: &ApplicationView, now: Duration) -> Application {
-        let progress = view.sensors.iter().filter(|sensor| sensor.class == Class::Progress);
-        let sensors = progress.filter_map(|sensor| {
+        let sensors = judged(view).filter_map(|sensor| {
             let limit = Duration::from_nanos(sensor.limit?);
-            let still = Still::new(sensor.value, now);
-            (limit >= SHORTEST).then(|| Progress { name: sensor.name.clone(), still, limit })
+            Some(Progress { name: sensor.name.clone(), still: Still::new(sensor.value, now), limit })
         });
         Application {
             name: view.name.clone(),
@@ -91,6 +89,25 @@ impl Application {
     }
 }
 
+/// The shortest of the usual intervals of those sensors in the list that what was read of all applications shows to have moved.
+pub(super) fn moved(list: &[Application], views: &[ApplicationView]) -> Option<Duration> {
+    let moved = views.iter().enumerate().flat_map(|(place, view)| {
+        let is_it = |known: &&Application| known.name == view.name && known.generation == view.generation;
+        let known = list.get(place).filter(is_it).or_else(|| list.iter().find(is_it));
+        let sensors = known.map_or(&[][..], |known| &known.sensors);
+        sensors.iter().zip(judged(view)).filter(|(known, sensor)| known.still.value() != sensor.value)
+    });
+    moved.filter_map(|(known, _)| known.still.beat()).min()
+}
+
+/// The sensors that have a deadline.
+fn judged(view: &ApplicationView) -> impl Iterator<Item = &ApplicationSensor> + Clone {
+    view.sensors.iter().filter(|sensor| {
+        sensor.class == Class::Progress
+            && sensor.limit.is_some_and(|limit| Duration::from_nanos(limit) >= SHORTEST)
+    })
+}
+
 /// Brings the list up to date with what was read of all applications. Names that are no longer there are removed; the order of the others
 /// stays. Returns whether applications came or went.
 pub(super) fn take_in(list: &mut Vec<Application>, views: &[ApplicationView], now: Duration) -> bool {
@@ -111,10 +128,7 @@ pub(super) fn take_in(list: &mut Vec<Application>, views: &[ApplicationView], no
         }
         application.present = true;
         application.state = view.state;
-        let progress = view.sensors.iter().filter(|sensor| {
-            sensor.class == Class::Progress
-                && sensor.limit.is_some_and(|limit| Duration::from_nanos(limit) >= SHORTEST)
-        });
+        let progress = judged(view);
         let mut same = true;
         let mut seen = 0;
         for (known, sensor) in application.sensors.iter_mut().zip(progress.clone()) {

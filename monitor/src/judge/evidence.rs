@@ -43,7 +43,7 @@ impl Judge {
                 "the machine answers, but for {} nobody there has served its memory",
                 self.silent(now)
             )],
-            Cause::Slow | Cause::OnlyMe | Cause::Nobody | Cause::Alone => self.about_silence(place, cause, now),
+            Cause::Slow | Cause::OnlyMe | Cause::Back | Cause::Nobody | Cause::Alone => self.about_silence(place, cause, now),
             Cause::Learning => vec!["nothing was seen to move yet, and no deadline has run out".to_owned()],
             Cause::NoSensor => vec!["the box has no sensor that tells".to_owned()],
             Cause::NoLimit => vec![format!(
@@ -144,6 +144,7 @@ impl Judge {
             Cause::Nobody if place == PATH => {
                 sentences.push("nobody reads it: the path cannot be told from the host".to_owned());
             }
+            Cause::Back => sentences.push("nobody read it for a while, and others do again".to_owned()),
             Cause::OnlyMe if place == HOST => sentences.push("others read it".to_owned()),
             _ => {}
         }

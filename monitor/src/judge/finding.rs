@@ -27,6 +27,8 @@ pub(super) enum Cause {
     Slow,
     /// Others read it, this monitor does not.
     OnlyMe,
+    /// Others could not read it either for a while, and can again.
+    Back,
     /// Others cannot read it either.
     Nobody,
     /// Nobody serves the memory, says the machine.

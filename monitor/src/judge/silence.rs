@@ -5,6 +5,8 @@
 //! - A zero-length probe is answered by the NIC without touching memory. If it is, the path is slow, and nobody is condemned.
 //! - Another monitor that read the target well *after* this one had begun to miss has another path: this one is cut.
 //! - Other monitors for whom it fell silent before that, and a deadline ago or longer: it is the host.
+//! - When nobody read it, and another monitor does again, it was the host, and the host is back. What was missed before says nothing of the own path,
+//!   which is given as much time as if it had just fallen silent.
 //! - With no second view, path and host are equally likely.
 
 use super::outside::{Failure, Terms};
@@ -39,6 +41,8 @@ pub(super) enum Meaning {
     OnlyMe,
     /// Others read it when this monitor did no longer, and do no longer either.
     OnlyMeAtFirst,
+    /// Nobody read it for a while; others do again.
+    Back,
     /// So many others cannot read it either.
     Nobody(u32),
     /// No second view, or none that decides.
@@ -61,6 +65,17 @@ pub(super) struct Silence {
     pub probe: Option<(Duration, Duration)>,
     pub probes_missed: u32,
     pub opinions: Vec<Opinion>,
+    /// In this silence others were found not to read it either.
+    unread_by_all: bool,
+    /// When others were found to read it again after that.
+    back: Option<Duration>,
+}
+
+/// How many of the others read it when they were asked, and how many did not.
+#[derive(Default)]
+struct Others {
+    read: u32,
+    miss: u32,
 }
 
 impl Silence {
@@ -73,6 +88,7 @@ impl Silence {
         self.first_miss = None;
         self.last_failure = None;
         self.probes_missed = 0;
+        (self.unread_by_all, self.back) = (false, None);
     }
 
     pub fn missed(&mut self, asked: Duration, now: Duration, how: Failure) {
@@ -103,9 +119,28 @@ impl Silence {
         }
     }
 
-    pub fn heard(&mut self, opinions: &[Opinion]) {
+    /// Takes in what others say at `now`, all of it, `deadline` being T as in [`Silence::meaning`].
+    pub fn heard(&mut self, opinions: &[Opinion], now: Duration, deadline: Duration) {
         self.opinions.clear();
         self.opinions.extend(opinions.iter().take(MOST_OPINIONS).cloned());
+        let Some(first_miss) = self.first_miss else { return };
+        let mut others = Others::default();
+        for opinion in self.opinions.iter().filter(|opinion| opinion.asked > first_miss) {
+            match opinion.last_good_age {
+                // Nobody's usual samples come half a deadline apart.
+                Some(age) if age < deadline / 2 => others.read += 1,
+                Some(_) if !opinion.late => others.miss += 1,
+                _ => {}
+            }
+        }
+        if others.read == 0 && others.miss > 0 {
+            self.unread_by_all = true;
+        } else if others.read > 0 && self.unread_by_all {
+            self.unread_by_all = false;
+            self.back = Some(now);
+            self.misses = 0;
+            self.first_miss = None;
+        }
     }
 
     /// How long nothing was read.
@@ -129,6 +164,7 @@ impl Silence {
     pub fn excuse(&mut self, unwatched: Duration, now: Duration) {
         let later = |time: Duration| time.saturating_add(unwatched).min(now);
         self.since = self.since.map(later);
+        self.back = self.back.map(later);
         // A pause may have eaten the answers to chances taken before it.
         self.misses = 0;
         self.first_miss = None;
@@ -148,6 +184,9 @@ impl Silence {
         let Some(since) = self.since else { return Meaning::Nothing };
         if self.last_failure.is_none() || now.saturating_sub(since) < deadline {
             return Meaning::Within;
+        }
+        if self.back.is_some_and(|back| now.saturating_sub(back) < deadline || self.misses < terms.chances) {
+            return Meaning::Back;
         }
         let recent = |time: Duration| time > since && now.saturating_sub(time) <= deadline;
         if self.answered.is_some_and(recent) && self.misses < terms.chances {

@@ -26,6 +26,10 @@ for word in $(</proc/cmdline); do
 done
 
 modprobe -a virtio_pci virtio_console virtio_net
+# Held back while the kernel booted.
+for processor in /sys/devices/system/cpu/cpu[0-9]*/online; do
+    [[ $(<"$processor") == 1 ]] || echo 1 >"$processor"
+done
 ip link set lo up
 if [[ -v address ]]; then
     ip address add "$address" dev eth0

@@ -19,6 +19,8 @@ pub enum Fault {
     PathSlow,
     /// Machine and NIC are gone.
     HostDead,
+    /// They were, and are back for others. What this monitor had under way is not answered yet.
+    BackForOthers,
     /// Whoever serves the memory is gone, and the machine says so.
     OwnerDead,
     /// The NIC refuses everything.
@@ -31,6 +33,8 @@ pub enum Fault {
     Starved,
     AgentKilled,
     AgentStuck,
+    /// Nothing but the kernel and the application runs: the agent has not been given its turn since all were starved.
+    AgentWaits,
     ApplicationStuck,
     ApplicationDied,
 }
@@ -110,7 +114,7 @@ impl Target {
         }
         // CPU 0 serves the timer.
         let kernel = |fault| matches!(fault, CpusStopped | Stuck(0));
-        let user = |fault| kernel(fault) || matches!(fault, Starved | AgentKilled | AgentStuck);
+        let user = |fault| kernel(fault) || matches!(fault, Starved | AgentKilled | AgentStuck | AgentWaits);
         let timer = if self.capabilities & Capabilities::PROCFS != 0 {
             count(self.time(now, user), 100_000)
         } else {
@@ -292,7 +296,12 @@ impl Bench {
         let gone = |fault| {
             matches!(
                 fault,
-                Fault::PathCut | Fault::PathSlow | Fault::HostDead | Fault::OwnerDead | Fault::Revoked
+                Fault::PathCut
+                    | Fault::PathSlow
+                    | Fault::HostDead
+                    | Fault::BackForOthers
+                    | Fault::OwnerDead
+                    | Fault::Revoked
             )
         };
         if self.random.uniform() < self.lost || self.target.has(asked, gone) {
@@ -323,7 +332,7 @@ impl Bench {
 
     fn second_view(&mut self) {
         let fault = if self.now >= self.target.since { self.target.fault } else { Fault::Nothing };
-        let nic_answers = !matches!(fault, Fault::PathCut | Fault::HostDead | Fault::OwnerDead);
+        let nic_answers = !matches!(fault, Fault::PathCut | Fault::HostDead | Fault::BackForOthers | Fault::OwnerDead);
         let answer = if nic_answers { Ok(self.round_trip) } else { Err(Failure::Silent) };
         self.judge.probe(self.now, answer);
         let unread = matches!(fault, Fault::HostDead | Fault::OwnerDead | Fault::Revoked | Fault::PathSlow);

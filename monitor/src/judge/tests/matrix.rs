@@ -138,6 +138,37 @@ fn a_host_is_dead_when_it_fell_silent_for_others_too_and_the_surer_the_more_they
     }
 }
 
+/// What this monitor had under way when the host went is not answered at the moment when the host is back.
+#[test]
+fn a_host_that_is_back_for_others_first_is_not_a_cut_path() {
+    each(
+        Fault::HostDead,
+        |bench| {
+            bench.others = Others::Well(1);
+            bench.run(bench.now + at(3000));
+            assert_eq!(bench.state(Layer::Host), State::Failed);
+            bench.target.fault = Fault::BackForOthers;
+            bench.run(bench.now + at(400));
+            assert_eq!(bench.state(Layer::Host), State::Healthy, "{:#?}", bench.judge.verdicts());
+            assert_eq!(bench.state(Layer::Path), State::Suspect);
+            only_accused(bench, |verdict| verdict.layer == Layer::Host);
+            let not_yet_back = bench.judge.clone();
+            bench.heal();
+            bench.run(bench.now + at(1500));
+            assert_eq!(bench.judge.overall().state, State::Healthy);
+            only_accused(bench, |verdict| verdict.layer == Layer::Host);
+
+            // If it stays so, it is the path.
+            bench.judge = not_yet_back;
+            bench.target.fault = Fault::BackForOthers;
+            bench.target.since = bench.now;
+            bench.run(bench.now + at(3000));
+            assert_eq!(bench.state(Layer::Path), State::Failed, "{:#?}", bench.judge.verdicts());
+        },
+        &[Target::default()],
+    );
+}
+
 #[test]
 fn the_silence_of_a_late_monitor_counts_for_nothing() {
     let mut bench = broken(1, Bench::new(1, Target::default()), Fault::HostDead);
@@ -404,6 +435,47 @@ fn a_heartbeat_with_a_tight_limit_is_not_blamed_for_a_dead_kernel() {
         },
         &[target],
     );
+}
+
+/// Programs that were starved together do not move again at the same moment.
+#[test]
+fn after_user_space_was_starved_nobody_in_it_is_blamed_for_moving_later_than_others() {
+    let target = Target { application: Some(at(2000)), ..Target::default() };
+    for later in [Fault::ApplicationStuck, Fault::AgentWaits] {
+        each(
+            Fault::Starved,
+            |bench| {
+                bench.run(bench.now + at(5000));
+                assert_eq!(bench.state(Layer::UserSpace), State::Failed);
+                bench.target.fault = later;
+                bench.run(bench.now + at(1200));
+                assert_eq!(bench.state(Layer::UserSpace), State::Healthy);
+                bench.heal();
+                bench.run(bench.now + at(1500));
+                assert_eq!(bench.judge.overall().state, State::Healthy);
+                only_accused(bench, |verdict| verdict.layer == Layer::UserSpace);
+            },
+            std::slice::from_ref(&target),
+        );
+    }
+}
+
+#[test]
+fn who_never_moves_again_after_user_space_was_starved_is_found_a_limit_later() {
+    let target = Target { application: Some(at(2000)), ..Target::default() };
+    for (later, subject) in [(Fault::ApplicationStuck, "shop"), (Fault::AgentWaits, AGENT)] {
+        each(
+            Fault::Starved,
+            |bench| {
+                bench.run(bench.now + at(5000));
+                bench.target.fault = later;
+                bench.run(bench.now + at(3500));
+                assert_eq!(bench.state(Layer::UserSpace), State::Healthy);
+                assert_eq!(bench.application(subject).state, State::Failed);
+            },
+            std::slice::from_ref(&target),
+        );
+    }
 }
 
 #[test]
