@@ -45,9 +45,7 @@ pub struct Detector {
 /// What the last view says about when to look again.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outlook {
-    /// The shortest limit in force among progress sensors that ever moved.
-    pub tightest: Option<Duration>,
-    /// When the first of them misses its deadline, unless it moves.
+    /// When the first of the progress sensors that ever moved misses its deadline, unless it moves.
     pub deadline: Option<Duration>,
     /// The level, floor or pressure sensor nearest its limit.
     pub nearest: Option<Nearest>,
@@ -258,9 +256,7 @@ impl Track {
             nearness.add(reading, limit, reading.value.saturating_sub(self.baseline));
         } else if self.moved && self.raised.is_none() {
             // What never moved has no rhythm to watch; it is told when its limit is over all the same.
-            let limit = Duration::from_nanos(limit);
-            let deadline = self.changed.saturating_add(limit);
-            outlook.tightest = Some(outlook.tightest.map_or(limit, |other| other.min(limit)));
+            let deadline = self.changed.saturating_add(Duration::from_nanos(limit));
             outlook.deadline = Some(outlook.deadline.map_or(deadline, |other| other.min(deadline)));
         }
     }

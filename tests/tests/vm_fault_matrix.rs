@@ -67,3 +67,10 @@ fn where_a_nic_answers_processors_that_all_spin_are_laid_at_the_kernel() {
 fn nobody_is_accused_while_nothing_is_wrong() {
     faults::watch_nothing::<SoftRoce>().unwrap();
 }
+
+#[test]
+#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
+fn nobody_is_accused_behind_a_path_that_loses() {
+    let measured = faults::watch_lossy_path::<SoftRoce>(&[1, 10, 30]).unwrap();
+    println!("{measured}");
+}

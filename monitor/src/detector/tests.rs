@@ -245,7 +245,7 @@ fn a_late_monitor_accuses_later() {
 }
 
 #[test]
-fn the_outlook_names_the_tightest_deadline_and_the_nearest_limit() {
+fn the_outlook_names_the_next_deadline_and_the_nearest_limit() {
     let mut detector = detector();
     let sensors = |timer, processes| {
         vec![
@@ -255,10 +255,10 @@ fn the_outlook_names_the_tightest_deadline_and_the_nearest_limit() {
         ]
     };
     feed(&mut detector, at(0), sensors(1, 20));
-    assert_eq!(detector.outlook().tightest, None);
+    assert_eq!(detector.outlook().deadline, None);
     feed(&mut detector, at(10), sensors(2, 80));
     let outlook = detector.outlook();
-    assert_eq!((outlook.tightest, outlook.deadline), (Some(at(100)), Some(at(110))));
+    assert_eq!(outlook.deadline, Some(at(110)));
     let nearest = outlook.nearest.unwrap();
     assert_eq!((nearest.kind, (nearest.share * 100.0).round()), (SensorKind::PROCESSES, 79.0));
 }

@@ -1,10 +1,9 @@
 //! A conversation that lasts, between two that proved to each other who they are: frames of bytes, each prefixed with
 //! its length, bounded in size and time.
 
+use crate::handshake::call::{CallError, call};
 use crate::handshake::identity::{Certificate, Identity};
-use crate::handshake::pins;
 use crate::handshake::stream::Bounded;
-use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConnection, ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -37,14 +36,7 @@ impl Framed {
         peer: &Certificate,
         time: Duration,
     ) -> Result<Framed, FramedError> {
-        let config = pins::client_config(identity, peer).map_err(FramedError::Identity)?;
-        // The name is never sent, and certificates are compared whole.
-        let name = ServerName::from(address.ip());
-        let session = ClientConnection::new(config, name).map_err(FramedError::Identity)?;
-        let stream = TcpStream::connect_timeout(&address, time)?;
-        // Without it a small question could wait for the acknowledgement of the one before.
-        stream.set_nodelay(true)?;
-        let mut stream = StreamOwned::new(session, Bounded::new(stream, time));
+        let mut stream = call(address, identity, peer, time)?;
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
@@ -158,6 +150,15 @@ pub enum FramedError {
     /// The connection failed. A retry may help.
     #[error("the connection failed: {0}")]
     Connection(#[source] io::Error),
+}
+
+impl From<CallError> for FramedError {
+    fn from(error: CallError) -> FramedError {
+        match error {
+            CallError::Identity(error) => FramedError::Identity(error),
+            CallError::Unreachable(error) => error.into(),
+        }
+    }
 }
 
 impl From<io::Error> for FramedError {

@@ -7,6 +7,7 @@
 //! Monitors prove themselves to each other in the same way, for a conversation that lasts: [`Framed`].
 
 mod acceptor;
+mod call;
 mod framed;
 mod identity;
 mod pins;

@@ -1,12 +1,12 @@
 //! The monitor's side of the handshake.
 
+use crate::handshake::call::{CallError, call};
 use crate::handshake::identity::{Certificate, Identity};
-use crate::handshake::stream::{Bounded, read_message, write_message};
-use crate::handshake::{Answer, Hello, Welcome, pins};
-use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, ClientConnection, StreamOwned};
+use crate::handshake::stream::{read_message, write_message};
+use crate::handshake::{Answer, Hello, Welcome};
+use rustls::AlertDescription;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Asks the target at `address`, which must hold the key of the certificate `target`, to admit this monitor. Takes at
@@ -21,13 +21,7 @@ pub fn request(
     hello: &Hello,
     time: Duration,
 ) -> Result<Welcome, HandshakeError> {
-    let config = pins::client_config(identity, target).map_err(HandshakeError::Identity)?;
-    // The name is never sent, and certificates are compared whole.
-    let name = ServerName::from(address.ip());
-    let session = ClientConnection::new(config, name).map_err(HandshakeError::Identity)?;
-    let stream = TcpStream::connect_timeout(&address, time).map_err(HandshakeError::Unreachable)?;
-    stream.set_nodelay(true).map_err(HandshakeError::Unreachable)?;
-    let mut stream = StreamOwned::new(session, Bounded::new(stream, time));
+    let mut stream = call(address, identity, target, time)?;
     let sent = write_message(&mut stream, hello);
     // A target that refused the certificate said so before it closed, so look for its word even if sending failed.
     match (read_message(&mut stream), sent) {
@@ -66,6 +60,15 @@ pub enum HandshakeError {
     /// What answers there does not speak the protocol.
     #[error("what answers there does not speak the protocol: {0}")]
     Protocol(String),
+}
+
+impl From<CallError> for HandshakeError {
+    fn from(error: CallError) -> HandshakeError {
+        match error {
+            CallError::Identity(error) => HandshakeError::Identity(error),
+            CallError::Unreachable(error) => HandshakeError::Unreachable(error),
+        }
+    }
 }
 
 impl From<io::Error> for HandshakeError {

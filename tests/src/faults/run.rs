@@ -160,22 +160,54 @@ pub fn watch_nothing<L: Lab>() -> Result<()> {
         if load {
             scene.load()?;
         }
-        let known = scene.known()?;
-        let begun = Instant::now();
-        while begun.elapsed() < control() {
-            std::thread::sleep(Duration::from_secs(1).min(control()));
+        nobody_is_accused(&scene)?;
+    }
+    Ok(())
+}
+
+/// Loses so many percent of what the target sends, one rate after the other, and nobody may be accused: neither a path
+/// that loses nor anything behind it is dead. Returns what the monitors measured of it, a line for each rate.
+///
+/// # Errors
+/// As [`watch_nothing`].
+pub fn watch_lossy_path<L: Lab>(percentages: &[u8]) -> Result<String> {
+    let lab = L::boot()?;
+    let scene = Scene::set(&lab)?;
+    let mut measured = String::new();
+    for percent in percentages {
+        scene
+            .deployment
+            .target
+            .shell(&format!("tc qdisc replace dev eth0 root netem limit 10000 loss {percent}%"))?;
+        nobody_is_accused(&scene)?;
+        measured.push_str(&format!("{percent} % of what the target sends is lost for {:?}:", control()));
+        for watcher in &scene.deployment.watchers {
+            let path = &watcher.json("targets")?[0];
+            measured.push_str(&format!(
+                " {} misses {:.1} % of its chances, a round trip takes {:.1} ms;",
+                watcher.name,
+                path["loss"].as_f64().unwrap_or(f64::NAN) * 100.0,
+                path["round_trip_ns"].as_f64().unwrap_or(f64::NAN) / 1e6,
+            ));
         }
-        scene.wait_until_healthy()?;
-        for (watcher, known) in scene.deployment.watchers.iter().zip(known) {
-            let all: Vec<Accusation> = accusations(watcher, known)?;
-            if let Some(first) = all.first() {
-                let others = all.len() - 1;
-                bail!(
-                    "{} accuses {first}, and {others} more\n{}",
-                    watcher.name,
-                    timeline(watcher, known, first.at)
-                );
-            }
+        measured.push('\n');
+    }
+    Ok(measured)
+}
+
+fn nobody_is_accused<M: Machine>(scene: &Scene<'_, M>) -> Result<()> {
+    let known = scene.known()?;
+    std::thread::sleep(control());
+    scene.wait_until_healthy()?;
+    for (watcher, known) in scene.deployment.watchers.iter().zip(known) {
+        let all: Vec<Accusation> = accusations(watcher, known)?;
+        if let Some(first) = all.first() {
+            let others = all.len() - 1;
+            bail!(
+                "{} accuses {first}, and {others} more\n{}",
+                watcher.name,
+                timeline(watcher, known, first.at)
+            );
         }
     }
     Ok(())
