@@ -13,7 +13,6 @@ fn assert_right<L: Lab<Machine = Vm>>(rows: &[Row<Vm>]) {
 }
 
 #[test]
-#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
 fn what_passes_is_laid_at_the_right_layer() {
     assert_right::<SoftRoce>(&[
         faults::path_cut_to_target(),
@@ -27,49 +26,41 @@ fn what_passes_is_laid_at_the_right_layer() {
 }
 
 #[test]
-#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
 fn a_stuck_processor_is_laid_at_the_kernel_and_named() {
     assert_right::<OutsideNic>(&[faults::one_processor_stuck()]);
 }
 
 #[test]
-#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
 fn where_the_kernel_answers_a_panic_is_laid_at_the_host() {
     assert_right::<SoftRoce>(&[faults::panic("host")]);
 }
 
 #[test]
-#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
 fn where_the_kernel_answers_processors_that_all_spin_are_laid_at_the_host() {
     assert_right::<SoftRoce>(&[faults::processors_spinning("host")]);
 }
 
 #[test]
-#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
 fn where_a_nic_answers_stopped_processors_are_laid_at_the_kernel() {
     assert_right::<OutsideNic>(&[faults::processors_stopped("kernel")]);
 }
 
 #[test]
-#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
 fn where_a_nic_answers_a_panic_is_laid_at_the_kernel() {
     assert_right::<OutsideNic>(&[faults::panic("kernel")]);
 }
 
 #[test]
-#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
 fn where_a_nic_answers_processors_that_all_spin_are_laid_at_the_kernel() {
     assert_right::<OutsideNic>(&[faults::processors_spinning("kernel")]);
 }
 
 #[test]
-#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
 fn nobody_is_accused_while_nothing_is_wrong() {
     faults::watch_nothing::<SoftRoce>().unwrap();
 }
 
 #[test]
-#[ignore = "wants processors to itself: emulated monitors that wait for theirs are late, and accuse nobody"]
 fn nobody_is_accused_behind_a_path_that_loses() {
     let measured = faults::watch_lossy_path::<SoftRoce>(&[1, 10, 30]).unwrap();
     println!("{measured}");

@@ -39,13 +39,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         tests.env("BACKDOORS_FULL", "1");
     }
     succeed(&mut tests)?;
-    if arguments.full && arguments.filter.is_empty() {
-        // Guests whose monitors must not wait for processors: nothing else runs meanwhile.
-        let mut matrix = cargo();
-        matrix.args(["test", "--package", "backdoors-tests", "--test", "vm_fault_matrix", "--"]);
-        matrix.args(["--ignored", "--nocapture", "--test-threads", "1"]);
-        succeed(matrix.env("BACKDOORS_FULL", "1"))?;
-    }
     if arguments.filter.is_empty() {
         succeed(cargo().args(["test", "--workspace", "--doc"]))?;
     }

@@ -129,7 +129,7 @@ impl Silence {
             match opinion.last_good_age {
                 // Nobody's usual samples come half a deadline apart.
                 Some(age) if age < deadline / 2 => others.read += 1,
-                Some(_) if !opinion.late => others.miss += 1,
+                Some(age) if age >= deadline && !opinion.late => others.miss += 1,
                 _ => {}
             }
         }
@@ -185,11 +185,13 @@ impl Silence {
         if self.last_failure.is_none() || now.saturating_sub(since) < deadline {
             return Meaning::Within;
         }
-        if self.back.is_some_and(|back| now.saturating_sub(back) < deadline || self.misses < terms.chances) {
+        let recent = |time: Duration| time > since && now.saturating_sub(time) <= deadline;
+        let answered = self.answered.is_some_and(recent);
+        let just_back = |back| now.saturating_sub(back) < deadline || self.misses < terms.chances;
+        if !answered && self.back.is_some_and(just_back) {
             return Meaning::Back;
         }
-        let recent = |time: Duration| time > since && now.saturating_sub(time) <= deadline;
-        if self.answered.is_some_and(recent) && self.misses < terms.chances {
+        if answered && self.misses < terms.chances {
             return match self.last_failure {
                 Some(Failure::Closed) => Meaning::Closed,
                 Some(Failure::NotAsked | Failure::Silent) => Meaning::Within,
@@ -200,7 +202,7 @@ impl Silence {
             let asked_nothing = self.misses == 0 && self.last_failure == Some(Failure::NotAsked);
             return if asked_nothing { Meaning::NotAsked } else { Meaning::Within };
         }
-        if self.answered.is_some_and(recent) && self.last_failure != Some(Failure::Silent) {
+        if answered && self.last_failure != Some(Failure::Silent) {
             return if self.last_failure == Some(Failure::Closed) {
                 Meaning::Closed
             } else {
