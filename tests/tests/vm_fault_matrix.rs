@@ -13,16 +13,26 @@ fn assert_right<L: Lab<Machine = Vm>>(rows: &[Row<Vm>]) {
 }
 
 #[test]
-fn what_passes_is_laid_at_the_right_layer() {
+fn a_cut_path_is_laid_at_the_path_by_the_monitor_whose_it_is() {
     assert_right::<SoftRoce>(&[
         faults::path_cut_to_target(),
         faults::path_cut_from_target(),
         faults::path_cut_both_ways(),
+    ]);
+}
+
+#[test]
+fn stopped_processors_a_killed_agent_and_a_stuck_application_are_told_apart() {
+    assert_right::<SoftRoce>(&[
         faults::processors_stopped("host"),
         faults::agent_killed(),
         faults::application_stuck(),
-        faults::user_space_starved(),
     ]);
+}
+
+#[test]
+fn starvation_by_300_busy_processes_is_laid_at_user_space() {
+    assert_right::<SoftRoce>(&[faults::user_space_starved()]);
 }
 
 #[test]

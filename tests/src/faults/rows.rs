@@ -159,12 +159,6 @@ pub fn user_space_starved() -> Row<Vm> {
         name: "user space starved by 300 processes",
         prepare: |scene| {
             let target = scene.deployment.target;
-            let (agent, ticker) = (scene.deployment.agent, scene.ticker);
-            // What the lab starts by hand has a better priority than a service has.
-            target.shell(format!(
-                "for task in /proc/{agent}/task/* /proc/{ticker}/task/*; do \
-                 taskset -p 2 ${{task##*/}}; renice 0 -p ${{task##*/}}; done"
-            ))?;
             // The first of them waits for its priority; the others inherit it, and wait to go on.
             target.shell_as(
                 BUSY_USER,
@@ -182,7 +176,15 @@ pub fn user_space_starved() -> Row<Vm> {
                 Ok((stopped.trim() == BUSY.to_string()).then_some(()))
             })
         },
-        inject: |scene| signal_busy(scene, "CONT"),
+        inject: |scene| {
+            let (agent, ticker) = (scene.deployment.agent, scene.ticker);
+            // What the lab starts by hand has a better priority than a service has.
+            scene.deployment.target.shell(format!(
+                "for task in /proc/{agent}/task/* /proc/{ticker}/task/*; do \
+                 taskset -p 2 ${{task##*/}}; renice 0 -p ${{task##*/}}; done"
+            ))?;
+            signal_busy(scene, "CONT")
+        },
         undo: Undo::By(|scene| signal_busy(scene, "STOP")),
         expected: at("user-space"),
     }
