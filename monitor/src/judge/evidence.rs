@@ -153,9 +153,11 @@ impl Judge {
 
     fn about_kernel(&self, now: Duration) -> Vec<String> {
         let mut sentences = Vec::new();
+        let mut timer_stands = false;
         if let (Some(timer), Some(limit)) = (self.kernel.timer, self.kernel.timer_limit) {
             let still = timer.still(now);
-            if still >= limit {
+            timer_stands = still >= limit;
+            if timer_stands {
                 sentences.push(format!(
                     "kernel.timer has stood at {} for {}, its limit is {}",
                     timer.value(),
@@ -169,6 +171,8 @@ impl Judge {
         let (mut stuck, mut running, mut busy) = (Vec::new(), Vec::new(), 0);
         for cpu in &self.kernel.cpus {
             let limit = self.kernel.limit(cpu).unwrap_or(Duration::MAX);
+            // The processor that the timer stopped with may have been seen to tick a little later than the timer.
+            let limit = if timer_stands { limit / 2 } else { limit };
             busy += usize::from(cpu.is_busy());
             if cpu.is_busy() && cpu.still(now) >= limit {
                 stuck.push(cpu);

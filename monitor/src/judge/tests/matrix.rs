@@ -251,6 +251,9 @@ fn a_stuck_processor_that_serves_the_timer_is_a_failed_kernel_and_the_evidence_s
         Fault::Stuck(0),
         |bench| {
             the_kernel_failed(bench, "CPU 0 has had one task on it");
+            // From the first word on, whichever of the two was seen to move last.
+            let first = bench.changes.iter().find(|change| change.state == State::Failed).unwrap();
+            assert!(first.evidence.iter().any(|line| line.starts_with("CPU 0 has had")), "{first:#?}");
         },
         &kernel_half(),
     );
