@@ -333,7 +333,8 @@ impl Bench {
 
     fn second_view(&mut self) {
         let fault = if self.now >= self.target.since { self.target.fault } else { Fault::Nothing };
-        let nic_answers = !matches!(fault, Fault::PathCut | Fault::HostDead | Fault::BackForOthers | Fault::OwnerDead);
+        let nic_answers =
+            !matches!(fault, Fault::PathCut | Fault::HostDead | Fault::BackForOthers | Fault::OwnerDead);
         let answer = if nic_answers { Ok(self.round_trip) } else { Err(Failure::Silent) };
         self.judge.probe(self.now, answer);
         let unread = matches!(fault, Fault::HostDead | Fault::OwnerDead | Fault::Revoked | Fault::PathSlow);
