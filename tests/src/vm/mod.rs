@@ -52,7 +52,7 @@ use std::{
     net::Ipv4Addr,
     sync::{Mutex, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub use backdoors_guest_kernels::Kernel;
@@ -282,8 +282,12 @@ impl Vm {
     /// # Errors
     /// When QEMU does not obey, or the guest does not come up.
     pub fn reboot(&self) -> Result<(), VmError> {
-        let ready = self.channel.reopen()?;
+        // It is not to come up before it is listened to.
+        self.pause()?;
+        let deadline = Instant::now() + BOOT_DEADLINE;
+        let ready = self.channel.reopen(|| self.qemu().connect_control(deadline))?;
         self.reset()?;
+        self.resume()?;
         let answer = ready.next(BOOT_DEADLINE);
         self.channel.forget(&ready);
         match answer {
