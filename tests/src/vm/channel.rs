@@ -2,14 +2,13 @@
 
 use std::{
     collections::HashMap,
-    net::Shutdown,
     os::unix::net::UnixStream,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
@@ -26,7 +25,6 @@ type Waiting = Arc<Mutex<Option<HashMap<u64, Sender<Answer>>>>>;
 #[derive(Debug)]
 pub(super) struct Channel {
     stream: Mutex<UnixStream>,
-    reader: Mutex<Option<JoinHandle<()>>>,
     waiting: Waiting,
     next: AtomicU64,
 }
@@ -41,30 +39,31 @@ pub(super) struct Answers {
 impl Channel {
     /// The channel, and what will say that the guest is ready.
     pub(super) fn open(stream: UnixStream) -> Result<(Channel, Answers), VmError> {
-        let (ready, waiting) = expect_ready();
-        let waiting: Waiting = Arc::new(Mutex::new(Some(waiting)));
-        let reader = Mutex::new(Some(listen(&stream, &waiting)?));
-        let channel = Channel { stream: Mutex::new(stream), reader, waiting, next: AtomicU64::new(1) };
-        Ok((channel, ready))
+        let mut incoming = stream.try_clone().map_err(VmError::host("listen to a guest"))?;
+        let (sender, receiver) = mpsc::channel();
+        let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::from([(0, sender)]))));
+        let addressees = Arc::clone(&waiting);
+        // Ends with the connection, and that ends with QEMU.
+        thread::spawn(move || {
+            while let Ok((Reply { id, event }, payload)) = receive(&mut incoming) {
+                if let Some(waiting) = lock(&addressees).as_ref()
+                    && let Some(sender) = waiting.get(&id)
+                {
+                    let _ = sender.send((event, payload));
+                }
+            }
+            *lock(&addressees) = None;
+        });
+        let channel = Channel { stream: Mutex::new(stream), waiting, next: AtomicU64::new(1) };
+        Ok((channel, Answers { id: 0, receiver }))
     }
 
-    /// Begins anew on another connection; returns what will say that the guest is ready again, after it was reset. A guest whose
-    /// kernel broke may have stopped within a message, so the connection of before is of no use.
-    pub(super) fn reopen(
-        &self,
-        connect: impl FnOnce() -> Result<UnixStream, VmError>,
-    ) -> Result<Answers, VmError> {
-        // Fails only if it is closed already.
-        let _ = lock(&self.stream).shutdown(Shutdown::Both);
-        if let Some(reader) = lock(&self.reader).take() {
-            let _ = reader.join();
-        }
-        let stream = connect()?;
-        let (ready, waiting) = expect_ready();
-        *lock(&self.waiting) = Some(waiting);
-        *lock(&self.reader) = Some(listen(&stream, &self.waiting)?);
-        *lock(&self.stream) = stream;
-        Ok(ready)
+    /// What will say that the guest is ready again after it was reset. Whatever it was asked before gets no more answers.
+    pub(super) fn reopen(&self) -> Result<Answers, VmError> {
+        let (sender, receiver) = mpsc::channel();
+        let mut waiting = lock(&self.waiting);
+        *waiting.as_mut().ok_or(VmError::Gone)? = HashMap::from([(0, sender)]);
+        Ok(Answers { id: 0, receiver })
     }
 
     pub(super) fn request(&self, action: Action, payload: &[u8]) -> Result<Answers, VmError> {
@@ -101,27 +100,6 @@ impl Answers {
             Err(RecvTimeoutError::Disconnected) => Err(VmError::Gone),
         }
     }
-}
-
-fn expect_ready() -> (Answers, HashMap<u64, Sender<Answer>>) {
-    let (sender, receiver) = mpsc::channel();
-    (Answers { id: 0, receiver }, HashMap::from([(0, sender)]))
-}
-
-/// Hands out what comes, until the connection ends, at the latest with QEMU.
-fn listen(stream: &UnixStream, waiting: &Waiting) -> Result<JoinHandle<()>, VmError> {
-    let mut incoming = stream.try_clone().map_err(VmError::host("listen to a guest"))?;
-    let addressees = Arc::clone(waiting);
-    Ok(thread::spawn(move || {
-        while let Ok((Reply { id, event }, payload)) = receive(&mut incoming) {
-            if let Some(waiting) = lock(&addressees).as_ref()
-                && let Some(sender) = waiting.get(&id)
-            {
-                let _ = sender.send((event, payload));
-            }
-        }
-        *lock(&addressees) = None;
-    }))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -52,7 +52,7 @@ use std::{
     net::Ipv4Addr,
     sync::{Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 pub use backdoors_guest_kernels::Kernel;
@@ -282,12 +282,8 @@ impl Vm {
     /// # Errors
     /// When QEMU does not obey, or the guest does not come up.
     pub fn reboot(&self) -> Result<(), VmError> {
-        // It is not to come up before it is listened to.
-        self.pause()?;
-        let deadline = Instant::now() + BOOT_DEADLINE;
-        let ready = self.channel.reopen(|| self.qemu().connect_control(deadline))?;
+        let ready = self.channel.reopen()?;
         self.reset()?;
-        self.resume()?;
         let answer = ready.next(BOOT_DEADLINE);
         self.channel.forget(&ready);
         match answer {

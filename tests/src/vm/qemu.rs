@@ -60,7 +60,7 @@ impl Qemu {
 
         let listen =
             |name| UnixListener::bind(scratch.path(name)).map_err(VmError::host("make a socket for QEMU"));
-        let monitor = listen("monitor")?;
+        let (monitor, control) = (listen("monitor")?, listen("control")?);
         let errors =
             fs::File::create(scratch.path("qemu.log")).map_err(VmError::host("make a log for QEMU"))?;
 
@@ -82,7 +82,7 @@ impl Qemu {
         command.args(["-serial", &format!("file:{}", path("console.log"))]);
         command.args(["-chardev", &format!("socket,id=monitor,path={}", path("monitor"))]);
         command.args(["-mon", "chardev=monitor,mode=control"]);
-        command.args(["-chardev", &format!("socket,id=control,path={},server=on,wait=off", path("control"))]);
+        command.args(["-chardev", &format!("socket,id=control,path={}", path("control"))]);
         command.args(["-device", "virtio-serial-pci"]);
         command.args(["-device", &format!("virtserialport,chardev=control,name={PORT}")]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
@@ -117,7 +117,7 @@ impl Qemu {
         let mut qemu = Qemu { child, scratch, nic };
         let deadline = Instant::now() + config.boot_deadline;
         let monitor = qemu.accept(&monitor, deadline)?;
-        let control = qemu.connect_control(deadline)?;
+        let control = qemu.accept(&control, deadline)?;
         Ok((qemu, address, monitor, control))
     }
 
@@ -135,21 +135,6 @@ impl Qemu {
             let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&SLICE));
             if matches!(ready, Ok(1)) {
                 return listener.accept().map(|(stream, _)| stream).map_err(VmError::host("reach QEMU"));
-            }
-        }
-    }
-
-    /// Another connection to the guest's server, instead of the one before, which must have been closed.
-    pub(super) fn connect_control(&mut self, deadline: Instant) -> Result<UnixStream, VmError> {
-        const BETWEEN_TRIES: Duration = Duration::from_millis(10);
-        loop {
-            match UnixStream::connect(self.scratch.path("control")) {
-                Ok(stream) => return Ok(stream),
-                Err(error) if !self.is_running() || Instant::now() > deadline => {
-                    return Err(VmError::host("reach a guest's server")(error));
-                }
-                // QEMU has not made it yet.
-                Err(_) => thread::sleep(BETWEEN_TRIES),
             }
         }
     }
