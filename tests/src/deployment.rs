@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use backdoors_rdma::handshake::Identity;
 use serde_json::Value;
 use std::time::Duration;
-use tempfile::TempDir;
 pub use watcher::Watcher;
 
 const FOLDER: &str = "/run/backdoors";
@@ -50,7 +49,6 @@ pub struct Deployment<'lab, M> {
     /// The monitors, in the order of their slots.
     pub watchers: Vec<Watcher<'lab, M>>,
     plan: Plan,
-    keys: TempDir,
     /// Process id of the owner of registered memory.
     pub owner: u32,
     /// Process id of the agent.
@@ -87,46 +85,36 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
                 prefix: plan.monitor_prefix,
             })
             .collect();
-        let keys = tempfile::tempdir().context("making a folder for keys")?;
-        let mut deployment = Deployment { target, monitor: first, watchers, plan, keys, owner: 0, agent: 0 };
-        for name in deployment.everybody() {
-            Identity::generate(name)?.save(deployment.keys.path())?;
-        }
-        for watcher in &deployment.watchers {
-            deployment.distribute(watcher.machine, watcher.name)?;
-            let configuration = deployment.configuration_of(watcher);
-            watcher.machine.write(&format!("{FOLDER}/monitor.toml"), &configuration)?;
-        }
-        deployment.install_target()?;
+        let mut deployment = Deployment { target, monitor: first, watchers, plan, owner: 0, agent: 0 };
+        deployment.configure()?;
+        deployment.start_owner()?;
+        deployment.start_agent()?;
         Ok(deployment)
     }
 
-    /// Brings keys and configuration to the target and starts owner and agent, also after its machine has lost all of it.
-    ///
-    /// # Errors
-    /// If one of them does not come up; the message has what it printed.
-    pub fn install_target(&mut self) -> Result<()> {
-        self.distribute(self.target, TARGET)?;
-        self.target.write(&format!("{FOLDER}/agent.toml"), &self.agent_configuration())?;
-        self.start_owner()?;
-        self.start_agent()
-    }
-
-    fn everybody(&self) -> Vec<&'static str> {
-        std::iter::once(TARGET).chain(self.watchers.iter().map(|watcher| watcher.name)).collect()
-    }
-
-    /// Brings everybody's certificates and its own key to a machine.
-    fn distribute(&self, machine: &M, own: &str) -> Result<()> {
-        let read = |file: &str| std::fs::read_to_string(self.keys.path().join(file));
-        machine.shell(&format!("mkdir -p -m 0700 {FOLDER}"))?;
-        for name in self.everybody() {
-            let file = format!("{name}.crt");
-            machine.write(&format!("{FOLDER}/{file}"), &read(&file)?)?;
+    fn configure(&self) -> Result<()> {
+        let keys = tempfile::tempdir().context("making a folder for keys")?;
+        let monitors = self.watchers.iter().map(|watcher| (watcher.machine, watcher.name));
+        let everybody: Vec<(&M, &str)> = std::iter::once((self.target, TARGET)).chain(monitors).collect();
+        for (_, name) in &everybody {
+            Identity::generate(name)?.save(keys.path())?;
         }
-        let file = format!("{own}.key");
-        machine.write(&format!("{FOLDER}/{file}"), &read(&file)?)?;
-        machine.shell(&format!("chmod 600 {FOLDER}/{file}")).map(drop)
+        let read = |file: &str| std::fs::read_to_string(keys.path().join(file));
+        for (machine, own) in &everybody {
+            machine.shell(&format!("mkdir -p -m 0700 {FOLDER}"))?;
+            for (_, name) in &everybody {
+                let file = format!("{name}.crt");
+                machine.write(&format!("{FOLDER}/{file}"), &read(&file)?)?;
+            }
+            let file = format!("{own}.key");
+            machine.write(&format!("{FOLDER}/{file}"), &read(&file)?)?;
+            machine.shell(&format!("chmod 600 {FOLDER}/{file}"))?;
+        }
+        self.target.write(&format!("{FOLDER}/agent.toml"), &self.agent_configuration())?;
+        for watcher in &self.watchers {
+            watcher.machine.write(&format!("{FOLDER}/monitor.toml"), &self.configuration_of(watcher))?;
+        }
+        Ok(())
     }
 
     fn agent_configuration(&self) -> String {

@@ -114,7 +114,6 @@ fn boot_guests(outside_nic: Option<SeenFrom>) -> Result<[Vm; 3]> {
         kernel: Kernel::Newest,
         network: Some(&wire),
         outside_nic,
-        reboots: true,
         programs: programs.iter().map(|program| (*program).to_owned()).collect(),
         ..VmConfig::default()
     };

@@ -29,8 +29,8 @@ pub struct Row<M> {
 pub enum Undo<M> {
     /// This, and then everything is healthy again.
     By(Step<M>),
-    /// This, of which monitors may say what they like, and then everything is healthy again.
-    Anew(Step<M>),
+    /// Nothing: what comes next needs a lab of its own.
+    FreshLab,
 }
 
 /// What monitors must say of a fault.
@@ -209,8 +209,6 @@ pub fn processors_stopped(layer: &'static str) -> Row<Vm> {
     }
 }
 
-const REBOOT: Undo<Vm> = Undo::Anew(|scene| scene.reboot_target());
-
 /// The target's kernel panics.
 #[must_use]
 pub fn panic(layer: &'static str) -> Row<Vm> {
@@ -218,7 +216,7 @@ pub fn panic(layer: &'static str) -> Row<Vm> {
         name: "panic",
         prepare: nothing,
         inject: |scene| Ok(break_kernel::panic(scene.deployment.target)?),
-        undo: REBOOT,
+        undo: Undo::FreshLab,
         expected: at(layer),
     }
 }
@@ -230,7 +228,7 @@ pub fn processors_spinning(layer: &'static str) -> Row<Vm> {
         name: "all processors spin, interrupts off",
         prepare: nothing,
         inject: |scene| Ok(break_kernel::hang_all(scene.deployment.target)?),
-        undo: REBOOT,
+        undo: Undo::FreshLab,
         expected: at(layer),
     }
 }
@@ -242,7 +240,7 @@ pub fn one_processor_stuck() -> Row<Vm> {
         name: "one processor stuck",
         prepare: nothing,
         inject: |scene| Ok(break_kernel::hang_one(scene.deployment.target, 1)?),
-        undo: REBOOT,
+        undo: Undo::FreshLab,
         expected: Expected { evidence: Some("CPU 1"), ..at("kernel") },
     }
 }

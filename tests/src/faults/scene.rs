@@ -5,7 +5,6 @@ use super::rows::{Row, Step};
 use super::{Lab, observe};
 use crate::deployment::Deployment;
 use crate::machine::Machine;
-use crate::vm::Vm;
 use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
 
@@ -27,7 +26,6 @@ pub struct Scene<'lab, M> {
     pub deployment: Deployment<'lab, M>,
     /// Process id of the application.
     pub ticker: u32,
-    application_limit: Duration,
     prepared: Vec<&'static str>,
     loaded: bool,
 }
@@ -40,25 +38,15 @@ impl<'lab, M: Machine> Scene<'lab, M> {
     pub fn set<L: Lab<Machine = M>>(lab: &'lab L) -> Result<Scene<'lab, M>> {
         let mut deployment = lab.install()?;
         deployment.start_daemons()?;
-        let mut scene = Scene {
-            deployment,
-            ticker: 0,
-            application_limit: L::APPLICATION_LIMIT,
-            prepared: Vec::new(),
-            loaded: false,
-        };
-        scene.start_ticker()?;
+        let program = deployment.target.program("backdoors-ticker")?;
+        let command = format!(
+            "{program} /run/backdoors/applications.sock {TICKER} 20 {} 0",
+            L::APPLICATION_LIMIT.as_millis()
+        );
+        let ticker = deployment.target.start(&command, "/run/backdoors/ticker.log")?;
+        let scene = Scene { deployment, ticker, prepared: Vec::new(), loaded: false };
         scene.wait_until_healthy()?;
         Ok(scene)
-    }
-
-    fn start_ticker(&mut self) -> Result<()> {
-        let target = self.deployment.target;
-        let program = target.program("backdoors-ticker")?;
-        let limit = self.application_limit.as_millis();
-        let command = format!("{program} /run/backdoors/applications.sock {TICKER} 20 {limit} 0");
-        self.ticker = target.start(&command, "/run/backdoors/ticker.log")?;
-        Ok(())
     }
 
     /// Waits until every monitor calls every layer healthy.
@@ -103,15 +91,6 @@ impl<'lab, M: Machine> Scene<'lab, M> {
         Ok(())
     }
 
-    /// What is to be done when the target's machine has booted anew, with nothing on it.
-    fn set_target(&mut self) -> Result<()> {
-        self.deployment.install_target()?;
-        self.start_ticker()?;
-        self.prepared.clear();
-        self.loaded = false;
-        Ok(())
-    }
-
     pub(super) fn step(&mut self, step: Step<M>) -> Result<()> {
         step(self)
     }
@@ -124,13 +103,5 @@ impl<'lab, M: Machine> Scene<'lab, M> {
     /// The clock of every monitor's machine.
     pub(super) fn clocks(&self) -> Result<Vec<u64>> {
         self.deployment.watchers.iter().map(|watcher| observe::clock(watcher.machine)).collect()
-    }
-}
-
-impl Scene<'_, Vm> {
-    /// Resets the target, and installs everything on it anew.
-    pub(super) fn reboot_target(&mut self) -> Result<()> {
-        self.deployment.target.reboot()?;
-        self.set_target()
     }
 }

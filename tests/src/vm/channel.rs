@@ -58,14 +58,6 @@ impl Channel {
         Ok((channel, Answers { id: 0, receiver }))
     }
 
-    /// What will say that the guest is ready again after it was reset. Whatever it was asked before gets no more answers.
-    pub(super) fn reopen(&self) -> Result<Answers, VmError> {
-        let (sender, receiver) = mpsc::channel();
-        let mut waiting = lock(&self.waiting);
-        *waiting.as_mut().ok_or(VmError::Gone)? = HashMap::from([(0, sender)]);
-        Ok(Answers { id: 0, receiver })
-    }
-
     pub(super) fn request(&self, action: Action, payload: &[u8]) -> Result<Answers, VmError> {
         let id = self.next.fetch_add(1, Relaxed);
         let (sender, receiver) = mpsc::channel();

@@ -276,27 +276,6 @@ impl Vm {
         self.monitor.execute("system_reset", json!({}))
     }
 
-    /// Presses its reset button, and waits until it is up again; it must have been made to boot again. Nothing of what was
-    /// written to it is left.
-    ///
-    /// # Errors
-    /// When QEMU does not obey, or the guest does not come up.
-    pub fn reboot(&self) -> Result<(), VmError> {
-        let ready = self.channel.reopen()?;
-        self.reset()?;
-        let answer = ready.next(BOOT_DEADLINE);
-        self.channel.forget(&ready);
-        match answer {
-            Ok(Some((Event::Ready { .. }, _))) => Ok(()),
-            Ok(_) | Err(VmError::Gone) => Err(VmError::NotUp {
-                name: self.name.clone(),
-                deadline: BOOT_DEADLINE,
-                console: tail(&self.console()),
-            }),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Ends it at once, as if its plug were pulled. Its end of the wire stays taken.
     pub fn pull_plug(&self) {
         self.qemu().kill();
