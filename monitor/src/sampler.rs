@@ -36,6 +36,7 @@ use crate::recorder::{self, Recorder};
 use crate::rules::Rules;
 use crate::verdict::{State, Verdict};
 use backdoors_healers::Exceeded;
+use backdoors_rdma::AccessError;
 use backdoors_sensor_box::{ApplicationsFetcher, Class, SensorFetcher, SensorKind, Unit};
 use healing::{Healing, Running};
 use reading::Reader;
@@ -304,7 +305,9 @@ impl Sampler {
             self.missed(now, now, failure, reason);
         } else if let Err(error) = self.start_sample(now) {
             self.draw_consequences(now, &error);
-            self.missed(now, now, failure(&error), error.to_string());
+            // That every connection waits tells less than what they wait for, or what ended the others.
+            let known = if matches!(error, AccessError::Busy) { self.problem() } else { None };
+            self.missed(now, now, failure(&error), known.unwrap_or_else(|| error.to_string()));
         }
         self.look_at_time(now);
         self.schedule(due, now);
@@ -423,6 +426,11 @@ impl Sampler {
             status.slot = Some(link.slot());
             status.connections = link.connections();
         }
+    }
+
+    /// Why the newest chance came to nothing, if it did.
+    fn problem(&self) -> Option<String> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).problem.clone()
     }
 
     fn trouble(&self, reach: Reach, reason: String) {

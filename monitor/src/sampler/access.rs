@@ -238,7 +238,6 @@ impl Sampler {
     }
 
     fn last_problem(&self) -> String {
-        let status = self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        status.problem.clone().unwrap_or_else(|| "waiting to connect anew".to_owned())
+        self.problem().unwrap_or_else(|| "waiting to connect anew".to_owned())
     }
 }

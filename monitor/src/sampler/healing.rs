@@ -150,8 +150,7 @@ impl Sampler {
         let now = self.clock.monotonic();
         let Order { mut command, by, reply } = order;
         if self.reachability.is_lost() || self.generation.is_none() {
-            let problem = self.status.lock().ok().and_then(|status| status.problem.clone());
-            let why = problem.unwrap_or_else(|| "it was not reached yet".to_owned());
+            let why = self.problem().unwrap_or_else(|| "it was not reached yet".to_owned());
             drop(reply.try_send(Err(OrderError::Unreachable(why))));
             return;
         }
