@@ -71,13 +71,6 @@ pub(super) struct Silence {
     back: Option<Duration>,
 }
 
-/// How many of the others read it when they were asked, and how many did not.
-#[derive(Default)]
-struct Others {
-    read: u32,
-    miss: u32,
-}
-
 impl Silence {
     pub fn good(&mut self, asked: Duration) {
         if self.last_good.is_none_or(|last| asked >= last) {
@@ -124,18 +117,14 @@ impl Silence {
         self.opinions.clear();
         self.opinions.extend(opinions.iter().take(MOST_OPINIONS).cloned());
         let Some(first_miss) = self.first_miss else { return };
-        let mut others = Others::default();
-        for opinion in self.opinions.iter().filter(|opinion| opinion.asked > first_miss) {
-            match opinion.last_good_age {
-                // Nobody's usual samples come half a deadline apart.
-                Some(age) if age < deadline / 2 => others.read += 1,
-                Some(age) if age >= deadline && !opinion.late => others.miss += 1,
-                _ => {}
-            }
-        }
-        if others.read == 0 && others.miss > 0 {
+        let since = || self.opinions.iter().filter(|opinion| opinion.asked > first_miss);
+        // Nobody's usual samples come half a deadline apart.
+        let read = since().any(|opinion| opinion.last_good_age.is_some_and(|age| age < deadline / 2));
+        let unread =
+            since().any(|opinion| !opinion.late && opinion.last_good_age.is_some_and(|age| age >= deadline));
+        if !read && unread {
             self.unread_by_all = true;
-        } else if others.read > 0 && self.unread_by_all {
+        } else if read && self.unread_by_all {
             self.unread_by_all = false;
             self.back = Some(now);
             self.misses = 0;
