@@ -229,7 +229,8 @@ impl Sampler {
             // Where the answer takes no time it is there already.
             self.receive();
         }
-        self.consider_lease(now);
+        // The lease table that was received just now is of a time after `now`.
+        self.consider_lease(self.clock.monotonic());
         if self.needs_attention() { Next::Attend } else { Next::Glance(self.wake()) }
     }
 

@@ -72,6 +72,9 @@ pub struct Lease {
     news: Vec<News>,
     /// The term of which it was told that this monitor holds it.
     told: Option<u32>,
+    /// Why it was asked to be given up since it was renewed last. Whether it then became another's by that, or because
+    /// it ran out before anybody heard of it: this monitor did not act any more.
+    releasing: Option<Release>,
 }
 
 impl Lease {
@@ -97,6 +100,7 @@ impl Lease {
             due: Duration::ZERO,
             news: Vec::new(),
             told: None,
+            releasing: None,
         }
     }
 
@@ -165,6 +169,7 @@ impl Lease {
         if let Some((new, release)) = self.wanted(now, word, unchanged.seen()) {
             let swap = Swap { asked_at: now, expected: word, new, release };
             self.fresh_from = now;
+            self.releasing = release.or(self.releasing);
             self.asked = Some(Asked::Swap(swap));
             return Action::CompareAndSwap { expected: word, new };
         }
@@ -307,22 +312,25 @@ impl Lease {
             seen => *seen = Some((word, Watch::begun(now))),
         }
         self.held = self.held.filter(|held| word.token() == Some(held.token));
-        if word.holder() != Some(self.slot) && self.told.take().is_some() {
-            self.news.push(News::Lost { to: word.holder() });
+        if word.holder() != Some(self.slot) {
+            match (self.releasing.take(), self.told.take()) {
+                (Some(release), _) => self.news.push(News::Released(release)),
+                (None, Some(_)) => self.news.push(News::Lost { to: word.holder() }),
+                (None, None) => {}
+            }
         }
     }
 
     /// A compare-and-swap was carried out at some time since it was asked for.
     fn carried_out(&mut self, swap: &Swap) {
-        if let Some(release) = swap.release {
+        if swap.release.is_some() {
             self.held = None;
-            self.told = None;
-            self.news.push(News::Released(release));
         } else if let Some(token) = swap.new.token() {
             if self.told.replace(token.term()) != Some(token.term()) {
                 let from = swap.expected.holder().filter(|holder| *holder != self.slot);
                 self.news.push(News::Took { term: token.term(), from });
             }
+            self.releasing = None;
             let until = swap.asked_at.saturating_add(self.settings.duration);
             let renew_at = swap.asked_at.saturating_add(self.period());
             self.held = Some(Held { token, until, renew_at });

@@ -90,7 +90,7 @@ pub struct Status {
     pub verdicts: Vec<Verdict>,
     /// Who holds its lease, as last read.
     pub lease: Option<lease::Standing>,
-    /// Whether this monitor holds it.
+    /// Whether this monitor held it when it last saw to it; it runs out by itself, see [`lease::Standing::held_until`].
     pub holds_lease: bool,
     /// Whether its NIC answered the newest probe since the last good reading.
     pub nic_answers: Option<bool>,

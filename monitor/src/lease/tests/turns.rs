@@ -206,3 +206,33 @@ fn a_release_of_which_nobody_heard_is_not_followed_by_commands_before_the_lease_
     lease.swapped(ms(81), ms(82), own, own);
     assert_eq!(lease.token(ms(82)), own.token());
 }
+
+/// A lease that was given up to nobody's knowledge, and what was released.
+fn releasing() -> (Lease, LeaseWord) {
+    let mut lease = Lease::new(0, settings(0));
+    let own = LeaseWord::default().taken_by(0);
+    lease.step(ms(0), Fitness::FULL);
+    lease.read(ms(0), ms(0), &table(LeaseWord::default()));
+    lease.step(ms(0), Fitness::FULL);
+    lease.swapped(ms(0), ms(0), LeaseWord::default(), LeaseWord::default());
+    lease.take_news();
+    lease.resign();
+    lease.step(ms(1), Fitness::FULL);
+    lease.failed(ms(2));
+    (lease, own)
+}
+
+#[test]
+fn a_lease_that_another_has_since_it_was_to_be_given_up_was_given_up_and_not_lost() {
+    let given_up = [News::Released(Release::Resignation)];
+    let (mut lease, own) = releasing();
+    lease.read(ms(3), ms(4), &table(own.released().taken_by(1)));
+    assert_eq!(lease.take_news(), given_up);
+    // Or it was carried out between two attempts.
+    let (mut lease, own) = releasing();
+    lease.step(ms(40), Fitness::FULL);
+    lease.read(ms(40), ms(41), &table(own));
+    lease.step(ms(41), Fitness::FULL);
+    lease.swapped(ms(41), ms(42), own, own.released().taken_by(1));
+    assert_eq!(lease.take_news(), given_up);
+}
