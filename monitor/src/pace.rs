@@ -7,14 +7,17 @@
 //! units*, which is how PM(T) is defined, is at most n (1 - p) pⁿ. The number of chances is the smallest n that keeps both below PM(T).
 //!
 //! **How far apart.** The last of n chances must have been answered or given up when T ends: the longest interval is
-//! (T - wait) / n, `wait` being the longest time one chance is waited for. Each interval is then drawn between 80 % and 100 % of that, so that
-//! many targets are never sampled in lockstep and no rhythm of a target can hide from the samples.
+//! (T - wait) / n, `wait` being the longest time one chance is waited for. That is the period. It has to do for an interval from one sample to
+//! the next, a round trip at either end, and what this monitor is usually late by; these are subtracted, up to a quarter of it. Each interval is
+//! then drawn between 80 % and 100 % of what is left, so that many targets are never sampled in lockstep and no rhythm of a target can hide
+//! from the samples.
 //!
 //! **Faster** as a level, floor or pressure sensor nears its limit: from half its limit on the interval shrinks, geometrically, to the
 //! fastest. **Slower** when all is calm, up to the longest interval the configuration allows, or T.
 //!
 //! **Aligned**: when a progress sensor stands still, a sample is due exactly when its deadline runs out. So a failure is told within T plus
-//! one interval: the value that stays was first seen at most one interval after it froze.
+//! one period: the value that stays was first seen at most one interval and a round trip after it froze, and the reading that finds it overdue
+//! begins as late as this monitor is, and takes another round trip.
 
 mod nearness;
 
@@ -26,7 +29,7 @@ use std::time::Duration;
 
 /// Chances in one T beyond which the promise is given up.
 const MOST_CHANCES: u32 = 1000;
-/// Intervals are drawn between this share of the period and all of it.
+/// Intervals are drawn between this share of the longest and all of it.
 const SHORTEST_SHARE: f64 = 0.8;
 /// A sensor below this share of its limit is calm.
 const CALM: f64 = 0.5;
@@ -48,6 +51,8 @@ pub struct Inputs {
     pub nearest: Option<Nearest>,
     /// What deadlines are multiplied by because this monitor is late, at least 1.
     pub lateness: f64,
+    /// The longest delay of this monitor's recent rounds ([`crate::lateness::Standing::worst_ns`]).
+    pub delay: Duration,
     /// The interval when all is calm and no deadline asks for a shorter one.
     pub longest: Duration,
     /// The shortest interval.
@@ -57,8 +62,10 @@ pub struct Inputs {
 /// How to sample a target for now.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    /// Longest time from one sample to the next.
+    /// Longest time from the start of one sample to the end of the next.
     pub period: Duration,
+    /// Longest time from when one sample is due to when the next is.
+    pub interval: Duration,
     /// Chances that must be missed, one after the other, before silence accuses anyone.
     pub chances: u32,
     /// Longest wait for one reading; then the chance is missed.
@@ -151,11 +158,19 @@ impl Plan {
     /// 10 µs), never slower than `longest`.
     #[must_use]
     pub fn of(inputs: &Inputs) -> Plan {
+        let mut plan = Plan::with_period(inputs);
+        let around =
+            inputs.round_trip.high.saturating_mul(2).saturating_add(inputs.delay).min(plan.period / 4);
+        plan.interval = (plan.period - around).max(plan.period.min(inputs.fastest));
+        plan
+    }
+
+    fn with_period(inputs: &Inputs) -> Plan {
         let fastest = inputs.fastest.max(Duration::from_micros(10));
         let longest = inputs.longest.max(fastest);
         let wait = wait(inputs, fastest);
         let (chances, enough) = chances_needed(inputs.false_alarm, inputs.loss);
-        let mut plan = Plan { period: longest, chances, wait, why: Why::Calm };
+        let mut plan = Plan { period: longest, interval: longest, chances, wait, why: Why::Calm };
         if let Some(tightest) = inputs.tightest {
             let deadline = widened(tightest, inputs.lateness);
             let loss = inputs.loss;
@@ -234,21 +249,21 @@ impl Pace {
     /// When to read next. `last` is when the last sample was due, `now` the time; `deadline` the time at which, if nothing
     /// moves before, a progress sensor or the silence has lasted too long ([`crate::judge::Judge::due`]).
     pub fn next(&mut self, last: Duration, now: Duration, deadline: Option<Duration>) -> Duration {
-        let period = self.plan.period;
+        let interval = self.plan.interval;
         if !self.begun {
             self.begun = true;
-            return now.saturating_add(period.mul_f64(self.uniform()));
+            return now.saturating_add(interval.mul_f64(self.uniform()));
         }
         let share = SHORTEST_SHARE + (1.0 - SHORTEST_SHARE) * self.uniform();
-        let mut next = last.saturating_add(period.mul_f64(share));
+        let mut next = last.saturating_add(interval.mul_f64(share));
         if next <= now || last > now {
             // Chances that went by are not made up for.
-            next = now.saturating_add(period.mul_f64(share));
+            next = now.saturating_add(interval.mul_f64(share));
         }
         match deadline {
             Some(deadline) if deadline > now => next.min(deadline),
             // What was due could not be decided, for want of a reading: try again soon.
-            Some(_) => next.min(now.saturating_add(period / 4)),
+            Some(_) => next.min(now.saturating_add(interval / 4)),
             None => next,
         }
     }

@@ -15,6 +15,7 @@ fn inputs() -> Inputs {
         wait: at(100),
         nearest: None,
         lateness: 1.0,
+        delay: Duration::ZERO,
         longest: at(1000),
         fastest: at(10),
     }
@@ -99,6 +100,22 @@ fn a_late_monitor_samples_less_often_for_deadlines_that_are_longer() {
 }
 
 #[test]
+fn round_trips_and_delays_are_part_of_the_period_up_to_a_quarter_of_it() {
+    let plan =
+        |high, delay| Plan::of(&Inputs { round_trip: RoundTrip { median: high, high }, delay, ..inputs() });
+    let first = plan(Duration::ZERO, Duration::ZERO);
+    assert_eq!(first.interval, first.period);
+    let usual = plan(Duration::from_micros(90), Duration::from_micros(200));
+    assert_eq!(usual.interval + Duration::from_micros(380), usual.period);
+    for slow in [plan(at(40), Duration::ZERO), plan(Duration::ZERO, at(3000)), plan(at(40), Duration::MAX)] {
+        assert_eq!(slow.interval, slow.period - slow.period / 4);
+    }
+    // Never is more asked for than the configuration allows.
+    let short = Inputs { fastest: at(5), longest: at(5), delay: at(1), ..inputs() };
+    assert_eq!(Plan::of(&short).interval, at(5));
+}
+
+#[test]
 fn intervals_differ_and_never_exceed_the_period() {
     let plan = Plan::of(&inputs());
     let mut pace = Pace::new(7, plan);
@@ -111,10 +128,10 @@ fn intervals_differ_and_never_exceed_the_period() {
         last = next;
     }
     assert!(
-        intervals.iter().all(|&interval| interval <= plan.period && interval >= plan.period.mul_f64(0.8))
+        intervals.iter().all(|&interval| interval <= plan.interval && interval >= plan.interval.mul_f64(0.8))
     );
     let mean = intervals.iter().sum::<Duration>() / 1000;
-    assert!(mean > plan.period.mul_f64(0.89) && mean < plan.period.mul_f64(0.91));
+    assert!(mean > plan.interval.mul_f64(0.89) && mean < plan.interval.mul_f64(0.91));
 }
 
 #[test]
@@ -127,7 +144,7 @@ fn a_thousand_targets_are_not_sampled_in_lockstep() {
         for _ in 0..20 {
             last = pace.next(last, last, None);
         }
-        let phase = (last.as_nanos() % plan.period.as_nanos()) * 10 / plan.period.as_nanos();
+        let phase = (last.as_nanos() % plan.interval.as_nanos()) * 10 / plan.interval.as_nanos();
         tenths[usize::try_from(phase).unwrap()] += 1;
     }
     assert!(tenths.iter().all(|&count| (60..140).contains(&count)), "{tenths:?}");
@@ -178,18 +195,19 @@ proptest! {
     fn absurd_inputs_make_a_possible_plan(
         tightest in prop::option::of(any::<u64>()),
         false_alarm in -1.0f64..2.0, loss in -1.0f64..2.0, lateness in -5.0f64..1e6,
-        wait in any::<u64>(), high in any::<u64>(), longest in any::<u64>(), fastest in any::<u64>(), share in -1.0f64..3.0,
+        wait in any::<u64>(), high in any::<u64>(), delay in any::<u64>(), longest in any::<u64>(), fastest in any::<u64>(), share in -1.0f64..3.0,
         last in any::<u64>(), now in any::<u64>(), deadline in prop::option::of(any::<u64>()),
     ) {
         let nanos = Duration::from_nanos;
         let inputs = Inputs {
-            tightest: tightest.map(nanos), false_alarm, loss, lateness, wait: nanos(wait), longest: nanos(longest), fastest: nanos(fastest),
+            tightest: tightest.map(nanos), false_alarm, loss, lateness, delay: nanos(delay), wait: nanos(wait), longest: nanos(longest), fastest: nanos(fastest),
             round_trip: RoundTrip { median: nanos(high), high: nanos(high) }, nearest: near(share),
         };
         let mut pace = Pace::new(last, Plan::of(&inputs));
         let plan = pace.plan(&inputs);
         prop_assert!(plan.period >= Duration::from_micros(10));
         prop_assert!(plan.period >= inputs.fastest && plan.period <= inputs.longest.max(inputs.fastest).max(Duration::from_micros(10)));
+        prop_assert!(plan.interval <= plan.period && plan.interval >= plan.period / 2 && plan.interval >= inputs.fastest);
         prop_assert!(plan.chances >= 1 && plan.wait > Duration::ZERO);
         prop_assert!(!plan.why.to_string().is_empty());
         for _ in 0..3 {

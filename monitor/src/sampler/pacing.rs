@@ -14,6 +14,7 @@ impl Sampler {
             loss: self.loss.probability(),
             round_trip: self.loss.round_trip(),
             lateness: self.lateness.multiplier(),
+            delay: Duration::from_nanos(self.lateness.standing().worst_ns),
             tightest: self.judge.deadline_of_sensors(),
             nearest: self.detector.outlook().nearest,
             ..promise(&self.config)
@@ -62,6 +63,7 @@ fn promise(config: &crate::config::TargetConfig) -> Inputs {
         wait: config.deadline,
         nearest: None,
         lateness: 1.0,
+        delay: Duration::ZERO,
         longest: config.period,
         fastest: config.fastest(),
     }

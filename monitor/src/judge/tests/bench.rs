@@ -210,6 +210,7 @@ impl Bench {
             wait: at(100),
             nearest: None,
             lateness: 1.0,
+            delay: Duration::ZERO,
             longest: at(1000),
             fastest: at(1),
         };
@@ -328,7 +329,8 @@ impl Bench {
         };
         self.plan = self.pace.plan(&inputs);
         self.judge.terms(Terms::of(&self.plan, inputs.loss, self.lateness.standing()));
-        self.due = self.pace.next(due, self.now, self.judge.due());
+        // The next sample does not wait for the answer of this one.
+        self.due = self.pace.next(due, asked, self.judge.due());
     }
 
     fn second_view(&mut self) {

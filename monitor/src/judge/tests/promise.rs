@@ -46,7 +46,8 @@ fn at_a_loss_of_30_percent_a_million_deadlines_see_fewer_false_alarms_than_promi
     keeps_the_promise(0.3, 1e-3);
 }
 
-/// How long after a fault `layer` is told not healthy, and the period then in force.
+/// How long after a fault `layer` is told not healthy, and the longer of the periods in force before and after: fewer
+/// chances may do by then.
 fn detection(seed: u64, limit: Duration, fault: Fault, layer: Layer, lost: f64) -> (Duration, Duration) {
     let mut bench =
         Bench::new(seed, Target { timer_limit: limit, loaded: seed.is_multiple_of(2), ..Target::default() });
@@ -60,7 +61,7 @@ fn detection(seed: u64, limit: Duration, fault: Fault, layer: Layer, lost: f64) 
     let told = bench.run_until(begun + limit * 50, |judge| {
         judge.verdicts().iter().any(|verdict| verdict.layer == layer && verdict.state == expected)
     });
-    (told.expect("it must be told") - begun, period)
+    (told.expect("it must be told") - begun, period.max(bench.plan.period))
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn a_hung_kernel_is_told_within_its_limit_and_one_period_whatever_the_phase() {
             let (took, period) = detection(seed, limit, Fault::CpusStopped, Layer::Kernel, 0.0);
             // The last tick of a busy processor may have come 4 ms before.
             assert!(took >= limit - at(5).min(limit / 10), "{limit:?}: too soon, after {took:?}");
-            assert!(took <= limit + period + at(1), "{limit:?}: {took:?} at a period of {period:?}");
+            assert!(took <= limit + period, "{limit:?}: {took:?} at a period of {period:?}");
         }
     }
 }
