@@ -318,6 +318,19 @@ fn the_lease_is_renewed_before_it_runs_out_however_soon_readings_are_answered() 
 }
 
 #[test]
+fn that_every_connection_waits_hides_not_what_they_wait_for() {
+    let mut simulation = connected("connections = 1");
+    simulation.path.set_answers(false);
+    // Less than it takes until the connection is given up.
+    for _ in 0..10 {
+        simulation.run(ms(10));
+        let problem = simulation.sampler.status().lock().unwrap().problem.clone();
+        assert!(problem.as_ref().is_none_or(|told| told.starts_with("no answer within")), "{problem:?}");
+    }
+    assert!(simulation.sampler.status().lock().unwrap().problem.is_some());
+}
+
+#[test]
 fn a_directory_without_sensor_box_is_named_and_read_again() {
     let mut simulation = Simulation::new("");
     simulation.path.serve_kinds(&simulation.machine, &[RegionKind::PROCESSES]);

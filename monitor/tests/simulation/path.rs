@@ -42,6 +42,8 @@ struct Nic {
     /// Connections of an earlier epoch are dead.
     epoch: u64,
     agent_answers: bool,
+    /// Whether what was read comes back.
+    answers: bool,
     dials: usize,
     on_write: Option<Fault>,
 }
@@ -63,6 +65,7 @@ impl Path {
             next_key: 100,
             epoch: 0,
             agent_answers: true,
+            answers: true,
             dials: 0,
             on_write: None,
         };
@@ -111,6 +114,11 @@ impl Path {
     /// Whether the agent answers handshakes.
     pub fn set_agent_answers(&self, answers: bool) {
         self.0.lock().unwrap().agent_answers = answers;
+    }
+
+    /// Whether what was read comes back, or is under way for ever.
+    pub fn set_answers(&self, answers: bool) {
+        self.0.lock().unwrap().answers = answers;
     }
 
     /// What the next write suffers.
@@ -225,6 +233,9 @@ impl Connection for SimulatedConnection {
     }
 
     fn poll(&mut self, bytes: &mut Vec<u8>) -> Poll<Result<(), AccessError>> {
+        if !self.path.0.lock().unwrap().answers {
+            return Poll::Pending;
+        }
         let result = self.started.take().ok_or(AccessError::Invalid("nothing was started"));
         let result = result.and_then(|result| result).map(|read| *bytes = read);
         self.dead |= result.is_err();
