@@ -8,7 +8,7 @@
 //!
 //! **How far apart.** The last of n chances must have been answered or given up when T ends: the longest interval is
 //! (T - wait) / n, `wait` being the longest time one chance is waited for. That is the period. It has to do for an interval from one sample to
-//! the next, a round trip at either end, and what this monitor is usually late by; these are subtracted, up to a quarter of it. Each interval is
+//! the next, a round trip at either end, and what this monitor is usually late by; these are subtracted, up to half of it. Each interval is
 //! then drawn between 80 % and 100 % of what is left, so that many targets are never sampled in lockstep and no rhythm of a target can hide
 //! from the samples.
 //!
@@ -159,9 +159,10 @@ impl Plan {
     #[must_use]
     pub fn of(inputs: &Inputs) -> Plan {
         let mut plan = Plan::with_period(inputs);
-        let around =
-            inputs.round_trip.high.saturating_mul(2).saturating_add(inputs.delay).min(plan.period / 4);
-        plan.interval = (plan.period - around).max(plan.period.min(inputs.fastest));
+        if matches!(plan.why, Why::Promise { .. }) {
+            let around = inputs.round_trip.high.saturating_mul(2).saturating_add(inputs.delay);
+            plan.interval = (plan.period - around.min(plan.period / 2)).max(inputs.fastest);
+        }
         plan
     }
 
@@ -178,12 +179,12 @@ impl Plan {
             if !enough || possible < fastest {
                 let instead = fastest.saturating_mul(chances).saturating_add(wait);
                 let chances = enough.then_some(chances);
-                plan.period = fastest;
+                (plan.period, plan.interval) = (fastest, fastest);
                 plan.why = Why::Broken { chances, deadline, loss, instead };
                 return plan;
             }
             if possible < plan.period {
-                plan.period = possible;
+                (plan.period, plan.interval) = (possible, possible);
                 plan.why = Why::Promise { chances, deadline, loss, false_alarm: inputs.false_alarm };
             }
         }
@@ -194,7 +195,7 @@ impl Plan {
             let ratio = fastest.as_secs_f64() / longest.as_secs_f64();
             let period = longest.mul_f64(ratio.powf(closeness)).max(fastest);
             if period < plan.period {
-                plan.period = period;
+                (plan.period, plan.interval) = (period, period);
                 plan.why = Why::Near(nearest);
             }
         }

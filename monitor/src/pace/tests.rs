@@ -100,7 +100,7 @@ fn a_late_monitor_samples_less_often_for_deadlines_that_are_longer() {
 }
 
 #[test]
-fn round_trips_and_delays_are_part_of_the_period_up_to_a_quarter_of_it() {
+fn round_trips_and_delays_are_part_of_the_promised_period_up_to_half_of_it() {
     let plan =
         |high, delay| Plan::of(&Inputs { round_trip: RoundTrip { median: high, high }, delay, ..inputs() });
     let first = plan(Duration::ZERO, Duration::ZERO);
@@ -108,11 +108,14 @@ fn round_trips_and_delays_are_part_of_the_period_up_to_a_quarter_of_it() {
     let usual = plan(Duration::from_micros(90), Duration::from_micros(200));
     assert_eq!(usual.interval + Duration::from_micros(380), usual.period);
     for slow in [plan(at(40), Duration::ZERO), plan(Duration::ZERO, at(3000)), plan(at(40), Duration::MAX)] {
-        assert_eq!(slow.interval, slow.period - slow.period / 4);
+        assert_eq!(slow.interval, slow.period - slow.period / 2);
     }
     // Never is more asked for than the configuration allows.
-    let short = Inputs { fastest: at(5), longest: at(5), delay: at(1), ..inputs() };
-    assert_eq!(Plan::of(&short).interval, at(5));
+    let short = Plan::of(&Inputs { fastest: at(100), delay: at(60), ..inputs() });
+    assert!(matches!(short.why, Why::Promise { .. }) && short.interval == at(100), "{short:?}");
+    // Where nothing is promised, nothing is subtracted.
+    let calm = Plan::of(&Inputs { tightest: None, delay: at(60), ..inputs() });
+    assert_eq!((calm.period, calm.interval), (at(1000), at(1000)));
 }
 
 #[test]
