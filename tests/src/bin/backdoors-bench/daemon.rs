@@ -102,10 +102,10 @@ impl Daemon {
         self.ask("targets")
     }
 
-    /// Rounds of all targets that were late.
-    pub fn late_rounds(&self) -> Result<u64> {
-        let verdicts = self.ask("verdicts")?;
-        Ok(verdicts.iter().filter_map(|target| target["lateness"]["late_rounds"].as_u64()).sum())
+    /// Whether it was late itself not long ago, and so widens the deadlines of any target.
+    pub fn widens_deadlines(&self) -> Result<bool> {
+        let widens = |target: &Value| target["lateness"]["multiplier"].as_f64().is_some_and(|by| by > 1.0);
+        Ok(self.ask("verdicts")?.iter().any(widens))
     }
 
     fn ask(&self, command: &str) -> Result<Vec<Value>> {
