@@ -29,7 +29,7 @@ use std::collections::BTreeSet;
 ///
 /// Root is never proposed, whatever the settings say. Process 1, kernel threads and the agent never count towards
 /// a user, and the target refuses to kill them besides.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ForkBomb {
     policies: Vec<Policy>,
     combine: Combine,
@@ -174,7 +174,7 @@ impl Healer for ForkBomb {
         ]
     }
 
-    fn examine(&self, case: &Case<'_>) -> Diagnosis {
+    fn examine(&mut self, case: &Case<'_>) -> Diagnosis {
         let census = Census::take(case);
         let verdicts: Vec<Verdict> = self.policies.iter().map(|policy| policy.judge(self, &census)).collect();
         let Some((user, mut evidence)) = self.combine(&verdicts) else {

@@ -53,7 +53,7 @@ fn examine(healer: &ForkBomb, processes: Vec<Process>, sensors: Vec<SensorReadin
         processes: &ProcessView { processes, ..ProcessView::default() },
         limits: &Limits::default(),
     };
-    healer.examine(&case)
+    healer.clone().examine(&case)
 }
 
 fn culprit(diagnosis: &Diagnosis) -> Option<u32> {
