@@ -63,6 +63,7 @@ mod tests {
             rss: 0,
             cpu_time: 0,
             command: "x".into(),
+            ..Process::default()
         };
         let processes = vec![
             process(1, 0),

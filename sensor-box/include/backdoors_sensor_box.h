@@ -14,6 +14,7 @@
 #define BD_CAPABILITY_KERNEL_KILLS_RUNNING 0x8ULL
 #define BD_CAPABILITY_HELPER_KILLS 0x10ULL
 #define BD_CAPABILITY_SCOPED 0x20ULL
+#define BD_CAPABILITY_KERNEL_SEES_MEMORY 0x40ULL
 #define BD_PROCESS_KERNEL 0x1
 #define BD_PROCESS_PROTECTED 0x2
 #define BD_LEASE_RENEWALS 0xffffffULL
@@ -84,6 +85,21 @@
 #define BD_SENSOR_AGENT_ALIVE 15
 #define BD_SENSOR_AGENT_ALIVE_CLASS 3
 #define BD_SENSOR_AGENT_ALIVE_UNIT 1
+#define BD_SENSOR_MEMORY_AVAILABLE 16
+#define BD_SENSOR_MEMORY_AVAILABLE_CLASS 3
+#define BD_SENSOR_MEMORY_AVAILABLE_UNIT 3
+#define BD_SENSOR_MEMORY_TOTAL 17
+#define BD_SENSOR_MEMORY_TOTAL_CLASS 2
+#define BD_SENSOR_MEMORY_TOTAL_UNIT 3
+#define BD_SENSOR_SWAP_FREE 18
+#define BD_SENSOR_SWAP_FREE_CLASS 3
+#define BD_SENSOR_SWAP_FREE_UNIT 3
+#define BD_SENSOR_SWAP_TOTAL 19
+#define BD_SENSOR_SWAP_TOTAL_CLASS 2
+#define BD_SENSOR_SWAP_TOTAL_UNIT 3
+#define BD_SENSOR_MEMORY_STALLED 20
+#define BD_SENSOR_MEMORY_STALLED_CLASS 2
+#define BD_SENSOR_MEMORY_STALLED_UNIT 4
 
 struct bd_box_header {
 	__u64 magic;
@@ -143,9 +159,9 @@ struct bd_process_table_header {
 	__u32 entry_bytes;
 	__u32 reserved_word;
 	__u64 lost;
-	__u64 reserved[2];
+	__u64 reserved[10];
 };
-_Static_assert(sizeof(struct bd_process_table_header) == 64, "size");
+_Static_assert(sizeof(struct bd_process_table_header) == 128, "size");
 _Static_assert(__builtin_offsetof(struct bd_process_table_header, magic) == 0, "offset");
 _Static_assert(__builtin_offsetof(struct bd_process_table_header, version) == 8, "offset");
 _Static_assert(__builtin_offsetof(struct bd_process_table_header, header_bytes) == 12, "offset");
@@ -168,8 +184,11 @@ struct bd_process {
 	__u64 rss;
 	__u64 cpu_time;
 	__u8 command[16];
+	__u64 swap;
+	__u64 cgroup;
+	__u8 cgroup_name[48];
 };
-_Static_assert(sizeof(struct bd_process) == 64, "size");
+_Static_assert(sizeof(struct bd_process) == 128, "size");
 _Static_assert(__builtin_offsetof(struct bd_process, sequence) == 0, "offset");
 _Static_assert(__builtin_offsetof(struct bd_process, pid) == 4, "offset");
 _Static_assert(__builtin_offsetof(struct bd_process, parent) == 8, "offset");
@@ -180,6 +199,9 @@ _Static_assert(__builtin_offsetof(struct bd_process, start) == 24, "offset");
 _Static_assert(__builtin_offsetof(struct bd_process, rss) == 32, "offset");
 _Static_assert(__builtin_offsetof(struct bd_process, cpu_time) == 40, "offset");
 _Static_assert(__builtin_offsetof(struct bd_process, command) == 48, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, swap) == 64, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, cgroup) == 72, "offset");
+_Static_assert(__builtin_offsetof(struct bd_process, cgroup_name) == 80, "offset");
 
 struct bd_command {
 	__u32 opcode;

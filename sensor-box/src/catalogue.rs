@@ -99,6 +99,11 @@ catalogue! {
     13 FORKS "forks" Progress Count NO_LIMIT, Machine, "Processes started, ever.";
     14 CPU_BUSY "cpu.busy" Level Count NO_LIMIT, Cpu, "1 while a CPU runs something, 0 while it idles.";
     15 AGENT_ALIVE "agent.alive" Floor Count 1, Machine, "1 while the process of the agent's user half exists, 0 after its end.";
+    16 MEMORY_AVAILABLE "memory.available" Floor Bytes 0, Machine, "Memory that programs can have without swapping.";
+    17 MEMORY_TOTAL "memory.total" Level Bytes NO_LIMIT, Machine, "Memory of the machine.";
+    18 SWAP_FREE "swap.free" Floor Bytes 0, Machine, "Free swap space.";
+    19 SWAP_TOTAL "swap.total" Level Bytes NO_LIMIT, Machine, "Swap space in all.";
+    20 MEMORY_STALLED "memory.stalled" Level Nanoseconds 500 * MILLISECOND, Machine, "How much of the last second all work stood still for want of memory.";
 }
 
 impl SensorKind {

@@ -210,7 +210,7 @@ impl SensorView {
 }
 
 /// One process as read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
     /// Process id in the scope of the box, never 0.
     pub pid: u32,
@@ -230,6 +230,12 @@ pub struct Process {
     pub cpu_time: u64,
     /// Command name; what is not UTF-8 or not printable is replaced.
     pub command: String,
+    /// Swapped-out memory in bytes.
+    pub swap: u64,
+    /// Id of its control group; 0 if not known.
+    pub cgroup: u64,
+    /// Last component of that group's path, made printable like the command.
+    pub cgroup_name: String,
 }
 
 /// A process table as read.
@@ -322,6 +328,9 @@ impl ProcessView {
                 rss: entry.rss,
                 cpu_time: entry.cpu_time,
                 command: printable(&entry.command),
+                swap: entry.swap,
+                cgroup: entry.cgroup,
+                cgroup_name: printable(&entry.cgroup_name),
             });
         }
     }

@@ -76,11 +76,12 @@ pub fn c_header() -> String {
     c_struct!(out, "bd_process_table_header", ProcessTableHeader {
         magic: "__u64" "", version: "__u32" "", header_bytes: "__u32" "", generation: "__u64" "",
         capacity: "__u32" "", high_water: "__u32" "", entry_bytes: "__u32" "", reserved_word: "__u32" "",
-        lost: "__u64" "", reserved: "__u64" "[2]",
+        lost: "__u64" "", reserved: "__u64" "[10]",
     });
     c_struct!(out, "bd_process", ProcessEntry {
         sequence: "__u32" "", pid: "__u32" "", parent: "__u32" "", user: "__u32" "", depth: "__u32" "",
         flags: "__u32" "", start: "__u64" "", rss: "__u64" "", cpu_time: "__u64" "", command: "__u8" "[16]",
+        swap: "__u64" "", cgroup: "__u64" "", cgroup_name: "__u8" "[48]",
     });
     c_struct!(out, "bd_command", CommandSlot {
         opcode: "__u32" "", flags: "__u32" "", subject: "__u64" "", start: "__u64" "", most_victims: "__u64" "",

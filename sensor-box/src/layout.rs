@@ -12,7 +12,7 @@
 //! | [`RegionKind::LEASE`] | one [`LeaseTable`] | monitors | every monitor |
 
 use core::mem::{offset_of, size_of};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Version of every layout in this file. A reader refuses a box of another version.
 pub const VERSION: u32 = 1;
@@ -67,15 +67,18 @@ impl Capabilities {
     pub const HELPER_KILLS: u64 = 1 << 4;
     /// The box covers one pid namespace, not the whole machine.
     pub const SCOPED: u64 = 1 << 5;
+    /// The kernel half fills the sensors of memory; without it the user half does, and a frozen agent means frozen ones.
+    pub const KERNEL_SEES_MEMORY: u64 = 1 << 6;
 
     /// Every bit this version knows, with the name screens show.
-    pub const NAMES: [(u64, &'static str); 6] = [
+    pub const NAMES: [(u64, &'static str); 7] = [
         (Self::KERNEL_HALF, "kernel-half"),
         (Self::PROCFS, "procfs"),
         (Self::KERNEL_KILLS_ALL, "kernel-kills-all"),
         (Self::KERNEL_KILLS_RUNNING, "kernel-kills-running"),
         (Self::HELPER_KILLS, "helper-kills"),
         (Self::SCOPED, "scoped"),
+        (Self::KERNEL_SEES_MEMORY, "kernel-sees-memory"),
     ];
 }
 
@@ -154,11 +157,11 @@ pub struct ProcessTableHeader {
     pub reserved_word: u32,
     /// Processes that found no free entry, ever.
     pub lost: u64,
-    /// Zero.
-    pub reserved: [u64; 2],
+    /// Zero. As long as an entry, so that one array holds both.
+    pub reserved: [u64; 10],
 }
 
-/// One process (thread group). Identity fields change only while `sequence` is odd; `rss` and `cpu_time` are
+/// One process (thread group). Identity fields change only while `sequence` is odd; `rss`, `cpu_time` and `swap` are
 /// single words that change at any time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -184,6 +187,25 @@ pub struct ProcessEntry {
     pub cpu_time: u64,
     /// Command name, zero-terminated unless it fills the field.
     pub command: [u8; 16],
+    /// Memory that was moved to swap space, bytes.
+    pub swap: u64,
+    /// Id of its control group in the unified hierarchy, as `cgroup_id()` of the kernel tells it; 0 if not known.
+    pub cgroup: u64,
+    /// Last component of that group's path, zero-terminated unless it fills the field; empty for the root group.
+    pub cgroup_name: [u8; 48],
+}
+
+/// Bytes of a process table with room for so many entries.
+#[must_use]
+pub const fn process_table_bytes(entries: usize) -> usize {
+    size_of::<ProcessTableHeader>() + entries * size_of::<ProcessEntry>()
+}
+
+impl Default for ProcessEntry {
+    /// A free entry.
+    fn default() -> ProcessEntry {
+        ProcessEntry::new_zeroed()
+    }
 }
 
 /// Bits of [`ProcessEntry::flags`].
@@ -294,11 +316,12 @@ const _: () = {
     assert!(offset_of!(BoxHeader, clock) == 56);
     assert!(size_of::<SensorRecord>() == 32);
     assert!(offset_of!(SensorRecord, value) == 24);
-    assert!(size_of::<ProcessTableHeader>() == 64);
+    assert!(size_of::<ProcessTableHeader>() == 128);
     assert!(offset_of!(ProcessTableHeader, lost) == 40);
-    assert!(size_of::<ProcessEntry>() == 64);
+    assert!(size_of::<ProcessEntry>() == 128);
     assert!(offset_of!(ProcessEntry, start) == 24);
     assert!(offset_of!(ProcessEntry, command) == 48);
+    assert!(offset_of!(ProcessEntry, cgroup_name) == 80);
     assert!(size_of::<CommandSlot>() == 64);
     assert!(offset_of!(CommandSlot, token) == 32);
     assert!(offset_of!(CommandSlot, sequence) == 56);

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on should panic
 
-use backdoors_sensor_box::layout::{MAX_PROCESSES, MAX_SENSORS};
+use backdoors_sensor_box::layout::{MAX_PROCESSES, MAX_SENSORS, process_table_bytes};
 use backdoors_sensor_box::writer::{ProcessTable, SensorBox, Shape};
 use backdoors_sensor_box::{
     AcknowledgementView, DecodeError, FetchError, LocalWords, ProcessView, SensorFetcher, SensorKind,
@@ -21,7 +21,7 @@ fn valid_box(sensors: u32) -> Vec<u8> {
 }
 
 fn valid_table() -> Vec<u8> {
-    let words = LocalWords::zeroed(64 + 64 * 16);
+    let words = LocalWords::zeroed(process_table_bytes(16));
     ProcessTable::lay_out(&words, 1).unwrap();
     words.bytes()
 }

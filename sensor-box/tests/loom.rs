@@ -5,32 +5,49 @@
 
 use backdoors_sensor_box::SensorKind;
 use backdoors_sensor_box::SharedWords;
-use backdoors_sensor_box::layout::{Acknowledgement, NO_LIMIT, ProcessEntry};
+use backdoors_sensor_box::layout::{Acknowledgement, NO_LIMIT, ProcessEntry, process_table_bytes};
 use backdoors_sensor_box::writer::{Acknowledgements, ProcessTable, SensorBox, Shape};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 
-/// Shared memory in which every load and store is a step of the model.
-struct ModelWords(Vec<AtomicU64>);
+/// Shared memory in which every load and store of the first words is a step of the model.
+struct ModelWords {
+    modelled: Vec<AtomicU64>,
+    /// What more of the same kind there is, which would only multiply the interleavings; no model says what is read there.
+    others: Vec<std::sync::atomic::AtomicU64>,
+}
 
 impl ModelWords {
     fn zeroed(words: usize) -> ModelWords {
-        ModelWords((0..words).map(|_| AtomicU64::new(0)).collect())
+        ModelWords::with_others(words, 0)
+    }
+
+    fn with_others(modelled: usize, others: usize) -> ModelWords {
+        ModelWords {
+            modelled: (0..modelled).map(|_| AtomicU64::new(0)).collect(),
+            others: (0..others).map(|_| std::sync::atomic::AtomicU64::new(0)).collect(),
+        }
     }
 }
 
 impl SharedWords for ModelWords {
     fn len(&self) -> usize {
-        self.0.len()
+        self.modelled.len() + self.others.len()
     }
     fn load(&self, index: usize) -> u64 {
-        self.0[index].load(Ordering::Acquire)
+        match self.modelled.get(index) {
+            Some(word) => word.load(Ordering::Acquire),
+            None => self.others[index - self.modelled.len()].load(Ordering::SeqCst),
+        }
     }
     fn store(&self, index: usize, value: u64) {
-        self.0[index].store(value, Ordering::Release);
+        match self.modelled.get(index) {
+            Some(word) => word.store(value, Ordering::Release),
+            None => self.others[index - self.modelled.len()].store(value, Ordering::SeqCst),
+        }
     }
     fn compare_exchange(&self, index: usize, current: u64, new: u64) -> Result<u64, u64> {
-        self.0[index].compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
+        self.modelled[index].compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
     }
 }
 
@@ -54,13 +71,19 @@ fn entry(pid: u32) -> ProcessEntry {
         rss: mark,
         cpu_time: mark,
         command: [pid as u8; 16],
+        swap: mark,
+        cgroup: mark,
+        cgroup_name: [pid as u8; 48],
     }
 }
+
+/// Words of the process table's header.
+const TABLE_HEADER: usize = process_table_bytes(0) / 8;
 
 #[test]
 fn a_process_entry_is_read_whole_or_torn() {
     explore(|| {
-        let words = Arc::new(ModelWords::zeroed(8 + 8));
+        let words = Arc::new(ModelWords::with_others(TABLE_HEADER + 6, 10));
         ProcessTable::lay_out(&*words, 1).unwrap().put(0, &entry(1));
         let writer = {
             let words = Arc::clone(&words);
@@ -69,8 +92,11 @@ fn a_process_entry_is_read_whole_or_torn() {
             })
         };
         if let Ok(Some(read)) = ProcessTable::adopt(&*words).unwrap().get(0) {
-            let whole = ProcessEntry { sequence: read.sequence, ..entry(read.pid) };
-            assert_eq!(read, whole, "a mixture was read");
+            let mark = u64::from(read.pid);
+            let modelled =
+                (read.parent, read.user, read.depth, read.flags, read.start, read.rss, read.cpu_time);
+            let whole = (read.pid, read.pid, read.pid, read.pid, mark, mark, mark);
+            assert_eq!(modelled, whole, "a mixture was read");
         }
         writer.join().unwrap();
     });

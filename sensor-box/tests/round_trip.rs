@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on should panic
 
-use backdoors_sensor_box::layout::{Acknowledgement, Capabilities, NO_LIMIT, ProcessEntry};
+use backdoors_sensor_box::layout::{
+    Acknowledgement, Capabilities, NO_LIMIT, ProcessEntry, process_table_bytes,
+};
 use backdoors_sensor_box::writer::{
     Acknowledgements, LayOutError, NewSensorError, ProcessTable, SensorBox, Shape,
 };
@@ -34,6 +36,7 @@ fn entry(pid: u32) -> ProcessEntry {
         rss: 4096,
         cpu_time: 9,
         command: *b"bash\0\0\0\0\0\0\0\0\0\0\0\0",
+        ..ProcessEntry::default()
     }
 }
 
@@ -106,7 +109,7 @@ fn the_second_fetch_of_an_unchanged_box_is_one_read() {
 
 #[test]
 fn processes_that_were_put_are_read_and_those_cleared_are_not() {
-    let words = LocalWords::zeroed(64 + 64 * 8);
+    let words = LocalWords::zeroed(process_table_bytes(8));
     let table = ProcessTable::lay_out(&words, 3).unwrap();
     assert!(table.put(0, &entry(10)));
     assert!(table.put(4, &entry(11)));
@@ -121,12 +124,12 @@ fn processes_that_were_put_are_read_and_those_cleared_are_not() {
 
 #[test]
 fn an_entry_whose_writer_died_is_reported_torn_and_hides_no_other() {
-    let words = LocalWords::zeroed(64 + 64 * 8);
+    let words = LocalWords::zeroed(process_table_bytes(8));
     let table = ProcessTable::lay_out(&words, 3).unwrap();
     table.put(0, &entry(10));
     table.put(1, &entry(11));
     use backdoors_sensor_box::SharedWords;
-    words.store(8, words.load(8) | 1);
+    words.store(16, words.load(16) | 1);
     let bytes = words.bytes();
     let view = fetch_processes(bytes.len() as u64, from(&bytes)).unwrap();
     assert_eq!((view.torn.as_slice(), view.processes.len()), ([0].as_slice(), 1));
@@ -134,7 +137,7 @@ fn an_entry_whose_writer_died_is_reported_torn_and_hides_no_other() {
 
 #[test]
 fn a_command_name_cannot_carry_escape_sequences() {
-    let words = LocalWords::zeroed(64 + 64);
+    let words = LocalWords::zeroed(process_table_bytes(1));
     let table = ProcessTable::lay_out(&words, 3).unwrap();
     table.put(0, &ProcessEntry { command: *b"\x1b[2J\xff\xfe-evil\0\0\0\0\0", ..entry(10) });
     let view = ProcessView::decode(&words.bytes()).unwrap();

@@ -73,10 +73,24 @@ struct mm_struct___before_6_2 {
 	struct mm_rss_stat rss_stat;
 } KERNEL_STRUCT;
 
-/* Kinds of resident pages: file, anonymous, (swap entries,) shared memory. */
+/* What a process has: pages of files, anonymous ones, those moved to swap space, shared memory. */
 #define MM_FILEPAGES 0
 #define MM_ANONPAGES 1
+#define MM_SWAPENTS 2
 #define MM_SHMEMPAGES 3
+
+struct kernfs_node {
+	__u64 id;
+	const char *name;
+} KERNEL_STRUCT;
+
+struct cgroup {
+	struct kernfs_node *kn;
+} KERNEL_STRUCT;
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+} KERNEL_STRUCT;
 
 struct task_struct {
 	unsigned int flags;
@@ -91,6 +105,32 @@ struct task_struct {
 	const struct cred *real_cred;
 	char comm[16];
 	struct signal_struct *signal;
+	struct css_set *cgroups;
+} KERNEL_STRUCT;
+
+/* The loader puts the running kernel's numbers in the place of these. */
+enum zone_stat_item {
+	NR_FREE_PAGES,
+};
+
+enum node_stat_item {
+	NR_INACTIVE_FILE,
+	NR_ACTIVE_FILE,
+	NR_SLAB_RECLAIMABLE_B,
+	NR_KERNEL_MISC_RECLAIMABLE,
+};
+
+enum psi_states {
+	PSI_MEM_FULL,
+	PSI_NONIDLE,
+};
+
+struct psi_group_cpu {
+	__u32 times[1];
+} KERNEL_STRUCT;
+
+struct psi_group {
+	struct psi_group_cpu *pcpu;
 } KERNEL_STRUCT;
 
 enum pid_type {

@@ -17,6 +17,7 @@
 #include "strike.h"
 #include "lifecycle.h"
 #include "sensors.h"
+#include "pressure.h"
 #include "timer.h"
 
 char kernel_half_license[] SEC("license") = "Dual MIT/GPL";

@@ -90,7 +90,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	return 0;
 }
 
-/* What no hook tells: a new parent, a new name, protection, the memory of who sleeps. Skipped if another writer is at work. */
+/* What no hook tells: a new parent, a new name, protection, the memory and control group of who sleeps. Skipped if another writer is at work. */
 static __always_inline void refresh(struct task_struct *task, __u32 pid, __u32 parent)
 {
 	struct tracked *process = bpf_map_lookup_elem(&tracked, &pid);
@@ -100,10 +100,11 @@ static __always_inline void refresh(struct task_struct *task, __u32 pid, __u32 p
 
 	if (!record)
 		return;
-	WRITE(record->rss, resident_bytes(task));
+	write_memory(record, task);
 	flags = is_protected(pid, process->start) ? BD_PROCESS_PROTECTED : 0;
 	bpf_core_read(name, sizeof(name), &task->comm);
-	if (record->parent == parent && record->flags == flags && name[0] == *(__u64 *)&record->command[0] &&
+	if (record->parent == parent && record->flags == flags && record->cgroup == cgroup_of(task) &&
+	    name[0] == *(__u64 *)&record->command[0] &&
 	    name[1] == *(__u64 *)&record->command[8])
 		return;
 	guard = try_guard(record);
@@ -114,6 +115,7 @@ static __always_inline void refresh(struct task_struct *task, __u32 pid, __u32 p
 		record->parent = parent;
 		record->flags = flags;
 		__builtin_memcpy(record->command, name, sizeof(name));
+		write_cgroup(record, task);
 	}
 	release_guard(record, guard, guard >> 32);
 }

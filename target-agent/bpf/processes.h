@@ -18,23 +18,46 @@ static __always_inline int is_dead(struct task_struct *task)
 	return task->signal->live.counter == 0;
 }
 
-static __always_inline __u64 resident_bytes(struct task_struct *task)
+/* Brings up to date how much memory the process has. */
+static __always_inline void write_memory(struct bd_process *record, struct task_struct *task)
 {
 	struct mm_struct *mm = task->mm;
 	struct mm_struct___before_6_2 *old = (void *)mm;
-	__s64 pages = 0;
+	__s64 pages = 0, swapped = 0;
 
-	if (!mm)
-		return 0;
-	if (bpf_core_type_exists(struct mm_rss_stat))
+	if (mm && bpf_core_type_exists(struct mm_rss_stat)) {
 		/* Copied, because a typedef lies on the way that the verifier does not look through. */
 		pages = BPF_CORE_READ(old, rss_stat.count[MM_FILEPAGES].counter) +
 			BPF_CORE_READ(old, rss_stat.count[MM_ANONPAGES].counter) +
 			BPF_CORE_READ(old, rss_stat.count[MM_SHMEMPAGES].counter);
-	else if (bpf_core_field_exists(mm->rss_stat[0].count))
+		swapped = BPF_CORE_READ(old, rss_stat.count[MM_SWAPENTS].counter);
+	} else if (mm && bpf_core_field_exists(mm->rss_stat[0].count)) {
 		pages = mm->rss_stat[MM_FILEPAGES].count + mm->rss_stat[MM_ANONPAGES].count +
 			mm->rss_stat[MM_SHMEMPAGES].count;
-	return pages > 0 ? (__u64)pages * settings.page_bytes : 0;
+		swapped = mm->rss_stat[MM_SWAPENTS].count;
+	}
+	WRITE(record->rss, pages > 0 ? (__u64)pages * settings.page_bytes : 0);
+	WRITE(record->swap, swapped > 0 ? (__u64)swapped * settings.page_bytes : 0);
+}
+
+static __always_inline struct kernfs_node *cgroup_node(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
+}
+
+static __always_inline __u64 cgroup_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(cgroup_node(task), id);
+}
+
+/* Only for who holds the guard. */
+static __always_inline void write_cgroup(struct bd_process *record, struct task_struct *task)
+{
+	struct kernfs_node *node = cgroup_node(task);
+
+	record->cgroup = BPF_CORE_READ(node, id);
+	__builtin_memset(record->cgroup_name, 0, sizeof(record->cgroup_name));
+	bpf_probe_read_kernel_str(record->cgroup_name, sizeof(record->cgroup_name), BPF_CORE_READ(node, name));
 }
 
 /* The first word of an entry holds sequence and pid, so that both change at once. */
@@ -126,8 +149,9 @@ static __always_inline void write_entry(__u32 entry, struct task_struct *task, _
 	record->depth = depth;
 	record->flags = is_protected(pid, task->start_time) ? BD_PROCESS_PROTECTED : 0;
 	record->start = task->start_time;
-	record->rss = resident_bytes(task);
 	record->cpu_time = 0;
+	write_memory(record, task);
+	write_cgroup(record, task);
 	bpf_core_read(record->command, sizeof(record->command), &task->comm);
 	release_guard(record, guard, pid);
 }
@@ -245,7 +269,21 @@ __noinline int follow_user(struct tracked *process, __u32 user)
 	return 1;
 }
 
-/* Brings memory, CPU time and user of a process up to date. Only for the task that runs on this CPU: then its
+/* A process is in another control group than when it was last looked at. */
+static __noinline int follow_cgroup(struct bd_process *record, struct task_struct *task)
+{
+	__u64 guard;
+
+	guard = try_guard(record);
+	if (guard & 1)
+		return 0;
+	full_barrier();
+	write_cgroup(record, task);
+	release_guard(record, guard, guard >> 32);
+	return 1;
+}
+
+/* Brings memory, CPU time, user and control group of a process up to date. Only for the task that runs on this CPU: then its
  * process cannot end meanwhile. `elapsed` nanoseconds went by since the last look, if it has several threads. */
 static __always_inline void look_at_running(struct task_struct *task, __u64 elapsed)
 {
@@ -268,7 +306,9 @@ static __always_inline void look_at_running(struct task_struct *task, __u64 elap
 	record = table_entry(process->entry);
 	if (!record)
 		return;
-	WRITE(record->rss, resident_bytes(task));
+	write_memory(record, task);
+	if (cgroup_of(task) != READ(record->cgroup))
+		follow_cgroup(record, task);
 	if (task->signal->nr_threads == 1) {
 		time = task->signal->sum_sched_runtime + task->se.sum_exec_runtime;
 		if (time > READ(record->cpu_time))

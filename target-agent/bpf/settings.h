@@ -31,14 +31,20 @@ struct settings {
 	__u32 oom_kills;
 	__u32 forks;
 	__u32 agent_alive;
+	/* The first of five: memory available and in all, swap space free and in all, stalls. */
+	__u32 memory_available;
+	/* The kernel shows its memory, and how much work stands still for want of it. */
+	__u32 sees_memory;
+	__u32 sees_stalls;
 	__u32 page_bytes;
+	__u32 reserved;
 	__u64 user_processes_limit;
 	__u64 user_fork_rate_limit;
 	/* Nanoseconds. */
 	__u64 tick;
 	__u64 give_up;
 };
-_Static_assert(sizeof(struct settings) == 88, "size");
+_Static_assert(sizeof(struct settings) == 104, "size");
 
 struct process_name {
 	__u32 pid;

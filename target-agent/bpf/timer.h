@@ -14,6 +14,7 @@ static int on_timer(void *map, __u32 *key, struct clockwork *work)
 	sensor_add(settings.kernel_timer, 1);
 	WRITE(sensors.header.clock, now);
 	if (now - window_start >= WINDOW) {
+		look_at_memory(now - window_start);
 		window_start = now;
 		for (__u32 pair = 0; pair < USER_PAIRS; pair++)
 			tend_pair(pair, now);

@@ -40,6 +40,18 @@ pub fn report() -> String {
                 "oom.kills counts them",
                 "oom.kills stays 0",
             );
+            line(
+                "memory variables",
+                abilities.memory.sizes,
+                "the kernel half sees how much memory there is",
+                "the agent looks at /proc/meminfo, so what a frozen agent shows of memory is old (needs CONFIG_KALLSYMS_ALL)",
+            );
+            line(
+                "memory stalls",
+                abilities.memory.stalls,
+                "memory.stalled tells how much work stands still for want of memory",
+                "memory.stalled is told by the agent, or stays 0 (needs CONFIG_PSI)",
+            );
         }
     }
     let locked = getrlimit(Resource::Memlock).current;

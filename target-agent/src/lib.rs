@@ -11,6 +11,7 @@ pub mod limits;
 pub mod memory;
 mod offer;
 mod owner_process;
+mod pressure;
 pub mod run;
 pub mod source;
 pub mod words;

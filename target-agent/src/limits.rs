@@ -1,5 +1,6 @@
 //! Limits of sensors: the catalogue's, unless the configuration says otherwise.
 
+use crate::pressure::MemorySize;
 use backdoors_sensor_box::{CATALOGUE, SensorKind};
 use std::collections::BTreeMap;
 
@@ -29,6 +30,16 @@ impl Limits {
         Ok(Limits(limits))
     }
 
+    /// Adds the limit that goes by the machine's size, unless it was given: `memory.available` may fall to a twentieth of all
+    /// memory.
+    #[must_use]
+    pub fn for_machine(mut self, size: Option<MemorySize>) -> Limits {
+        if let Some(size) = size {
+            self.0.entry(SensorKind::MEMORY_AVAILABLE).or_insert(size.total / 20);
+        }
+        self
+    }
+
     /// The limit of sensors of this kind.
     #[must_use]
     pub fn of(&self, kind: SensorKind) -> u64 {
@@ -50,6 +61,15 @@ mod tests {
         let limits = Limits::new(&BTreeMap::from([("user.processes".into(), 7)])).unwrap();
         assert_eq!(limits.of(SensorKind::USER_PROCESSES), 7);
         assert_eq!(limits.of(SensorKind::PROCESSES), SensorKind::PROCESSES.description().unwrap().limit);
+    }
+
+    #[test]
+    fn the_limit_of_available_memory_goes_by_the_machine_unless_given() {
+        let size = MemorySize { total: 1000, ..MemorySize::default() };
+        let default = Limits::default().for_machine(Some(size));
+        assert_eq!(default.of(SensorKind::MEMORY_AVAILABLE), 50);
+        let given = Limits::new(&BTreeMap::from([("memory.available".into(), 7)])).unwrap();
+        assert_eq!(given.for_machine(Some(size)).of(SensorKind::MEMORY_AVAILABLE), 7);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod reception;
 
 use crate::applications::Applications;
 use crate::config::Config;
+use crate::pressure::PressureWatch;
 use crate::source::{Source, SourceError};
 use crate::{offer, owner_process};
 use backdoors_rdma::handshake::{
@@ -120,7 +121,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         config.name,
         config.listen
     )?;
-    beat(&sensors, heartbeat, &mut stop)?;
+    beat(&sensors, heartbeat, PressureWatch::over(&sensors), &mut stop)?;
     tracing::info!("stopping: monitors lose access, and what fills the sensor box ends");
     lock(&agent).take_down()
 }
@@ -260,10 +261,19 @@ fn stop_socket() -> io::Result<UnixStream> {
     Ok(stop)
 }
 
-/// Beats until told to stop.
-fn beat(sensors: &SensorBox<Words>, heartbeat: Sensor, stop: &mut UnixStream) -> io::Result<()> {
+/// Beats until told to stop, and looks at the machine's memory meanwhile if nobody else does.
+fn beat(
+    sensors: &SensorBox<Words>,
+    heartbeat: Sensor,
+    mut pressure: Option<PressureWatch>,
+    stop: &mut UnixStream,
+) -> io::Result<()> {
+    let start = Instant::now();
     loop {
         sensors.set(heartbeat, sensors.value(heartbeat).wrapping_add(1));
+        if let Some(pressure) = &mut pressure {
+            pressure.look(start.elapsed(), sensors);
+        }
         match stop.read(&mut [0]) {
             Err(error)
                 if matches!(

@@ -27,6 +27,31 @@ fn sensor(deployment: &Deployment<'_, Vm>, name: &str) -> u64 {
     found.unwrap()["value"].as_u64().unwrap()
 }
 
+/// With the agent frozen: what the box says of memory is what the kernel says itself, and follows when some is used.
+fn memory_is_seen(machine: &Vm, deployment: &Deployment<'_, Vm>) {
+    let kernel_says = |key: &str| {
+        let line = machine.shell(format!("grep ^{key}: /proc/meminfo")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    };
+    assert_eq!(sensor(deployment, "memory.total"), kernel_says("MemTotal"));
+    let (shown, said) = (sensor(deployment, "memory.available"), kernel_says("MemAvailable"));
+    // Never more than the kernel says, but for what was used in between.
+    assert!(shown <= said + (4 << 20) && shown >= said / 100 * 85, "{shown} shown, {said} said");
+    // A guest's files are in its memory.
+    machine.shell("dd if=/dev/zero of=/large bs=1M count=60").unwrap();
+    machine
+        .wait_for("memory to be used", PATIENCE, || {
+            Ok((sensor(deployment, "memory.available") + (40 << 20) < shown).then_some(()))
+        })
+        .unwrap();
+    machine.shell("rm /large").unwrap();
+    machine
+        .wait_for("memory to be free again", PATIENCE, || {
+            Ok((sensor(deployment, "memory.available") + (20 << 20) > shown).then_some(()))
+        })
+        .unwrap();
+}
+
 fn kernel_half_serves(kernel: Kernel, capability: &str) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let wire = Wire::new().unwrap();
@@ -56,7 +81,9 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
         Deployment::install(&machine, &machine, plan).unwrap_or_else(|error| panic!("{error}\n{}", said()));
     deployment.start_daemon().unwrap();
     let listing = deployment.backdoors("sensors target").unwrap();
-    assert!(listing.contains("kernel-half") && listing.contains(capability), "{listing}");
+    for capability in ["kernel-half", "kernel-sees-memory", capability] {
+        assert!(listing.contains(capability), "{listing}\n{}", said());
+    }
     machine.shell(format!("kill -STOP {}", deployment.agent)).unwrap();
     for name in ["kernel.timer", "cpu.switches", "cpu.ticks", "cpu.softirqs", "forks"] {
         let before = sensor(&deployment, name);
@@ -70,6 +97,7 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
     for name in ["cpu.busy", "agent.alive"] {
         machine.wait_for(name, PATIENCE, || Ok((sensor(&deployment, name) == 1).then_some(()))).unwrap();
     }
+    memory_is_seen(&machine, &deployment);
     for script in [SLEEPERS, BOMB] {
         machine.spawn(GuestCommand::new(format!("ulimit -u 60; {script}")).user(USER)).unwrap();
         machine

@@ -309,6 +309,7 @@ fn with_a_bomb(regions: &Regions, user: u32) {
             rss: 0,
             cpu_time: 0,
             command: *b"bomb\0\0\0\0\0\0\0\0\0\0\0\0",
+            ..ProcessEntry::default()
         };
         assert!(table.put(index, &entry));
     }

@@ -21,6 +21,7 @@ fn process(pid: u32, user: u32, depth: u32, command: &str) -> Process {
         rss: 4096,
         cpu_time: 0,
         command: command.to_owned(),
+        ..Process::default()
     }
 }
 

@@ -115,7 +115,7 @@ mod tests {
                 start: 1,
                 rss: 0,
                 cpu_time: 0,
-                command: String::new(),
+                ..Process::default()
             })
             .collect();
         ProcessView { processes, ..ProcessView::default() }

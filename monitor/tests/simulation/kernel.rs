@@ -2,6 +2,7 @@
 
 use backdoors_sensor_box::layout::{
     Acknowledgement, COMMAND_SLOTS, Capabilities, CommandFlags, CommandSlot, ProcessEntry, RegionKind,
+    process_table_bytes,
 };
 use backdoors_sensor_box::writer::{Acknowledgements, CommandSlots, ProcessTable, Sensor, SensorBox, Shape};
 use backdoors_sensor_box::{CommandState, LeaseView, LeaseWords, LocalWords, Opcode, Refusal, SensorKind};
@@ -42,7 +43,7 @@ impl Machine {
         let memory = |bytes| Arc::new(LocalWords::zeroed(bytes));
         let regions = BTreeMap::from([
             (RegionKind::SENSORS, memory(8192)),
-            (RegionKind::PROCESSES, memory(64 + 64 * PROCESSES)),
+            (RegionKind::PROCESSES, memory(process_table_bytes(PROCESSES))),
             (RegionKind::COMMAND, memory(64 * COMMAND_SLOTS)),
             (RegionKind::ACKNOWLEDGEMENTS, memory(128 * COMMAND_SLOTS)),
             (RegionKind::LEASE, memory(LeaseView::BYTES)),
@@ -117,6 +118,7 @@ impl Machine {
             rss: 4096,
             cpu_time: 5_000_000,
             command,
+            ..ProcessEntry::default()
         };
         assert!(self.table.put(index, &entry));
     }

@@ -3,7 +3,7 @@
 
 use super::time::MILLISECOND;
 use backdoors_sensor_box::layout::{
-    Acknowledgement, COMMAND_SLOTS, Capabilities, CommandSlot, ProcessEntry, RegionKind,
+    Acknowledgement, COMMAND_SLOTS, Capabilities, CommandSlot, ProcessEntry, RegionKind, process_table_bytes,
 };
 use backdoors_sensor_box::writer::{Acknowledgements, CommandSlots, ProcessTable, Sensor, SensorBox, Shape};
 use backdoors_sensor_box::{CommandState, LeaseView, LeaseWords, LocalWords, Opcode, Refusal, SensorKind};
@@ -81,7 +81,7 @@ impl Target {
         let memory = |bytes| Arc::new(LocalWords::zeroed(bytes));
         let regions = BTreeMap::from([
             (RegionKind::SENSORS, memory(2048)),
-            (RegionKind::PROCESSES, memory(64 + 64 * PROCESSES)),
+            (RegionKind::PROCESSES, memory(process_table_bytes(PROCESSES))),
             (RegionKind::COMMAND, memory(64 * COMMAND_SLOTS)),
             (RegionKind::ACKNOWLEDGEMENTS, memory(128 * COMMAND_SLOTS)),
             (RegionKind::LEASE, memory(LeaseView::BYTES)),
@@ -155,6 +155,7 @@ impl Target {
             rss: 4096,
             cpu_time: 5_000_000,
             command: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            ..ProcessEntry::default()
         };
         assert!(self.table.put(index, &entry));
     }

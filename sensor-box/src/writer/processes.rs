@@ -42,7 +42,7 @@ impl<W: SharedWords> ProcessTable<W> {
             entry_bytes: size_of::<ProcessEntry>() as u32,
             reserved_word: 0,
             lost: 0,
-            reserved: [0; 2],
+            reserved: [0; 10],
         };
         // The magic comes last: without it there is no table.
         for (index, word) in to_words::<HEADER_WORDS>(header.as_bytes()).into_iter().enumerate().rev() {

@@ -98,6 +98,8 @@ impl Plan {
             scoped: u32::from(self.scope == Scope::PidNamespace),
             kills_all: u32::from(abilities.signals_any_task && !self.helper_kills),
             capacity: self.capacity,
+            sees_memory: u32::from(abilities.memory.sizes),
+            sees_stalls: u32::from(abilities.memory.stalls),
             page_bytes: rustix::param::page_size() as u32,
             user_processes_limit: self.limits.of(SensorKind::USER_PROCESSES),
             user_fork_rate_limit: self.limits.of(SensorKind::USER_FORK_RATE),
@@ -126,7 +128,8 @@ fn capabilities(settings: &Settings) -> u64 {
     // Also where the kernel kills: its timer cannot from an idle CPU.
     let kills = kills | Capabilities::HELPER_KILLS;
     let scoped = if settings.scoped == 0 { 0 } else { Capabilities::SCOPED };
-    Capabilities::KERNEL_HALF | kills | scoped
+    let sees = if settings.sees_memory == 0 { 0 } else { Capabilities::KERNEL_SEES_MEMORY };
+    Capabilities::KERNEL_HALF | kills | scoped | sees
 }
 
 fn fingerprint(settings: &Settings) -> u64 {

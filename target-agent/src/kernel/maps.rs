@@ -3,7 +3,7 @@
 use crate::kernel::pins::Pins;
 use crate::kernel::settings::{Control, MAX_PROTECTED, MAX_SPARED, ProcessName};
 use crate::memory::{ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory};
-use backdoors_sensor_box::layout::{BoxHeader, MAX_SENSORS, ProcessEntry, ProcessTableHeader, SensorRecord};
+use backdoors_sensor_box::layout::{BoxHeader, MAX_SENSORS, SensorRecord, process_table_bytes};
 use backdoors_sensor_box::writer::{ProcessTable, SensorBox};
 use backdoors_sensor_box::{SensorKind, SharedWords};
 use libbpf_rs::{Iter, Link, MapCore, MapHandle};
@@ -120,7 +120,7 @@ impl KernelHalf {
             Region::map(descriptor, length).map_err(incomplete(name))
         };
         let capacity = map("condemned")?.max_entries() as usize;
-        let table = size_of::<ProcessTableHeader>() + capacity * size_of::<ProcessEntry>();
+        let table = process_table_bytes(capacity);
         let sensors = region(".data.sensors", SENSOR_BYTES)?;
         let generation =
             generation.unwrap_or_else(|| sensors.words.load(offset_of!(BoxHeader, generation) / 8));

@@ -12,4 +12,4 @@ pub use cpus::online_cpus;
 pub use load::{LoadError, Plan, Scope, load};
 pub use maps::{KernelHalf, Misfit};
 pub use pins::{Pins, PinsError};
-pub use probe::{KernelAbilities, NoTypes, OomKills, probe};
+pub use probe::{KernelAbilities, MemoryVariables, NoTypes, OomKills, probe};

@@ -12,6 +12,17 @@ pub struct KernelAbilities {
     pub timer_interrupts: bool,
     /// How kills for want of memory are told.
     pub oom_kills: OomKills,
+    /// What the kernel lists of the variables that tell of its memory.
+    pub memory: MemoryVariables,
+}
+
+/// What a kernel half can read of the machine's memory (with CONFIG_KALLSYMS_ALL, and for the stalls CONFIG_PSI).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryVariables {
+    /// How much there is and how much is free.
+    pub sizes: bool,
+    /// How much work stands still for want of it.
+    pub stalls: bool,
 }
 
 /// How the kernel tells of kills for want of memory.
@@ -49,7 +60,23 @@ pub fn probe() -> Result<KernelAbilities, NoTypes> {
             Some(0..=2) => OomKills::ProcessId,
             Some(_) => OomKills::Victim,
         },
+        memory: memory_variables(&std::fs::read("/proc/kallsyms").unwrap_or_default()),
     })
+}
+
+/// Looks for the names in the kernel's list of symbols, a line each: address, type, name, perhaps a module.
+fn memory_variables(symbols: &[u8]) -> MemoryVariables {
+    const SIZES: [&str; 4] = ["vm_zone_stat", "vm_node_stat", "totalreserve_pages", "_totalram_pages"];
+    const STALLS: [&str; 2] = ["psi_system", "__per_cpu_offset"];
+    let listed = |name: &str| {
+        symbols
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.split(|byte| *byte == b' ').nth(2) == Some(name.as_bytes()))
+    };
+    MemoryVariables {
+        sizes: SIZES.into_iter().all(listed),
+        stalls: STALLS.into_iter().all(listed) && std::path::Path::new("/proc/pressure/memory").exists(),
+    }
 }
 
 fn trace_arguments(types: &Btf<'_>, hook: &str) -> Option<usize> {

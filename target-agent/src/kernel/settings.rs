@@ -40,8 +40,16 @@ pub struct Settings {
     pub forks: u32,
     /// Record of `agent.alive`.
     pub agent_alive: u32,
+    /// Record of `memory.available`; those of `memory.total`, `swap.free`, `swap.total` and `memory.stalled` follow.
+    pub memory_available: u32,
+    /// 1: the kernel shows how much memory there is.
+    pub sees_memory: u32,
+    /// 1: and how much work stands still for want of it.
+    pub sees_stalls: u32,
     /// Bytes of a page.
     pub page_bytes: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Limit of new `user.processes` sensors.
     pub user_processes_limit: u64,
     /// Limit of new `user.fork_rate` sensors.
@@ -91,7 +99,7 @@ pub struct Control {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 88);
+    assert!(size_of::<Settings>() == 104);
     assert!(size_of::<ProcessName>() == 16);
     assert!(size_of::<Control>() == 568);
     assert!(offset_of!(Control, protected) == 280);

@@ -8,7 +8,7 @@ use backdoors_sensor_box::writer::{NewSensorError, SensorBox};
 use backdoors_sensor_box::{SensorKind, SharedWords};
 
 /// Sensors of the whole machine, in the order of their records.
-const MACHINE: [SensorKind; 8] = [
+const MACHINE: [SensorKind; 13] = [
     SensorKind::KERNEL_TIMER,
     SensorKind::AGENT_HEARTBEAT,
     SensorKind::PROCESSES,
@@ -17,6 +17,11 @@ const MACHINE: [SensorKind; 8] = [
     SensorKind::OOM_KILLS,
     SensorKind::FORKS,
     SensorKind::AGENT_ALIVE,
+    SensorKind::MEMORY_AVAILABLE,
+    SensorKind::MEMORY_TOTAL,
+    SensorKind::SWAP_FREE,
+    SensorKind::SWAP_TOTAL,
+    SensorKind::MEMORY_STALLED,
 ];
 
 /// Sensors of a CPU, in the order `bpf/sensors.h` has.
@@ -32,7 +37,7 @@ const CPU: [SensorKind; 5] = [
 const CPU_RECORDS: u32 = 6;
 
 /// Records of the machine's sensors, an even number too.
-const FIRST_CPU: u32 = 8;
+const FIRST_CPU: u32 = 14;
 
 /// Most CPUs that can have sensors.
 pub const MAX_CPUS: u32 = (MAX_SENSORS as u32 - FIRST_CPU - 2 * USER_PAIRS) / CPU_RECORDS;
@@ -52,6 +57,7 @@ pub fn place(settings: &mut Settings, cpus: u32) {
     settings.oom_kills = record(SensorKind::OOM_KILLS);
     settings.forks = record(SensorKind::FORKS);
     settings.agent_alive = record(SensorKind::AGENT_ALIVE);
+    settings.memory_available = record(SensorKind::MEMORY_AVAILABLE);
 }
 
 /// Makes the sensors of machine and CPUs; those of users are made by the kernel half as users appear.

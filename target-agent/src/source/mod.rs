@@ -10,6 +10,7 @@ use crate::config::{Config, Mode};
 use crate::kernel::LoadError;
 use crate::limits::UnknownSensor;
 use crate::memory::TargetMemory;
+use crate::pressure::MemorySize;
 use std::sync::Arc;
 
 /// A running source of readings that obeys commands.
@@ -42,7 +43,7 @@ impl Source {
     /// # Errors
     /// See [`SourceError`].
     pub fn bring_up(config: &Config, protected: &[u32]) -> Result<Source, SourceError> {
-        let limits = config.limits()?;
+        let limits = config.limits()?.for_machine(MemorySize::read());
         let without = match config.mode {
             Mode::Procfs => None,
             Mode::Kernel => return Ok(Source::Kernel(KernelSource::bring_up(config, limits, protected)?)),

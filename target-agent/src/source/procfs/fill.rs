@@ -15,7 +15,7 @@ const DEEPEST: usize = 4096;
 
 /// Sensors of the machine that this source has. Those of CPUs are left out: `/proc` tells times, not ticks, so they
 /// would not say what they say elsewhere.
-const MACHINE: [SensorKind; 8] = [
+const MACHINE: [SensorKind; 13] = [
     SensorKind::KERNEL_TIMER,
     SensorKind::AGENT_HEARTBEAT,
     SensorKind::PROCESSES,
@@ -25,6 +25,12 @@ const MACHINE: [SensorKind; 8] = [
     SensorKind::FORKS,
     // This process writes it, so it stays 1 with a frozen box.
     SensorKind::AGENT_ALIVE,
+    // The heartbeat fills these.
+    SensorKind::MEMORY_AVAILABLE,
+    SensorKind::MEMORY_TOTAL,
+    SensorKind::SWAP_FREE,
+    SensorKind::SWAP_TOTAL,
+    SensorKind::MEMORY_STALLED,
 ];
 
 /// Two sensors of a user.
@@ -176,10 +182,22 @@ impl<W: SharedWords> Filler<W> {
             return;
         };
         let flags = if protected { ProcessFlags::PROTECTED } else { 0 };
-        let Seen { pid, parent, user, start, rss, cpu_time, command, .. } = *process;
+        let Seen { pid, parent, user, start, rss, swap, cpu_time, command, .. } = *process;
         self.table.put(
             entry,
-            &ProcessEntry { sequence: 0, pid, parent, user, depth, flags, start, rss, cpu_time, command },
+            &ProcessEntry {
+                pid,
+                parent,
+                user,
+                depth,
+                flags,
+                start,
+                rss,
+                cpu_time,
+                command,
+                swap,
+                ..ProcessEntry::default()
+            },
         );
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use backdoors_sensor_box::layout::process_table_bytes;
 use backdoors_sensor_box::writer::Shape;
 use backdoors_sensor_box::{LocalWords, ProcessView, SensorView};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ struct Target {
 
 fn target(entries: usize, users: usize) -> Target {
     let box_words = Arc::new(LocalWords::zeroed(128 + 32 * (MACHINE.len() + 2 * users)));
-    let table_words = Arc::new(LocalWords::zeroed(64 + 64 * entries));
+    let table_words = Arc::new(LocalWords::zeroed(process_table_bytes(entries)));
     let shape = Shape { generation: 1, capabilities: 0, cpus: 1, tick_period: 1 };
     let sensors = SensorBox::lay_out(Arc::clone(&box_words), &shape).unwrap();
     let table = ProcessTable::lay_out(Arc::clone(&table_words), 1).unwrap();
@@ -26,6 +27,7 @@ fn process(pid: u32, parent: u32, user: u32, start: u64) -> Seen {
         user,
         start,
         rss: 1,
+        swap: 0,
         cpu_time: 1,
         command: *b"x\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         kernel: false,

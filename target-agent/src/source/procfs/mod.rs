@@ -14,7 +14,7 @@ use crate::memory::{
 };
 use crate::words::Words;
 use backdoors_sensor_box::LeaseWords;
-use backdoors_sensor_box::layout::{BoxHeader, Capabilities, ProcessEntry, ProcessTableHeader, SensorRecord};
+use backdoors_sensor_box::layout::{BoxHeader, Capabilities, SensorRecord, process_table_bytes};
 use backdoors_sensor_box::writer::{
     Acknowledgements, CommandSlots, LayOutError, NewSensorError, ProcessTable, SensorBox, Shape,
 };
@@ -33,7 +33,7 @@ const CALM: Duration = Duration::from_millis(100);
 const HUNTING: Duration = Duration::from_millis(5);
 const GIVE_UP: Duration = Duration::from_secs(5);
 /// Room for the machine's sensors and those of as many users as the kernel half serves.
-const RECORDS: usize = 8 + 2 * 128;
+const RECORDS: usize = 13 + 2 * 128;
 
 /// The thread, and the memory it fills.
 #[derive(Debug)]
@@ -67,10 +67,7 @@ impl ProcfsSource {
         let entries = config.process_table as usize;
         let memory = Arc::new(TargetMemory {
             sensors: Region::create("sensors", size_of::<BoxHeader>() + RECORDS * size_of::<SensorRecord>())?,
-            processes: Region::create(
-                "processes",
-                size_of::<ProcessTableHeader>() + entries * size_of::<ProcessEntry>(),
-            )?,
+            processes: Region::create("processes", process_table_bytes(entries))?,
             commands: Region::create("commands", COMMAND_BYTES)?,
             acknowledgements: Region::create("acknowledgements", ACKNOWLEDGEMENT_BYTES)?,
             lease: Region::create("lease", LEASE_BYTES)?,

@@ -21,6 +21,8 @@ pub struct Seen {
     pub start: u64,
     /// Resident memory, bytes.
     pub rss: u64,
+    /// Memory moved to swap space, bytes.
+    pub swap: u64,
     /// CPU time, nanoseconds.
     pub cpu_time: u64,
     /// Command name, zero-terminated unless it fills the field.
@@ -79,7 +81,7 @@ impl Reader {
     pub fn identity(&self, pid: u32) -> Option<(u64, u32)> {
         let process = Process::new(i32::try_from(pid).ok()?).ok()?;
         let stat = process.stat().ok()?;
-        Some((self.since_boot(stat.starttime), real_user(stat.pid).ok()?))
+        Some((self.since_boot(stat.starttime), Status::read(stat.pid).ok()?.user))
     }
 
     fn look(&self, process: &Process) -> ProcResult<Option<Seen>> {
@@ -88,6 +90,7 @@ impl Reader {
         if matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead)) && stat.num_threads <= 1 {
             return Ok(None);
         }
+        let status = Status::read(stat.pid)?;
         let mut command = [0; 16];
         for (to, from) in command.iter_mut().zip(stat.comm.bytes()) {
             *to = from;
@@ -95,9 +98,10 @@ impl Reader {
         Ok(Some(Seen {
             pid: stat.pid.unsigned_abs(),
             parent: stat.ppid.unsigned_abs(),
-            user: real_user(stat.pid)?,
+            user: status.user,
             start: self.since_boot(stat.starttime),
             rss: stat.rss * self.page,
+            swap: status.swap,
             cpu_time: self.time(stat.utime + stat.stime),
             command,
             kernel: stat.flags & PF_KTHREAD != 0,
@@ -113,15 +117,31 @@ impl Reader {
     }
 }
 
-/// The real user of a process, from its status as bytes: a process that gives itself a name that is no text must not
-/// become invisible by it.
-fn real_user(pid: i32) -> ProcResult<u32> {
-    let status = std::fs::read(format!("/proc/{pid}/status"))?;
-    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:\t"));
-    let first = line.and_then(|line| line.split(|byte| *byte == b'\t').next());
-    first
-        .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
-        .ok_or_else(|| ProcError::Other(format!("process {pid} shows no user")))
+/// Of a process's status, read as bytes: a process that gives itself a name that is no text must not become invisible
+/// by it.
+struct Status {
+    /// Real user id.
+    user: u32,
+    /// Memory moved to swap space, bytes.
+    swap: u64,
+}
+
+impl Status {
+    fn read(pid: i32) -> ProcResult<Status> {
+        let status = std::fs::read(format!("/proc/{pid}/status"))?;
+        let number = |key: &str| {
+            let line =
+                status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(key.as_bytes()))?;
+            let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+            std::str::from_utf8(words.next()?).ok()?.parse::<u64>().ok()
+        };
+        let user = number("Uid:").and_then(|user| u32::try_from(user).ok());
+        Ok(Status {
+            user: user.ok_or_else(|| ProcError::Other(format!("process {pid} shows no user")))?,
+            // Not there where the kernel has no swap.
+            swap: number("VmSwap:").unwrap_or(0).saturating_mul(1024),
+        })
+    }
 }
 
 /// The monotonic clock, nanoseconds.
