@@ -12,16 +12,20 @@ mod lease;
 mod order;
 mod pacing;
 mod reading;
+mod requests;
 mod status;
+mod treating;
 
 pub use judging::SecondViews;
-pub use order::{Order, OrderError, OrderReply, Request};
+pub use order::{Order, OrderError, OrderReply, Rejection, Request, Wanted, order_texts};
 pub use status::{Reach, Status};
 
+use crate::budget::Budget;
 use crate::clock::{Clock, nanoseconds};
 use crate::config::{ConfigError, TargetConfig};
 use crate::detector::{Detector, Event, Taken};
 use crate::dispatcher::Dispatcher;
+use crate::guard::Spare;
 use crate::journal::{Entry, What};
 use crate::judge::{self, Failure, Judge, Terms};
 use crate::lateness;
@@ -31,19 +35,22 @@ use crate::levels::{self, Levels};
 use crate::link::{Link, LinkError, Linker, failure};
 use crate::loss::Loss;
 use crate::pace::Pace;
+use crate::proposals::Proposals;
 use crate::reachability::{Change, Reachability};
 use crate::recorder::{self, Recorder};
 use crate::rules::Rules;
+use crate::unkillable::Unkillable;
 use crate::verdict::{State, Verdict};
 use backdoors_healers::Exceeded;
 use backdoors_rdma::AccessError;
 use backdoors_sensor_box::{ApplicationsFetcher, Class, SensorFetcher, SensorKind, Unit};
-use healing::{Healing, Running};
+use healing::Healing;
 use reading::Reader;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use treating::Running;
 
 /// Longest pause between two attempts to connect.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
@@ -121,6 +128,10 @@ pub struct Sampler {
     resigned: bool,
     dispatcher: Dispatcher,
     healers: Vec<Healing>,
+    spare: Spare,
+    budget: Budget,
+    unkillable: Unkillable,
+    proposals: Proposals,
     running: Option<Running>,
     orders: VecDeque<Order>,
 }
@@ -146,7 +157,7 @@ impl Sampler {
         let mut healers = Vec::new();
         for (healer_config, healer) in config.make_healers()? {
             dispatcher.register(healer.watches(), healer_config.cooldown);
-            healers.push(Healing { healer, mode: healer_config.mode, told_nothing: false });
+            healers.push(Healing::new(healer, healer_config.mode));
         }
         Ok(Sampler {
             reachability: Reachability::new(config.lost_after),
@@ -170,7 +181,6 @@ impl Sampler {
             pace: Pace::new(pacing::seed(&config.name), first_plan),
             loss,
             lateness: Lateness::new(LatenessSettings::default()),
-            clock,
             detector,
             judge,
             verdict_changes: Vec::new(),
@@ -192,8 +202,13 @@ impl Sampler {
             resigned: false,
             dispatcher,
             healers,
+            spare: config.spare()?,
+            budget: Budget::new(config.budget.bounds()),
+            unkillable: Unkillable::new(config.budget.unkillable_cooldown),
+            proposals: Proposals::new(config.proposal_lifetime, clock.wall()),
             running: None,
             orders: VecDeque::new(),
+            clock,
             config,
         })
     }
@@ -231,6 +246,7 @@ impl Sampler {
         }
         // The lease table that was received just now is of a time after `now`.
         self.consider_lease(self.clock.monotonic());
+        self.expire_proposals(now);
         if self.needs_attention() { Next::Attend } else { Next::Glance(self.wake()) }
     }
 
@@ -331,7 +347,7 @@ impl Sampler {
                 self.note(What::MadeAnew { generation });
                 self.detector.forget(now, &mut self.events);
                 if let Some(running) = &mut self.running {
-                    running.repair.made_anew();
+                    running.treatment.repair.made_anew();
                 }
                 if let Some(slot) = self.link.as_ref().map(|link| link.slot()) {
                     self.know_lease(slot, true);
