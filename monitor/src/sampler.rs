@@ -22,7 +22,7 @@ pub use status::{Reach, Status};
 
 use crate::budget::Budget;
 use crate::clock::{Clock, nanoseconds};
-use crate::config::{ConfigError, TargetConfig};
+use crate::config::{ConfigError, HealerConfig, TargetConfig};
 use crate::detector::{Detector, Event, Taken};
 use crate::dispatcher::Dispatcher;
 use crate::guard::Spare;
@@ -41,7 +41,7 @@ use crate::recorder::{self, Recorder};
 use crate::rules::Rules;
 use crate::unkillable::Unkillable;
 use crate::verdict::{State, Verdict};
-use backdoors_healers::Exceeded;
+use backdoors_healers::{Exceeded, Healer};
 use backdoors_rdma::AccessError;
 use backdoors_sensor_box::{ApplicationsFetcher, Class, SensorFetcher, SensorKind, Unit};
 use healing::Healing;
@@ -153,13 +153,8 @@ impl Sampler {
         let loss = Loss::default();
         let terms = Terms::of(&first_plan, loss.probability(), lateness::Standing::punctual());
         let judge = Judge::new(judge::Settings { silence: config.lost_after }, terms);
-        let mut dispatcher = Dispatcher::default();
-        let mut healers = Vec::new();
-        for (healer_config, healer) in config.make_healers()? {
-            dispatcher.register(healer.watches(), healer_config.cooldown);
-            healers.push(Healing::new(healer, healer_config.mode));
-        }
-        Ok(Sampler {
+        let healers = config.make_healers()?;
+        let sampler = Sampler {
             reachability: Reachability::new(config.lost_after),
             status: Arc::new(Mutex::new(Status::new(&config, first_plan))),
             linker,
@@ -200,8 +195,8 @@ impl Sampler {
             lease_slot: None,
             lease_wants: None,
             resigned: false,
-            dispatcher,
-            healers,
+            dispatcher: Dispatcher::default(),
+            healers: Vec::new(),
             spare: config.spare()?,
             budget: Budget::new(config.budget.bounds()),
             unkillable: Unkillable::new(config.budget.unkillable_cooldown),
@@ -210,7 +205,16 @@ impl Sampler {
             orders: VecDeque::new(),
             clock,
             config,
-        })
+        };
+        Ok(healers.into_iter().fold(sampler, |sampler, (config, healer)| sampler.healed_by(healer, &config)))
+    }
+
+    /// Has one more healer look after the target.
+    #[must_use]
+    pub fn healed_by(mut self, healer: Box<dyn Healer>, config: &HealerConfig) -> Sampler {
+        self.dispatcher.register(healer.watches(), config.cooldown);
+        self.healers.push(Healing::new(healer, config.mode));
+        self
     }
 
     /// Has readings, verdicts and journal entries recorded.

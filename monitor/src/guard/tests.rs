@@ -72,14 +72,14 @@ fn a_user_without_processes_is_not_struck() {
 
 #[test]
 fn a_repair_has_a_bounded_number_of_commands_and_every_one_is_checked() {
-    let check = |commands: &[Command]| super::check(commands, &table(), &Spare::default());
-    assert_eq!(check(&[]), Err(Unsafe::Length(0)));
+    let all = |commands: &[Command]| check(commands, &table(), &Spare::default());
+    assert_eq!(all(&[]), Err(Unsafe::Length(0)));
     let good = command(Opcode::KillProcess, 5, 70);
-    assert_eq!(check(&[good; Repair::MOST + 1]), Err(Unsafe::Length(33)));
-    assert_eq!(check(&[good, good]), Err(Unsafe::Twice(Victim::Process { pid: 5, start: 70 })));
-    assert_eq!(check(&[good, command(Opcode::KillUser, 0, 0)]), Err(Unsafe::Root));
+    assert_eq!(all(&[good; Repair::MOST + 1]), Err(Unsafe::Length(33)));
+    assert_eq!(all(&[good, good]), Err(Unsafe::Twice(Victim::Process { pid: 5, start: 70 })));
+    assert_eq!(all(&[good, command(Opcode::KillUser, 0, 0)]), Err(Unsafe::Root));
     let most = [command(Opcode::Nothing, 0, 0); Repair::MOST];
-    assert_eq!(check(&most), Ok(()));
+    assert_eq!(all(&most), Ok(()));
 }
 
 #[test]

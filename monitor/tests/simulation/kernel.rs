@@ -38,6 +38,8 @@ pub struct Machine {
     running: Option<Running>,
     /// Processes that no signal kills.
     pub immortal: BTreeSet<u32>,
+    /// Processes and users that no command is obeyed for.
+    pub refused: BTreeSet<u64>,
     /// Commands that were obeyed, in order.
     pub obeyed: Vec<CommandSlot>,
     /// The kernel hangs: nothing ticks.
@@ -83,6 +85,7 @@ impl Machine {
             looked_at: 0,
             running: None,
             immortal: BTreeSet::new(),
+            refused: BTreeSet::new(),
             obeyed: Vec::new(),
             hung: false,
             deaf: false,
@@ -115,9 +118,23 @@ impl Machine {
     }
 
     pub fn put(&self, index: usize, pid: u32, parent: u32, user: u32, depth: u32, name: &str) {
+        self.put_entry(index, pid, parent, user, depth, name, u64::from(pid) * 1000);
+    }
+
+    /// A process that started at this time, a child of the first.
+    pub fn put_started(&self, index: usize, pid: u32, user: u32, start: u64) {
+        self.put_entry(index, pid, 1, user, 3, "sh", start);
+    }
+
+    /// The process with this index of the table ends.
+    pub fn bury(&self, index: usize) {
+        self.table.clear(index);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "they are the fields of an entry")]
+    fn put_entry(&self, index: usize, pid: u32, parent: u32, user: u32, depth: u32, name: &str, start: u64) {
         let mut command = [0; 16];
         command[..name.len()].copy_from_slice(name.as_bytes());
-        let start = u64::from(pid) * 1000;
         let entry = ProcessEntry {
             sequence: 0,
             pid,
@@ -209,6 +226,7 @@ impl Machine {
             match Opcode::from_number(command.opcode) {
                 _ if !self.lease.word().allows(SLOT, command.token) => Refusal::NotTheHolder,
                 None => Refusal::UnknownOpcode,
+                Some(_) if self.refused.contains(&command.subject) => Refusal::Protected,
                 Some(Opcode::KillProcess | Opcode::KillTree) if command.subject == 1 => Refusal::InitProcess,
                 Some(Opcode::KillUser) if command.subject == 0 => Refusal::SparedUser,
                 Some(_) => Refusal::None,
