@@ -19,7 +19,8 @@ pub use healing::{CommandAnswer, HealAnswer, HealOutcome};
 pub use peers::PeerSummary;
 pub use proposals::ProposalRow;
 pub use protocol::{
-    Answer, ApplicationRow, ErrorKind, Failure, HealSubject, ProcessRow, ProcessesAnswer, Query, SensorRow, SensorsAnswer, TargetSummary, VerdictRow, VerdictsAnswer,
+    Answer, ApplicationRow, ErrorKind, Failure, HealSubject, ProcessRow, ProcessesAnswer, Query, SensorRow,
+    SensorsAnswer, TargetSummary, VerdictRow, VerdictsAnswer,
 };
 pub use server::{ListenError, Server};
 pub use views::TargetHandle;

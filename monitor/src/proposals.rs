@@ -140,12 +140,7 @@ impl Proposals {
     /// No proposals. They live for `lifetime` after they were confirmed; `wall` is the time since 1970.
     #[must_use]
     pub fn new(lifetime: Duration, wall: Duration) -> Proposals {
-        Proposals {
-            lifetime,
-            last: wall.as_secs() % NUMBERS,
-            all: VecDeque::new(),
-            ended: Vec::new(),
-        }
+        Proposals { lifetime, last: wall.as_secs() % NUMBERS, all: VecDeque::new(), ended: Vec::new() }
     }
 
     /// All that are kept, oldest first.
@@ -177,14 +172,7 @@ impl Proposals {
         self.last += 1;
         let id = self.last;
         self.make_room(now);
-        self.all.push_back(Proposal {
-            id,
-            found,
-            made: now,
-            confirmed: now,
-            state: State::Open,
-            since: now,
-        });
+        self.all.push_back(Proposal { id, found, made: now, confirmed: now, state: State::Open, since: now });
         Proposed::Made(id)
     }
 

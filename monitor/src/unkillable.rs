@@ -40,7 +40,8 @@ impl Unkillable {
         let mut new = 0;
         for process in processes {
             // Those that find no room are struck again sometime, which is no harm but to the journal.
-            if self.since.len() < MOST && self.since.insert((process.pid, process.start), self.now).is_none() {
+            if self.since.len() < MOST && self.since.insert((process.pid, process.start), self.now).is_none()
+            {
                 new += 1;
             }
         }

@@ -64,7 +64,10 @@ pub fn is_reachable(process: &Process) -> bool {
 }
 
 /// The processes that a command would kill, by the process table.
-pub fn matching<'a>(command: &Command, table: &'a ProcessView) -> impl Iterator<Item = &'a Process> + use<'a> {
+pub fn matching<'a>(
+    command: &Command,
+    table: &'a ProcessView,
+) -> impl Iterator<Item = &'a Process> + use<'a> {
     let Command { opcode, subject, .. } = *command;
     let in_tree = match opcode {
         Opcode::KillTree => descendants(subject, table),

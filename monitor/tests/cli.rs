@@ -281,7 +281,11 @@ fn proposals_are_listed_tried_approved_and_rejected() {
     assert!(lab.text(&["proposals", "--all"]).contains(&format!("web1 {id}: rejected; ")));
     let over = lab.run(&["approve", "web1", &id]);
     assert_eq!(over.status.code(), Some(1));
-    assert!(stderr(&over).contains(&format!("proposal {id} is rejected; nothing was written")), "{}", stderr(&over));
+    assert!(
+        stderr(&over).contains(&format!("proposal {id} is rejected; nothing was written")),
+        "{}",
+        stderr(&over)
+    );
 
     let journal = lab.text(&["events", "--audit"]);
     let kinds: Vec<&str> = journal.lines().map(|line| line.split_whitespace().nth(2).unwrap()).collect();
@@ -311,7 +315,10 @@ fn an_approved_proposal_is_carried_out_unless_its_victims_are_gone() {
     assert!(stderr(&gone).contains("user 60001 has no process in the process table"), "{}", stderr(&gone));
     lab.machine.lock().unwrap().crowd(10, 60001, 30, 20);
     let done = lab.json(&["approve", "web1", &id, "--json"]);
-    assert_eq!((&done["outcome"], &done["asked"], &done["commands"][0]["end"]["signalled"]), (&"done".into(), &1.into(), &30.into()));
+    assert_eq!(
+        (&done["outcome"], &done["asked"], &done["commands"][0]["end"]["signalled"]),
+        (&"done".into(), &1.into(), &30.into())
+    );
     assert_eq!(lab.machine.lock().unwrap().alive(60001), 0);
     assert_eq!(lab.run(&["approve", "web1", "4711"]).status.code(), Some(1));
     assert_eq!(lab.run(&["approve", "web2", "1"]).status.code(), Some(1));

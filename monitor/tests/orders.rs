@@ -28,7 +28,11 @@ fn connected() -> Simulation {
 
 fn order(simulation: &mut Simulation, command: Command) -> Receiver<Result<OrderReply, OrderError>> {
     let (reply, answer) = sync_channel(1);
-    simulation.sampler.request(Request::Order(Order { wanted: Wanted::Command(command), by: "test".into(), reply }));
+    simulation.sampler.request(Request::Order(Order {
+        wanted: Wanted::Command(command),
+        by: "test".into(),
+        reply,
+    }));
     simulation.run(ms(300));
     answer
 }

@@ -341,7 +341,10 @@ fn victims_that_do_not_die_are_told_once_and_left_alone() {
     let told = of_kind(&entries, "unkillable");
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].starts_with("command 1 killed 120 sh, 121 sh, "), "{told:?}");
-    assert!(told[0].ends_with(" and 202 more, and they do not die; healers leave them alone for 30 s"), "{told:?}");
+    assert!(
+        told[0].ends_with(" and 202 more, and they do not die; healers leave them alone for 30 s"),
+        "{told:?}"
+    );
     assert_eq!(of_kind(&entries, "gave-up").len(), 1);
     // Forkbomb is shown that there is nobody left that can be killed.
     assert_eq!(of_kind(&entries, "nothing-found").len(), 1);
@@ -377,8 +380,13 @@ fn who_is_on_the_bench_is_not_struck_whatever_a_healer_says() {
         }
 
         fn examine(&mut self, _: &Case<'_>) -> Diagnosis {
-            let command =
-                Command { opcode: Opcode::KillUser, subject: BOMBER, start: 0, most_victims: 0, dry_run: false };
+            let command = Command {
+                opcode: Opcode::KillUser,
+                subject: BOMBER,
+                start: 0,
+                most_victims: 0,
+                dry_run: false,
+            };
             let (culprit, repair) = (Culprit::User { user: BOMBER }, Repair::one(command));
             Diagnosis::Culprit { culprit, evidence: Vec::new(), repair, victims: 9 }
         }

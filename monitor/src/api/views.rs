@@ -1,8 +1,6 @@
 //! From what the samplers know to what the API answers.
 
-use super::protocol::{
-    ProcessRow, ProcessesAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer,
-};
+use super::protocol::{ProcessRow, ProcessesAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer};
 use super::verdicts;
 use crate::clock::nanoseconds;
 use crate::config::TargetConfig;

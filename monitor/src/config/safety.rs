@@ -40,7 +40,10 @@ impl BudgetConfig {
     pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let longest = Duration::from_secs(3600);
         if !(1..=60).contains(&self.repairs_per_minute) {
-            return Err(("budget.repairs_per_minute", "between 1 and 60; `mode = \"propose\"` repairs nothing"));
+            return Err((
+                "budget.repairs_per_minute",
+                "between 1 and 60; `mode = \"propose\"` repairs nothing",
+            ));
         }
         if !(1..=1_000_000).contains(&self.victims_per_minute) {
             return Err(("budget.victims_per_minute", "between 1 and 1000000"));

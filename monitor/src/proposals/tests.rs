@@ -65,10 +65,7 @@ fn healers_do_not_overtake_each_other_but_what_strikes_their_victims_does() {
     proposals.propose(at(0), found("memoryhog", 6, 1));
     assert!(states(&proposals).iter().all(|(_, state)| *state == State::Open));
     proposals.overtake(at(1), &[Victim::User(5)]);
-    assert_eq!(
-        states(&proposals),
-        [(1, State::Overtaken), (2, State::Overtaken), (3, State::Open)]
-    );
+    assert_eq!(states(&proposals), [(1, State::Overtaken), (2, State::Overtaken), (3, State::Open)]);
 }
 
 #[test]

@@ -144,7 +144,9 @@ impl Sampler {
             ));
         }
         if let Some(id) = self.proposals.rejected(now, found) {
-            return Decision::Withhold(format!("proposal {id} of the same was rejected; nothing was written"));
+            return Decision::Withhold(format!(
+                "proposal {id} of the same was rejected; nothing was written"
+            ));
         }
         if mode == Mode::Propose {
             return Decision::Propose;
@@ -202,8 +204,7 @@ impl Sampler {
             Some(Proposed::Confirmed(id)) => (None, Some(id)),
             Some(Proposed::Rejected(_)) | None => (None, None),
         };
-        let told =
-            Told { culprit: found.culprit, victims: Victim::of_all(&found.commands), withheld: kind };
+        let told = Told { culprit: found.culprit, victims: Victim::of_all(&found.commands), withheld: kind };
         let is_news = !self.was_told(now, index, told) || made.is_some();
         let Found { healer, culprit, evidence, commands, victims, .. } = found;
         let orders = order_texts(&self.config.name, &commands);
@@ -212,7 +213,12 @@ impl Sampler {
         }
         self.tell_proposals();
         if let (true, Some(reason)) = (is_news, withheld) {
-            self.note(What::Withheld { healer: healer.clone(), orders: orders.clone(), reason, proposal: kept });
+            self.note(What::Withheld {
+                healer: healer.clone(),
+                orders: orders.clone(),
+                reason,
+                proposal: kept,
+            });
         }
         if let Some(proposal) = made {
             let approval = self.approval(proposal);

@@ -79,7 +79,8 @@ fn only_who_certainly_struck_nobody_is_counted_for_nobody() {
     assert_eq!(most(100, Outcome::GaveUp(signalled(7))), Some(7));
     assert_eq!(most(100, Outcome::Done(signalled(u32::MAX))), Some(100), "the target cannot mean that");
     let refused = Outcome::Refused(view(CommandState::Refused, Refusal::SparedUser));
-    let unread = |written| Outcome::Unknown(Doubt::Unreadable { error: DecodeError::Torn { what: "x" }, written });
+    let unread =
+        |written| Outcome::Unknown(Doubt::Unreadable { error: DecodeError::Torn { what: "x" }, written });
     for nobody in [
         refused,
         Outcome::TimedOut { waiting_for: Wait::Path, last: None },

@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(
             show(&[row]),
             "web1 7: open; forkbomb blames user 60001 (mallory); 30 to kill\n  made 5.0 s ago, confirmed 1.0 s \
-             ago, expires in 599.0 s\n  user 60001 has 30 of 34 processes (limit 20)\n  backdoors heal web1 --uid \
+             ago, expires in 10 min\n  user 60001 has 30 of 34 processes (limit 20)\n  backdoors heal web1 --uid \
              60001\n  withheld: too much\n"
         );
         assert_eq!(show(&[]), "no proposals\n");
