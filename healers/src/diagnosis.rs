@@ -69,6 +69,24 @@ pub struct Evidence {
     pub limit: Option<u64>,
 }
 
-/// A proposed repair: a command for the target's kernel half.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Repair(pub Command);
+/// A proposed repair: commands for the target's kernel half, carried out one after the other. The first that the
+/// target does not obey ends it.
+///
+/// A healer names the smallest set of victims that is enough. What is to come before a kill, such as a signal that
+/// lets a victim end by itself, is a command in front of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// 1 to [`Repair::MOST`] commands. The monitor withholds a repair with none or more.
+    pub commands: Vec<Command>,
+}
+
+impl Repair {
+    /// Most commands of one repair.
+    pub const MOST: usize = 32;
+
+    /// A repair of one command.
+    #[must_use]
+    pub fn one(command: Command) -> Repair {
+        Repair { commands: vec![command] }
+    }
+}

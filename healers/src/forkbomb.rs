@@ -192,6 +192,11 @@ impl Healer for ForkBomb {
             most_victims: self.most_victims,
             dry_run: false,
         };
-        Diagnosis::Culprit { culprit: Culprit::User { user }, evidence, repair: Repair(command), victims }
+        Diagnosis::Culprit {
+            culprit: Culprit::User { user },
+            evidence,
+            repair: Repair::one(command),
+            victims,
+        }
     }
 }

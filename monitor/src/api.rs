@@ -5,17 +5,22 @@
 //! target asks the daemon. The socket is its owner's alone (mode 0600): access to it is access to the repairs.
 
 mod client;
+mod events;
+mod healing;
 mod peers;
+mod proposals;
 mod protocol;
 mod server;
 mod verdicts;
 mod views;
 
 pub use client::{AskError, Client, Lines};
+pub use healing::{CommandAnswer, HealAnswer, HealOutcome};
 pub use peers::PeerSummary;
+pub use proposals::ProposalRow;
 pub use protocol::{
-    Answer, ApplicationRow, ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, ProcessRow,
-    ProcessesAnswer, Query, SensorRow, SensorsAnswer, TargetSummary, VerdictRow, VerdictsAnswer,
+    Answer, ApplicationRow, ErrorKind, Failure, HealSubject, ProcessRow, ProcessesAnswer, Query, SensorRow,
+    SensorsAnswer, TargetSummary, VerdictRow, VerdictsAnswer,
 };
 pub use server::{ListenError, Server};
 pub use views::TargetHandle;

@@ -22,6 +22,16 @@
 //! false_alarm = 1e-6                                # how often, per deadline, silence may accuse a healthy target
 //! limits = { "user.processes" = 200, "kernel.timer" = "250ms" }
 //! users = { build = 2000 }
+//! proposal_lifetime = "10m"
+//!
+//! [target.budget]                                   # of all healers together
+//! repairs_per_minute = 6
+//! victims_per_minute = 2000
+//! victim_cooldown = "60s"
+//!
+//! [target.spare]                                    # whom no healer strikes
+//! users = ["build"]
+//! commands = ["postgres"]
 //!
 //! [[target.healer]]
 //! name = "forkbomb"
@@ -36,10 +46,12 @@
 
 mod duration;
 mod rule;
+mod safety;
 mod target;
 
 pub use duration::parse as parse_duration;
 pub use rule::RuleConfig;
+pub use safety::{BudgetConfig, SpareConfig};
 pub use target::{ConfiguredHealer, HealerConfig, LeaseConfig, LimitValue, Mode, ProviderName, TargetConfig};
 
 use crate::peers::{PeerConfig, PeerConfigError};
@@ -148,6 +160,14 @@ pub enum ConfigError {
         /// The rule's layer.
         layer: crate::verdict::Layer,
         /// What is wrong.
+        problem: String,
+    },
+    /// The spare list cannot serve.
+    #[error("target `{target}`: {problem}")]
+    BadSpare {
+        /// The target.
+        target: String,
+        /// What is wrong, and what would be right.
         problem: String,
     },
     /// A healer cannot be made.

@@ -1,12 +1,25 @@
 //! The last look at a repair that a healer proposed, before it may be written. The target checks every command
-//! once more; here it is about plug-ins that err.
+//! once more; here it is about plug-ins that err, and about whom this monitor is told to spare.
 
+mod spare;
+
+pub use spare::{BadName, Spare};
+
+use crate::victim::{Victim, matching};
+use backdoors_healers::Repair;
 use backdoors_sensor_box::layout::ProcessFlags;
 use backdoors_sensor_box::{Command, Opcode, ProcessView};
+use std::collections::HashSet;
 
-/// Why an automatic repair is not carried out. Nothing was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a healer's repair is not carried out. Nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsafe {
+    /// It has no command, or too many.
+    #[error("it has {0} commands, and a repair has 1 to {most}; nothing was written", most = Repair::MOST)]
+    Length(usize),
+    /// It names a victim twice.
+    #[error("it strikes {0} twice; nothing was written")]
+    Twice(Victim),
     /// Root's processes are the machine.
     #[error("it would kill all of root's processes; nothing was written")]
     Root,
@@ -19,17 +32,52 @@ pub enum Unsafe {
     /// Killing a process by number alone might hit another one by now.
     #[error("process {0} is not in the process table, or started at another time; nothing was written")]
     Unknown(u32),
+    /// It is all over.
+    #[error("user {0} has no process in the process table that may be killed; nothing was written")]
+    NoProcess(u32),
+    /// It would strike a user who is to be spared.
+    #[error("user {0} is on the spare list (`spare.users`); nothing was written")]
+    SparedUser(u32),
+    /// It would strike a process that is to be spared.
+    #[error("{victim} includes process {pid} {command}, which is on the spare list; nothing was written")]
+    SparedProcess {
+        /// Whom it would strike.
+        victim: Victim,
+        /// The process.
+        pid: u32,
+        /// Its command.
+        command: String,
+    },
 }
 
-/// Checks a command that no human has seen against the process table it was derived from.
+/// Checks the commands of a healer against the process table.
 ///
 /// # Errors
 /// See [`Unsafe`].
-pub fn check(command: &Command, processes: &ProcessView) -> Result<(), Unsafe> {
+pub fn check(commands: &[Command], processes: &ProcessView, spare: &Spare) -> Result<(), Unsafe> {
+    if !(1..=Repair::MOST).contains(&commands.len()) {
+        return Err(Unsafe::Length(commands.len()));
+    }
+    let mut struck = HashSet::new();
+    for command in commands {
+        check_one(command, processes)?;
+        let Some(victim) = Victim::of(command) else { continue };
+        if !struck.insert(victim) {
+            return Err(Unsafe::Twice(victim));
+        }
+        check_spared(command, victim, processes, spare)?;
+    }
+    Ok(())
+}
+
+fn check_one(command: &Command, processes: &ProcessView) -> Result<(), Unsafe> {
     match command.opcode {
         Opcode::Nothing => Ok(()),
         Opcode::KillUser if command.subject == 0 => Err(Unsafe::Root),
-        Opcode::KillUser => Ok(()),
+        Opcode::KillUser => match matching(command, processes).next() {
+            Some(_) => Ok(()),
+            None => Err(Unsafe::NoProcess(command.subject)),
+        },
         Opcode::KillProcess | Opcode::KillTree => {
             if command.subject <= 1 {
                 return Err(Unsafe::Init);
@@ -47,59 +95,24 @@ pub fn check(command: &Command, processes: &ProcessView) -> Result<(), Unsafe> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use backdoors_sensor_box::Process;
-
-    fn table() -> ProcessView {
-        let process = |pid, flags| Process {
-            pid,
-            parent: 1,
-            user: 1000,
-            depth: 1,
-            flags,
-            start: 70,
-            rss: 0,
-            cpu_time: 0,
-            command: "x".into(),
-            ..Process::default()
-        };
-        let processes = vec![
-            process(1, 0),
-            process(5, 0),
-            process(6, ProcessFlags::KERNEL),
-            process(7, ProcessFlags::PROTECTED),
-        ];
-        ProcessView { processes, ..ProcessView::default() }
+fn check_spared(
+    command: &Command,
+    victim: Victim,
+    processes: &ProcessView,
+    spare: &Spare,
+) -> Result<(), Unsafe> {
+    if let Victim::User(user) = victim
+        && spare.user(user)
+    {
+        return Err(Unsafe::SparedUser(user));
     }
-
-    fn kill(opcode: Opcode, subject: u32, start: u64) -> Result<(), Unsafe> {
-        check(&Command { opcode, subject, start, most_victims: 0, dry_run: false }, &table())
-    }
-
-    #[test]
-    fn a_known_process_or_a_user_may_be_killed() {
-        assert_eq!(kill(Opcode::KillProcess, 5, 70), Ok(()));
-        assert_eq!(kill(Opcode::KillTree, 5, 70), Ok(()));
-        assert_eq!(kill(Opcode::KillUser, 1000, 0), Ok(()));
-    }
-
-    #[test]
-    fn the_pillars_of_the_machine_are_never_killed() {
-        assert_eq!(kill(Opcode::KillUser, 0, 0), Err(Unsafe::Root));
-        for opcode in [Opcode::KillProcess, Opcode::KillTree] {
-            assert_eq!(kill(opcode, 0, 0), Err(Unsafe::Init));
-            assert_eq!(kill(opcode, 1, 70), Err(Unsafe::Init));
-            assert_eq!(kill(opcode, 6, 70), Err(Unsafe::Untouchable(6)));
-            assert_eq!(kill(opcode, 7, 70), Err(Unsafe::Untouchable(7)));
+    match matching(command, processes).find(|process| spare.process(process)) {
+        Some(process) => {
+            Err(Unsafe::SparedProcess { victim, pid: process.pid, command: process.command.clone() })
         }
-    }
-
-    #[test]
-    fn a_process_is_killed_only_with_its_start_time() {
-        assert_eq!(kill(Opcode::KillProcess, 5, 0), Err(Unsafe::Unknown(5)));
-        assert_eq!(kill(Opcode::KillProcess, 5, 71), Err(Unsafe::Unknown(5)));
-        assert_eq!(kill(Opcode::KillTree, 8, 70), Err(Unsafe::Unknown(8)));
+        None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

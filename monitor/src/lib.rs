@@ -2,10 +2,11 @@
 //! carries their repairs out. Between a reading and a repair it needs nothing of the target but its NIC.
 //!
 //! [`detector`], [`levels`], [`judge`], [`pace`], [`loss`], [`lateness`], [`lease`], [`rules`], [`dispatcher`], [`guard`],
-//! [`reachability`] and [`repair`] decide and do no I/O. [`sampler`] joins
+//! [`budget`], [`unkillable`], [`proposals`], [`reachability`], [`repair`] and [`treatment`] decide and do no I/O. [`sampler`] joins
 //! them to one target; [`rounds`] looks after many on one thread; [`daemon`] starts them, keeps the [`journal`] and serves the [`api`].
 
 pub mod api;
+pub mod budget;
 pub mod clock;
 pub mod config;
 pub mod daemon;
@@ -22,10 +23,14 @@ pub mod link;
 pub mod loss;
 pub mod pace;
 pub mod peers;
+pub mod proposals;
 pub mod reachability;
 pub mod recorder;
 pub mod repair;
 pub mod rounds;
 pub mod rules;
 pub mod sampler;
+pub mod treatment;
+pub mod unkillable;
 pub mod verdict;
+pub mod victim;

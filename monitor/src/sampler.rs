@@ -12,16 +12,20 @@ mod lease;
 mod order;
 mod pacing;
 mod reading;
+mod requests;
 mod status;
+mod treating;
 
 pub use judging::SecondViews;
-pub use order::{Order, OrderError, OrderReply, Request};
+pub use order::{Order, OrderError, OrderReply, Rejection, Request, Wanted, order_texts};
 pub use status::{Reach, Status};
 
+use crate::budget::Budget;
 use crate::clock::{Clock, nanoseconds};
-use crate::config::{ConfigError, TargetConfig};
+use crate::config::{ConfigError, HealerConfig, TargetConfig};
 use crate::detector::{Detector, Event, Taken};
 use crate::dispatcher::Dispatcher;
+use crate::guard::Spare;
 use crate::journal::{Entry, What};
 use crate::judge::{self, Failure, Judge, Terms};
 use crate::lateness;
@@ -31,19 +35,22 @@ use crate::levels::{self, Levels};
 use crate::link::{Link, LinkError, Linker, failure};
 use crate::loss::Loss;
 use crate::pace::Pace;
+use crate::proposals::Proposals;
 use crate::reachability::{Change, Reachability};
 use crate::recorder::{self, Recorder};
 use crate::rules::Rules;
+use crate::unkillable::Unkillable;
 use crate::verdict::{State, Verdict};
-use backdoors_healers::Exceeded;
+use backdoors_healers::{Exceeded, Healer};
 use backdoors_rdma::AccessError;
 use backdoors_sensor_box::{ApplicationsFetcher, Class, SensorFetcher, SensorKind, Unit};
-use healing::{Healing, Running};
+use healing::Healing;
 use reading::Reader;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use treating::Running;
 
 /// Longest pause between two attempts to connect.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
@@ -121,6 +128,10 @@ pub struct Sampler {
     resigned: bool,
     dispatcher: Dispatcher,
     healers: Vec<Healing>,
+    spare: Spare,
+    budget: Budget,
+    unkillable: Unkillable,
+    proposals: Proposals,
     running: Option<Running>,
     orders: VecDeque<Order>,
 }
@@ -142,13 +153,8 @@ impl Sampler {
         let loss = Loss::default();
         let terms = Terms::of(&first_plan, loss.probability(), lateness::Standing::punctual());
         let judge = Judge::new(judge::Settings { silence: config.lost_after }, terms);
-        let mut dispatcher = Dispatcher::default();
-        let mut healers = Vec::new();
-        for (healer_config, healer) in config.make_healers()? {
-            dispatcher.register(healer.watches(), healer_config.cooldown);
-            healers.push(Healing { healer, mode: healer_config.mode, told_nothing: false });
-        }
-        Ok(Sampler {
+        let healers = config.make_healers()?;
+        let sampler = Sampler {
             reachability: Reachability::new(config.lost_after),
             status: Arc::new(Mutex::new(Status::new(&config, first_plan))),
             linker,
@@ -170,7 +176,6 @@ impl Sampler {
             pace: Pace::new(pacing::seed(&config.name), first_plan),
             loss,
             lateness: Lateness::new(LatenessSettings::default()),
-            clock,
             detector,
             judge,
             verdict_changes: Vec::new(),
@@ -190,12 +195,26 @@ impl Sampler {
             lease_slot: None,
             lease_wants: None,
             resigned: false,
-            dispatcher,
-            healers,
+            dispatcher: Dispatcher::default(),
+            healers: Vec::new(),
+            spare: config.spare()?,
+            budget: Budget::new(config.budget.bounds()),
+            unkillable: Unkillable::new(config.budget.unkillable_cooldown),
+            proposals: Proposals::new(config.proposal_lifetime, clock.wall()),
             running: None,
             orders: VecDeque::new(),
+            clock,
             config,
-        })
+        };
+        Ok(healers.into_iter().fold(sampler, |sampler, (config, healer)| sampler.healed_by(healer, &config)))
+    }
+
+    /// Has one more healer look after the target.
+    #[must_use]
+    pub fn healed_by(mut self, healer: Box<dyn Healer>, config: &HealerConfig) -> Sampler {
+        self.dispatcher.register(healer.watches(), config.cooldown);
+        self.healers.push(Healing::new(healer, config.mode));
+        self
     }
 
     /// Has readings, verdicts and journal entries recorded.
@@ -231,6 +250,7 @@ impl Sampler {
         }
         // The lease table that was received just now is of a time after `now`.
         self.consider_lease(self.clock.monotonic());
+        self.expire_proposals(now);
         if self.needs_attention() { Next::Attend } else { Next::Glance(self.wake()) }
     }
 
@@ -331,7 +351,7 @@ impl Sampler {
                 self.note(What::MadeAnew { generation });
                 self.detector.forget(now, &mut self.events);
                 if let Some(running) = &mut self.running {
-                    running.repair.made_anew();
+                    running.treatment.repair.made_anew();
                 }
                 if let Some(slot) = self.link.as_ref().map(|link| link.slot()) {
                     self.know_lease(slot, true);

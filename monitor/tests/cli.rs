@@ -30,13 +30,19 @@ struct Lab {
 impl Lab {
     /// A daemon that has read its target.
     fn new() -> Lab {
+        Lab::with("")
+    }
+
+    /// The same with these further lines of configuration.
+    fn with(lines: &str) -> Lab {
         let folder = tempfile::tempdir().unwrap();
         let mut machine = Machine::new(1);
         machine.crowd(1, 1000, 3, 200);
         machine.crowd(10, 60001, 30, 20);
         let path = Path::new(&machine);
-        let config =
-            config("period = '10ms'\nlost_after = '100ms'\npatience = '2s'\nusers = { mallory = 60001 }\n");
+        let config = config(&format!(
+            "period = '10ms'\nlost_after = '100ms'\npatience = '2s'\nusers = {{ mallory = 60001 }}\n{lines}"
+        ));
         let journal = Journal::open(&folder.path().join("journal"), 1 << 20).unwrap();
         let to_journal = journal.clone();
         let sampler = Sampler::new(
@@ -251,6 +257,71 @@ fn a_refusal_and_a_lost_target_have_exit_codes_and_reasons() {
     assert!(stderr(&lost).contains("nothing was written"), "{}", stderr(&lost));
     assert_eq!(lab.run(&["ps", "web1"]).status.code(), Some(3));
     assert!(lab.text(&["sensors", "web1"]).starts_with("web1: lost ("), "the last reading is still shown");
+}
+
+#[test]
+fn proposals_are_listed_tried_approved_and_rejected() {
+    let lab = Lab::with("[[target.healer]]\nname = 'forkbomb'\ncooldown = '100ms'\n");
+    let listed = lab.wait_for(&["proposals", "web1", "--json"], |text| text.contains("\"open\""));
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let id = listed[0]["id"].to_string();
+    assert_eq!(listed[0]["orders"][0], "backdoors heal web1 --uid 60001");
+    assert_eq!((&listed[0]["victims"], &listed[0]["user_name"]), (&30.into(), &"mallory".into()));
+    let text = lab.text(&["proposals"]);
+    let first = format!("web1 {id}: open; forkbomb blames user 60001 (mallory); 30 to kill\n");
+    assert!(text.starts_with(&first), "{text}");
+    assert!(text.contains("\n  user 60001 has 30 of 34 processes (limit 20)\n"), "{text}");
+
+    let dry = lab.text(&["approve", "web1", &id, "--dry-run"]);
+    assert!(dry.starts_with("web1: kill-user 60001: dry run, nobody was killed\n"), "{dry}");
+    assert!(dry.contains("would be killed, of 30 in the process table:\n"), "{dry}");
+    let rejected = lab.text(&["reject", "web1", &id]);
+    assert_eq!(rejected, format!("web1: proposal {id} is rejected, and not made again for a while\n"));
+    assert_eq!(lab.text(&["proposals"]), "no proposals\n");
+    assert!(lab.text(&["proposals", "--all"]).contains(&format!("web1 {id}: rejected; ")));
+    let over = lab.run(&["approve", "web1", &id]);
+    assert_eq!(over.status.code(), Some(1));
+    assert!(
+        stderr(&over).contains(&format!("proposal {id} is rejected; nothing was written")),
+        "{}",
+        stderr(&over)
+    );
+
+    let journal = lab.text(&["events", "--audit"]);
+    let kinds: Vec<&str> = journal.lines().map(|line| line.split_whitespace().nth(2).unwrap()).collect();
+    let expected = [
+        "lease",
+        "diagnosis",
+        "proposal",
+        "approved",
+        "command-written",
+        "acknowledged",
+        "repaired",
+        "rejected",
+    ];
+    let kinds: Vec<&str> = kinds.into_iter().filter(|kind| expected.contains(kind)).collect();
+    assert_eq!(kinds, expected, "{journal}");
+    assert!(!journal.contains(" connected ") && !journal.contains(" event "), "{journal}");
+}
+
+#[test]
+fn an_approved_proposal_is_carried_out_unless_its_victims_are_gone() {
+    let lab = Lab::with("[[target.healer]]\nname = 'forkbomb'\n");
+    let listed = lab.wait_for(&["proposals", "web1", "--json"], |text| text.contains("\"open\""));
+    let id = serde_json::from_str::<Value>(&listed).unwrap()[0]["id"].to_string();
+    (10..40).for_each(|index| lab.machine.lock().unwrap().bury(index));
+    let gone = lab.run(&["approve", "web1", &id]);
+    assert_eq!(gone.status.code(), Some(2));
+    assert!(stderr(&gone).contains("user 60001 has no process in the process table"), "{}", stderr(&gone));
+    lab.machine.lock().unwrap().crowd(10, 60001, 30, 20);
+    let done = lab.json(&["approve", "web1", &id, "--json"]);
+    assert_eq!(
+        (&done["outcome"], &done["asked"], &done["commands"][0]["end"]["signalled"]),
+        (&"done".into(), &1.into(), &30.into())
+    );
+    assert_eq!(lab.machine.lock().unwrap().alive(60001), 0);
+    assert_eq!(lab.run(&["approve", "web1", "4711"]).status.code(), Some(1));
+    assert_eq!(lab.run(&["approve", "web2", "1"]).status.code(), Some(1));
 }
 
 #[test]

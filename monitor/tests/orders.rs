@@ -7,7 +7,7 @@
 mod simulation;
 
 use backdoors_monitor::repair::Outcome;
-use backdoors_monitor::sampler::{Order, OrderError, OrderReply, Request};
+use backdoors_monitor::sampler::{Order, OrderError, OrderReply, Request, Wanted};
 use backdoors_sensor_box::{Command, Opcode, Refusal};
 use simulation::Simulation;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -28,7 +28,11 @@ fn connected() -> Simulation {
 
 fn order(simulation: &mut Simulation, command: Command) -> Receiver<Result<OrderReply, OrderError>> {
     let (reply, answer) = sync_channel(1);
-    simulation.sampler.request(Request::Order(Order { command, by: "test".into(), reply }));
+    simulation.sampler.request(Request::Order(Order {
+        wanted: Wanted::Command(command),
+        by: "test".into(),
+        reply,
+    }));
     simulation.run(ms(300));
     answer
 }
@@ -42,7 +46,7 @@ fn a_dry_run_counts_and_kills_nobody() {
     let mut simulation = connected();
     let answer = order(&mut simulation, command(Opcode::KillUser, 1000, true));
     let reply = answer.recv().unwrap().unwrap();
-    let Outcome::Done(view) = reply.outcome else { panic!("{reply:?}") };
+    let Outcome::Done(view) = reply.commands[0].outcome else { panic!("{reply:?}") };
     assert_eq!((view.matched, view.signalled, reply.matching.len()), (10, 0, 10));
     assert_eq!(simulation.machine.alive(1000), 10);
     assert_eq!(simulation.take_texts()[2], "command 1: 10 would be killed, nobody was");
@@ -52,8 +56,8 @@ fn a_dry_run_counts_and_kills_nobody() {
 fn a_process_is_killed_only_if_it_is_the_one_in_the_table() {
     let mut simulation = connected();
     let reply = order(&mut simulation, command(Opcode::KillProcess, 101, false)).recv().unwrap().unwrap();
-    assert_eq!(reply.command.start, 101_000);
-    assert!(matches!(reply.outcome, Outcome::Done(view) if view.signalled == 1), "{reply:?}");
+    assert_eq!(reply.commands[0].command.start, 101_000);
+    assert!(matches!(reply.commands[0].outcome, Outcome::Done(view) if view.signalled == 1), "{reply:?}");
     assert_eq!(simulation.machine.alive(1000), 9);
     let answer = order(&mut simulation, command(Opcode::KillProcess, 4711, false));
     assert_eq!(answer.recv().unwrap().unwrap_err(), OrderError::NoSuchProcess(4711));
@@ -67,7 +71,7 @@ fn a_refusal_comes_back_with_its_reason() {
         (command(Opcode::KillUser, 0, false), Refusal::SparedUser),
     ] {
         let reply = order(&mut simulation, ordered).recv().unwrap().unwrap();
-        let Outcome::Refused(view) = reply.outcome else { panic!("{reply:?}") };
+        let Outcome::Refused(view) = reply.commands[0].outcome else { panic!("{reply:?}") };
         assert_eq!(view.reason, expected);
         assert!(simulation.take_kinds().contains(&"refused".to_owned()));
     }
@@ -80,14 +84,14 @@ fn orders_are_carried_out_one_after_the_other() {
     for pid in [101, 102, 103] {
         let command = command(Opcode::KillProcess, pid, false);
         simulation.sampler.request(Request::Order(Order {
-            command,
+            wanted: Wanted::Command(command),
             by: "test".into(),
             reply: reply.clone(),
         }));
     }
     simulation.run(ms(300));
     let sequences: Vec<u64> = (0..3)
-        .map(|_| match answers.recv().unwrap().unwrap().outcome {
+        .map(|_| match answers.recv().unwrap().unwrap().commands[0].outcome {
             Outcome::Done(view) => view.command,
             outcome => panic!("{outcome:?}"),
         })

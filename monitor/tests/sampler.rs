@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+// Parts of it serve the other tests.
+#[allow(dead_code, unused_imports)]
 mod simulation;
 
 use backdoors_monitor::clock::Clock;
@@ -29,9 +31,10 @@ fn connected(lines: &str) -> Simulation {
     simulation
 }
 
+/// The command that kills the bomber's processes, bounded by all of the default budget.
 fn kill_user(sequence: u64) -> Vec<u8> {
     let command =
-        Command { opcode: Opcode::KillUser, subject: BOMBER, start: 0, most_victims: 0, dry_run: false };
+        Command { opcode: Opcode::KillUser, subject: BOMBER, start: 0, most_victims: 2000, dry_run: false };
     let token = LeaseWord::default().taken_by(simulation::Machine::SLOT).token().unwrap();
     let encoded = command.encode(sequence, token);
     [&encoded.body[..], &encoded.sequence[..]].concat()
@@ -84,7 +87,7 @@ fn sampling_goes_on_while_a_repair_runs() {
 
 #[test]
 fn a_bomb_that_comes_back_is_repaired_again_after_the_cooldown() {
-    let mut simulation = connected(ACT);
+    let mut simulation = connected(&format!("budget = {{ victim_cooldown = '1s' }}\n{ACT}"));
     for command in 1..=4 {
         simulation.machine.crowd(20, BOMBER, 300, 200);
         let mut waited = 0;
@@ -93,7 +96,10 @@ fn a_bomb_that_comes_back_is_repaired_again_after_the_cooldown() {
             waited += 10;
             assert!(waited < 3000);
         }
-        assert_eq!(simulation.machine.slot_bytes(), kill_user(command));
+        let kill = simulation.machine.obeyed.last().unwrap();
+        assert_eq!((kill.sequence, kill.subject), (command, u64::from(BOMBER)));
+        // What those before took is no longer there for this one.
+        assert_eq!(kill.most_victims, 2000 - 300 * (command - 1));
         if command > 1 {
             assert!((900..1300).contains(&waited), "a cooldown of 1 s, and {waited} ms were waited");
         }
@@ -243,7 +249,10 @@ fn a_repair_ends_in_doubt_when_memory_is_made_anew_and_the_bomb_is_found_again()
     let texts = simulation.take_texts();
     let doubt = "outcome unknown: the target's agent made its memory anew meanwhile";
     assert!(texts.iter().any(|text| text == doubt), "{texts:?}");
-    simulation.run(ms(2000));
+    // All of the victims that the command was granted may be dead.
+    simulation.run(ms(55_000));
+    assert_eq!(simulation.machine.alive(BOMBER), 300);
+    simulation.run(ms(10_000));
     assert_eq!(simulation.machine.alive(BOMBER), 0);
     assert_eq!(simulation.machine.obeyed.len(), 1);
 }

@@ -141,7 +141,7 @@ fn a_healer_that_may_only_propose_kills_nobody_and_its_proposal_can_be_carried_o
     let deployment = proposing(&pair);
     pair.target.shell_as(CULPRIT, SLEEPERS).unwrap();
     let proposal = deployment.wait_for_entry("proposal", 0, PATIENCE).unwrap();
-    let order = proposal["order"].as_str().unwrap().strip_prefix("backdoors ").unwrap().to_owned();
+    let order = proposal["orders"][0].as_str().unwrap().strip_prefix("backdoors ").unwrap().to_owned();
     assert_eq!(order, format!("heal target --uid {CULPRIT}"));
     let all = wait_for_processes(&pair.target, CULPRIT, |count| count == 181);
 
@@ -154,7 +154,10 @@ fn a_healer_that_may_only_propose_kills_nobody_and_its_proposal_can_be_carried_o
     let journal = deployment.journal().unwrap();
     assert!(journal.iter().all(|entry| entry["kind"] != "command-written" || entry["dry_run"] == true));
 
-    let killed = deployment.json(&order).unwrap();
+    // The number stands for the same command.
+    let approval = proposal["approval"].as_str().unwrap().strip_prefix("backdoors ").unwrap().to_owned();
+    assert_eq!(approval, format!("approve target {}", proposal["proposal"]));
+    let killed = deployment.json(&approval).unwrap();
     assert_eq!((&killed["outcome"], &killed["end"]["signalled"]), (&"done".into(), &all.into()), "{killed}");
     wait_for_processes(&pair.target, CULPRIT, |count| count == 0);
 }

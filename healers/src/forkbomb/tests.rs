@@ -89,7 +89,7 @@ fn a_user_over_its_limit_is_blamed_with_the_numbers() {
     );
     let expected =
         Command { opcode: Opcode::KillUser, subject: 60001, start: 0, most_victims: 0, dry_run: false };
-    assert_eq!(repair, Repair(expected));
+    assert_eq!(repair, Repair::one(expected));
 }
 
 #[test]
@@ -268,8 +268,8 @@ proptest! {
             Diagnosis::Culprit { culprit, evidence, repair, victims } => {
                 let Culprit::User { user } = culprit else { panic!("a fork bomb is a user's") };
                 prop_assert!(user >= 1000 && user != 1002);
-                prop_assert_eq!(repair.0.opcode, Opcode::KillUser);
-                prop_assert_eq!(repair.0.subject, user);
+                prop_assert_eq!(repair.commands[0].opcode, Opcode::KillUser);
+                prop_assert_eq!(repair.commands[0].subject, user);
                 let killable = processes.iter().filter(|process| {
                     process.user == user && process.pid != 1 && process.flags == 0
                 });

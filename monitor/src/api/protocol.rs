@@ -1,6 +1,5 @@
 //! The requests and answers.
 
-use crate::journal::CommandEnd;
 use crate::lateness::Standing;
 use crate::sampler::Reach;
 use crate::verdict::{Layer, State};
@@ -45,6 +44,27 @@ pub enum Query {
         /// Most processes to kill; 0: no bound.
         most_victims: u64,
     },
+    /// What healers propose for one target, or for all.
+    Proposals {
+        /// The target.
+        target: Option<String>,
+    },
+    /// Carry a proposal out, and wait for the end.
+    Approve {
+        /// The target.
+        target: String,
+        /// The proposal.
+        id: u64,
+        /// Count only.
+        dry_run: bool,
+    },
+    /// Close a proposal.
+    Reject {
+        /// The target.
+        target: String,
+        /// The proposal.
+        id: u64,
+    },
     /// Entries of the journal, one a line.
     Events {
         /// Only of this target.
@@ -53,6 +73,9 @@ pub enum Query {
         lines: usize,
         /// Then those to come, until the asker hangs up.
         follow: bool,
+        /// Only those of [`crate::journal::What::AUDIT`].
+        #[serde(default)]
+        audit: bool,
     },
 }
 
@@ -102,6 +125,10 @@ pub enum ErrorKind {
     NoSuchProcess,
     /// Another monitor holds the target's lease. Nothing was written.
     StandsBy,
+    /// There is no such proposal, or it is over. Nothing was written.
+    NotOpen,
+    /// The proposal would do by now what must not be done. Nothing was written.
+    Unsafe,
     /// The daemon has too much to do. Nothing was written.
     Busy,
     /// Something on the daemon's machine failed.
@@ -292,49 +319,4 @@ pub struct ProcessRow {
     pub cpu_ns: u64,
     /// Command name.
     pub command: String,
-}
-
-/// How an order ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HealAnswer {
-    /// The target.
-    pub target: String,
-    /// Name of the opcode.
-    pub opcode: String,
-    /// Process or user id.
-    pub subject: u32,
-    /// Whether nobody was to be killed.
-    pub dry_run: bool,
-    /// How it ended.
-    pub outcome: HealOutcome,
-    /// Why it did not end as asked.
-    pub reason: Option<String>,
-    /// Counts and times, if the target obeyed.
-    pub end: Option<CommandEnd>,
-    /// From the beginning to the end, as the monitor saw it, nanoseconds.
-    pub took_ns: u64,
-    /// The target's monotonic clock when it was last sampled, nanoseconds.
-    pub clock_ns: u64,
-    /// Processes that matched when the order came.
-    pub matching: usize,
-    /// The first of them.
-    pub processes: Vec<ProcessRow>,
-}
-
-/// How an order ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HealOutcome {
-    /// As asked.
-    Done,
-    /// The target refused.
-    Refused,
-    /// The target gave up: some of those to be killed are alive.
-    GaveUp,
-    /// It did not end in time, and may still be carried out.
-    TimedOut,
-    /// The target was not reached, and nothing was written.
-    Unreachable,
-    /// Nobody can tell.
-    Unknown,
 }

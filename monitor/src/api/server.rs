@@ -1,22 +1,24 @@
 //! The daemon's side. Whatever comes over the socket, the samplers go on.
 
+use super::events::{Wish, events};
+use super::healing::HealAnswer;
 use super::peers::PeerSummary;
 use super::protocol::{Answer, ErrorKind, Failure, MOST_REQUEST_BYTES, Query};
 use super::views::TargetHandle;
 use crate::clock::{Clock, SystemClock};
-use crate::journal::{Journal, tail};
+use crate::journal::Journal;
 use crate::peers::Opinions;
-use crate::sampler::{Order, Request};
+use crate::sampler::{Order, Rejection, Request, Wanted};
+use backdoors_healers::Repair;
 use rustix::fs::Mode;
 use serde::Serialize;
-use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 /// Askers served at once.
@@ -196,21 +198,40 @@ fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> 
         Query::Heal { target, subject, dry_run, most_victims } => {
             let healed = shared.target(&target).and_then(|target| {
                 let command = target.command(&subject, dry_run, most_victims)?;
-                let (sender, receiver) = sync_channel(1);
-                hand_over(target, Request::Order(Order { command, by: asker(stream), reply: sender }))?;
-                let patience = target.config.patience * 2 + SAMPLER_PATIENCE;
-                let reply = receiver.recv_timeout(patience).map_err(|_| no_answer(target))??;
-                Ok(target.healed(&reply))
+                order(target, Wanted::Command(command), asker(stream))
             });
             reply(stream, healed)
         }
-        Query::Events { target, lines, follow } => {
+        Query::Proposals { target: Some(target) } => {
+            reply(stream, shared.target(&target).map(|target| target.proposals(now)))
+        }
+        Query::Proposals { target: None } => {
+            let all: Vec<_> = shared.targets.iter().flat_map(|target| target.proposals(now)).collect();
+            reply(stream, Ok(all))
+        }
+        Query::Approve { target, id, dry_run } => {
+            let approved = shared
+                .target(&target)
+                .and_then(|target| order(target, Wanted::Proposal { id, dry_run }, asker(stream)));
+            reply(stream, approved)
+        }
+        Query::Reject { target, id } => {
+            let rejected = shared.target(&target).and_then(|target| {
+                let (sender, receiver) = sync_channel(1);
+                let rejection = Rejection { id, by: asker(stream), reply: sender };
+                hand_over(target, Request::Reject(rejection))?;
+                receiver.recv_timeout(SAMPLER_PATIENCE).map_err(|_| no_answer(target))?.map_err(Failure::from)
+            });
+            reply(stream, rejected)
+        }
+        Query::Events { target, lines, follow, audit } => {
             if let Some(name) = &target
                 && let Err(failure) = shared.target(name)
             {
                 return reply::<()>(stream, Err(failure));
             }
-            events(shared, stream, target.as_deref(), lines.min(MOST_LINES), follow)
+            let wish = Wish::new(target.as_deref(), audit);
+            events(&shared.journal, stream, &wish, lines.min(MOST_LINES), follow)
         }
     }
 }
@@ -236,6 +257,17 @@ impl Shared {
     }
 }
 
+/// Hands an order over and waits for its end.
+fn order(target: &TargetHandle, wanted: Wanted, by: String) -> Result<HealAnswer, Failure> {
+    let (sender, receiver) = sync_channel(1);
+    hand_over(target, Request::Order(Order { wanted, by, reply: sender }))?;
+    // Another treatment may be under way, and either may be of several commands.
+    let commands = u32::try_from(Repair::MOST).unwrap_or(u32::MAX);
+    let patience = target.config.patience.saturating_mul(2 * commands) + SAMPLER_PATIENCE;
+    let reply = receiver.recv_timeout(patience).map_err(|_| no_answer(target))??;
+    target.healed(&reply).ok_or_else(|| no_answer(target))
+}
+
 /// Who asks, as the kernel says.
 fn asker(stream: &UnixStream) -> String {
     match rustix::net::sockopt::socket_peercred(stream) {
@@ -256,51 +288,4 @@ fn no_answer(target: &TargetHandle) -> Failure {
     let message =
         format!("no answer about target `{}` in time; `backdoors events` may tell more", target.config.name);
     Failure { kind: ErrorKind::Unreachable, message }
-}
-
-/// The entries of the past, then those to come.
-fn events(
-    shared: &Shared,
-    mut stream: &UnixStream,
-    target: Option<&str>,
-    lines: usize,
-    follow: bool,
-) -> io::Result<()> {
-    // Only names from the configuration get here: nothing in them needs escaping.
-    let mark = target.map(|name| format!("\"target\":\"{name}\""));
-    let wanted = |line: &str| mark.as_ref().is_none_or(|mark| line.contains(mark.as_str()));
-    // Followed before the past is read, so that nothing falls in between; what comes twice is left out.
-    let following = follow.then(|| shared.journal.follow());
-    let past = tail(shared.journal.path(), lines, wanted)?;
-    for line in &past {
-        stream.write_all(format!("{line}\n").as_bytes())?;
-    }
-    let Some(following) = following else { return hang_up(stream) };
-    let already_told: HashSet<&str> = past.iter().map(String::as_str).collect();
-    loop {
-        match following.recv_timeout(Duration::from_secs(1)) {
-            Ok(line) if wanted(&line) && !already_told.contains(&*line) => {
-                stream.write_all(format!("{line}\n").as_bytes())?;
-            }
-            Ok(_) => {}
-            Err(RecvTimeoutError::Timeout) if is_gone(stream) => return Ok(()),
-            Err(RecvTimeoutError::Timeout) => {}
-            // This asker did not read for too long.
-            Err(RecvTimeoutError::Disconnected) => return hang_up(stream),
-        }
-    }
-}
-
-/// Entries are many lines: the end of the stream is their end.
-fn hang_up(stream: &UnixStream) -> io::Result<()> {
-    stream.shutdown(std::net::Shutdown::Both)
-}
-
-fn is_gone(stream: &UnixStream) -> bool {
-    use rustix::net::{RecvFlags, recv};
-    let mut byte = [0; 1];
-    match recv(stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        Ok((_, received)) => received == 0,
-        Err(error) => error != rustix::io::Errno::AGAIN,
-    }
 }

@@ -1,21 +1,14 @@
 //! From what the samplers know to what the API answers.
 
-use super::protocol::{
-    ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, MOST_MATCHING, ProcessRow, ProcessesAnswer,
-    SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer,
-};
+use super::protocol::{ProcessRow, ProcessesAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer};
 use super::verdicts;
 use crate::clock::nanoseconds;
 use crate::config::TargetConfig;
-use crate::journal::CommandEnd;
-use crate::repair::{Outcome, Wait};
 use crate::rounds::Attendant;
-use crate::sampler::{OrderError, OrderReply, Status, class_name, sensor_name, unit_name};
+use crate::sampler::{Status, class_name, sensor_name, unit_name};
 use backdoors_healers::Limits;
 use backdoors_sensor_box::layout::{Capabilities, ProcessFlags};
-use backdoors_sensor_box::{
-    Command, Instance, Opcode, Process, ProcessView, Refusal, SensorKind, SensorReading,
-};
+use backdoors_sensor_box::{Instance, Process, ProcessView, SensorKind, SensorReading};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -36,7 +29,7 @@ impl TargetHandle {
         TargetHandle { config, limits, attendant }
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         self.attendant.status().lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -124,7 +117,7 @@ impl TargetHandle {
         }
     }
 
-    fn process(&self, process: &Process) -> ProcessRow {
+    pub(super) fn process(&self, process: &Process) -> ProcessRow {
         ProcessRow {
             pid: process.pid,
             parent: process.parent,
@@ -138,91 +131,6 @@ impl TargetHandle {
             cpu_ns: process.cpu_time,
             command: process.command.clone(),
         }
-    }
-
-    /// The command for an order.
-    pub(super) fn command(
-        &self,
-        subject: &HealSubject,
-        dry_run: bool,
-        most_victims: u64,
-    ) -> Result<Command, Failure> {
-        let (opcode, subject) = match subject {
-            HealSubject::Process(pid) => (Opcode::KillProcess, *pid),
-            HealSubject::Tree(pid) => (Opcode::KillTree, *pid),
-            HealSubject::User(user) => {
-                let id = user.parse().ok().or_else(|| self.config.users.get(user).copied());
-                let message = || {
-                    format!(
-                        "user `{user}` is unknown: users belong to the target; give the number, or add the name to \
-                         `users` of target `{}` in the monitor's configuration",
-                        self.config.name
-                    )
-                };
-                let id = id.ok_or_else(|| Failure { kind: ErrorKind::BadRequest, message: message() })?;
-                (Opcode::KillUser, id)
-            }
-        };
-        Ok(Command { opcode, subject, start: 0, most_victims, dry_run })
-    }
-
-    pub(super) fn healed(&self, reply: &OrderReply) -> HealAnswer {
-        let end = |view| Some(CommandEnd::new(&reply.command, view, reply.took));
-        let (outcome, reason, end) = match &reply.outcome {
-            Outcome::Done(view) => (HealOutcome::Done, None, end(view)),
-            Outcome::Refused(view) => {
-                (HealOutcome::Refused, Some(format!("the target refused: {}", view.reason)), None)
-            }
-            Outcome::GaveUp(view) if view.reason == Refusal::NotTheHolder => {
-                let reason = "another monitor took the lease while the command was running".to_owned();
-                (HealOutcome::GaveUp, Some(reason), end(view))
-            }
-            Outcome::GaveUp(view) => {
-                let reason =
-                    format!("the target gave up: {} of those to be killed are alive", view.remaining);
-                (HealOutcome::GaveUp, Some(reason), end(view))
-            }
-            Outcome::TimedOut { waiting_for, last } => {
-                let outcome = match waiting_for {
-                    Wait::Path => HealOutcome::Unreachable,
-                    _ => HealOutcome::TimedOut,
-                };
-                let reason = format!("no end in time: waited for {}", waiting_for.text());
-                (outcome, Some(reason), last.as_ref().and_then(end))
-            }
-            Outcome::Unknown(doubt) => (HealOutcome::Unknown, Some(doubt.to_string()), None),
-        };
-        HealAnswer {
-            target: self.config.name.clone(),
-            opcode: reply.command.opcode.name().to_owned(),
-            subject: reply.command.subject,
-            dry_run: reply.command.dry_run,
-            outcome,
-            reason,
-            end,
-            took_ns: nanoseconds(reply.took),
-            clock_ns: self.status().view.clock,
-            matching: reply.matching.len(),
-            processes: reply
-                .matching
-                .iter()
-                .take(MOST_MATCHING)
-                .map(|process| self.process(process))
-                .collect(),
-        }
-    }
-}
-
-impl From<OrderError> for Failure {
-    fn from(error: OrderError) -> Failure {
-        let kind = match &error {
-            OrderError::Unreachable(_) => ErrorKind::Unreachable,
-            OrderError::NoTable(_) => ErrorKind::Internal,
-            OrderError::NotTheHolder(_) => ErrorKind::StandsBy,
-            OrderError::NoSuchProcess(_) => ErrorKind::NoSuchProcess,
-            OrderError::Busy => ErrorKind::Busy,
-        };
-        Failure { kind, message: error.to_string() }
     }
 }
 

@@ -3,6 +3,8 @@
 use super::ConfigError;
 use super::duration::{self, parse as parse_duration};
 use super::rule::RuleConfig;
+use super::safety::{BudgetConfig, SpareConfig};
+use crate::guard::Spare;
 use backdoors_healers::{Healer, Limits, Users};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -57,6 +59,15 @@ pub struct TargetConfig {
     /// How this monitor and others share the target.
     #[serde(default)]
     pub lease: LeaseConfig,
+    /// How much its healers may do by themselves.
+    #[serde(default)]
+    pub budget: BudgetConfig,
+    /// Whom its healers may not strike.
+    #[serde(default)]
+    pub spare: SpareConfig,
+    /// How long a proposal waits for a human after its healer confirmed it last.
+    #[serde(default = "default_proposal_lifetime", with = "duration")]
+    pub proposal_lifetime: Duration,
     /// Its healers.
     #[serde(default, rename = "healer")]
     pub healers: Vec<HealerConfig>,
@@ -137,7 +148,7 @@ pub type ConfiguredHealer = (HealerConfig, Box<dyn Healer>);
 pub enum Mode {
     /// Repair.
     Act,
-    /// Propose the repair in the journal, for a human to order.
+    /// Propose the repair, for a human to approve.
     #[default]
     Propose,
     /// Note the diagnosis in the journal.
@@ -169,6 +180,13 @@ impl TargetConfig {
         if !(1..=16).contains(&self.connections) {
             return out_of_range("connections", "between 1 and 16");
         }
+        if let Err((key, must)) = self.budget.check() {
+            return out_of_range(key, must);
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(24 * 3600)).contains(&self.proposal_lifetime) {
+            return out_of_range("proposal_lifetime", "between 1s and 24h");
+        }
+        self.spare()?;
         self.limits()?;
         self.make_healers()?;
         let healers: Vec<&str> = self.healers.iter().map(|healer| healer.name.as_str()).collect();
@@ -183,6 +201,15 @@ impl TargetConfig {
     #[must_use]
     pub fn fastest(&self) -> Duration {
         self.fastest.unwrap_or((self.period / 20).max(Duration::from_millis(1)))
+    }
+
+    /// Whom no healer may strike.
+    ///
+    /// # Errors
+    /// [`ConfigError::BadSpare`].
+    pub fn spare(&self) -> Result<Spare, ConfigError> {
+        let bad = |problem| ConfigError::BadSpare { target: self.name.clone(), problem };
+        self.spare.list(&self.users).map_err(bad)
     }
 
     /// The limits that override the target's.
@@ -254,6 +281,10 @@ fn default_lost_after() -> Duration {
 
 fn default_patience() -> Duration {
     Duration::from_secs(10)
+}
+
+fn default_proposal_lifetime() -> Duration {
+    Duration::from_secs(600)
 }
 
 fn default_cooldown() -> Duration {

@@ -126,3 +126,38 @@ fn promise_lease_and_rules_are_checked() {
         assert!(error.contains(complaint), "{error}");
     }
 }
+
+#[test]
+fn budget_spare_list_and_lifetime_are_checked() {
+    let target = |lines: &str| {
+        let text = format!(
+            "name = 'm'\nidentity = 'i'\njournal = 'j'\n[[target]]\nname = 'a'\naddress = 'a:1'\ncertificate = 'c'\n{lines}"
+        );
+        Config::parse(&text, Path::new("/m.toml")).map(|config| config.targets[0].clone())
+    };
+    let bounds = target("").unwrap().budget.bounds();
+    assert_eq!((bounds.repairs, bounds.victims), (6, 2000));
+    assert_eq!(bounds.victim_cooldown, Duration::from_secs(60));
+    let good = target(
+        "users = { build = 2000 }\nproposal_lifetime = '1h'\n[target.budget]\nrepairs_per_minute = 1\n\
+         [target.spare]\nusers = ['build', 2001]\ncommands = ['postgres']\n",
+    )
+    .unwrap();
+    let spare = good.spare().unwrap();
+    assert!(spare.user(2000) && spare.user(2001) && !spare.user(2002));
+    assert_eq!((good.budget.repairs_per_minute, good.budget.victims_per_minute), (1, 2000));
+    for (lines, complaint) in [
+        ("budget = { repairs_per_minute = 0 }", "`budget.repairs_per_minute` must be between 1 and 60"),
+        ("budget = { victims_per_minute = 0 }", "`budget.victims_per_minute` must be between 1 and 1000000"),
+        ("budget = { victim_cooldown = '2h' }", "`budget.victim_cooldown` must be at most 1h"),
+        ("budget = { unkillable_cooldown = '48h' }", "`budget.unkillable_cooldown` must be at most 24h"),
+        ("budget = { repairs = 3 }", "unknown field `repairs`"),
+        ("proposal_lifetime = '0s'", "`proposal_lifetime` must be between 1s and 24h"),
+        ("spare = { users = ['eve'] }", "`spare` names user `eve`: give its number"),
+        ("spare = { commands = ['postgres-exporter'] }", "write `postgres-export`"),
+        ("spare = { groups = [1] }", "unknown field `groups`"),
+    ] {
+        let error = target(lines).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{error}");
+    }
+}

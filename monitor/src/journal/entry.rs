@@ -2,6 +2,7 @@
 
 use crate::clock::{nanoseconds, rfc3339};
 use crate::config::Mode;
+use crate::proposals;
 use crate::repair::{Outcome, Wait};
 use crate::verdict::{Layer, State};
 use backdoors_healers::{Culprit, Evidence};
@@ -70,9 +71,25 @@ pub enum What {
     /// A healer found none.
     NothingFound { healer: String, reason: String },
     /// A healer would repair, if it were allowed to.
-    Proposal { healer: String, order: String },
-    /// A healer proposed what must not be done.
-    Withheld { healer: String, order: String, reason: String },
+    Proposal { proposal: u64, healer: String, orders: Vec<String>, approval: String },
+    /// A healer that may act did not, or proposed what must not be done.
+    Withheld { healer: String, orders: Vec<String>, reason: String, proposal: Option<u64> },
+    /// A human approved a proposal, and it is begun.
+    Approved {
+        proposal: u64,
+        by: String,
+        healer: String,
+        culprit: Culprit,
+        evidence: Vec<Evidence>,
+        orders: Vec<String>,
+        dry_run: bool,
+    },
+    /// A human rejected a proposal.
+    Rejected { proposal: u64, by: String },
+    /// A proposal ended otherwise.
+    ProposalEnded { proposal: u64, state: proposals::State },
+    /// What a human ordered or approved was not begun.
+    NotBegun { by: String, order: String, reason: String },
     /// A command was written to the target.
     CommandWritten { sequence: u64, by: String, opcode: &'static str, subject: u32, dry_run: bool },
     /// The target looked at it.
@@ -87,6 +104,10 @@ pub enum What {
     TimedOut { waiting_for: Wait, after_ns: u64 },
     /// It is unknown what became of it.
     Unknown { reason: String },
+    /// A repair of several commands ended.
+    SequenceEnded { by: String, carried_out: usize, of: usize },
+    /// Processes were killed and did not die.
+    Unkillable { sequence: u64, count: usize, processes: Vec<String>, left_alone_ns: u64 },
 }
 
 /// How a command that was obeyed ended.
@@ -153,6 +174,28 @@ impl Entry {
 }
 
 impl What {
+    /// Kinds of the entries that tell what was found, wanted, allowed and done to targets, by whom, and what came of it.
+    pub const AUDIT: &[&str] = &[
+        "rule",
+        "lease",
+        "diagnosis",
+        "proposal",
+        "withheld",
+        "approved",
+        "rejected",
+        "proposal-ended",
+        "not-begun",
+        "command-written",
+        "acknowledged",
+        "repaired",
+        "refused",
+        "gave-up",
+        "timed-out",
+        "unknown",
+        "sequence-ended",
+        "unkillable",
+    ];
+
     /// From the end of a command that was decided on `took` ago.
     #[must_use]
     pub fn ended(command: &Command, outcome: &Outcome, took: Duration) -> What {
@@ -215,10 +258,27 @@ impl What {
                 format!("{healer} blames {culprit}: {}; {victims} to kill", texts.join("; "))
             }
             What::NothingFound { healer, reason } => format!("{healer} blames nobody: {reason}"),
-            What::Proposal { healer, order } => format!("{healer} proposes: {order}"),
-            What::Withheld { healer, order, reason } => {
-                format!("{healer} wanted: {order}; withheld: {reason}")
+            What::Proposal { proposal, healer, orders, approval } => {
+                format!("{healer} proposes {proposal}: {}; to have it done: {approval}", orders.join(" && "))
             }
+            What::Withheld { healer, orders, reason, proposal } => {
+                let kept = proposal.map_or(String::new(), |id| format!("; it is proposal {id}"));
+                format!("{healer} wanted: {}; withheld: {reason}{kept}", orders.join(" && "))
+            }
+            What::Approved { proposal, by, healer, culprit, evidence, orders, dry_run } => {
+                let dry = if *dry_run { ", dry run" } else { "" };
+                let texts: Vec<&str> = evidence.iter().map(|evidence| evidence.text.as_str()).collect();
+                format!(
+                    "proposal {proposal} approved{dry} (by {by}): {}; {healer} blames {culprit}: {}",
+                    orders.join(" && "),
+                    texts.join("; ")
+                )
+            }
+            What::Rejected { proposal, by } => {
+                format!("proposal {proposal} rejected (by {by}): it is not made again for a while")
+            }
+            What::ProposalEnded { proposal, state } => format!("proposal {proposal} is {state}"),
+            What::NotBegun { by, order, reason } => format!("not begun: {order} (by {by}): {reason}"),
             What::CommandWritten { sequence, by, opcode, subject, dry_run } => {
                 let dry = if *dry_run { ", dry run" } else { "" };
                 format!("command {sequence} written: {opcode} {subject}{dry} (by {by})")
@@ -252,6 +312,18 @@ impl What {
                 format!("no end after {}: waited for {}", ms(*after_ns), waiting_for.text())
             }
             What::Unknown { reason } => format!("outcome unknown: {reason}"),
+            What::SequenceEnded { by, carried_out, of } => {
+                format!("{carried_out} of {of} commands were carried out (by {by})")
+            }
+            What::Unkillable { sequence, count, processes, left_alone_ns } => {
+                let more = count.saturating_sub(processes.len());
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                format!(
+                    "command {sequence} killed {}{more}, and they do not die; healers leave them alone for {:.0} s",
+                    processes.join(", "),
+                    *left_alone_ns as f64 / 1e9
+                )
+            }
         }
     }
 }

@@ -1,21 +1,18 @@
-//! From events to repairs: healers are called, what they propose is checked, and one command at a time is followed
-//! to its end.
+//! From events to repairs: healers are called, and what they propose is checked, then done, proposed or withheld.
 
 use super::Sampler;
-use super::order::{Order, OrderError, OrderReply, Request, matching};
-use crate::clock::nanoseconds;
+use super::order::order_texts;
+use super::treating::Source;
+use crate::budget::{Exceeded, Wanted};
 use crate::config::Mode;
 use crate::guard;
 use crate::journal::What;
-use crate::repair::{Progress, Repair, Step};
-use backdoors_healers::{Case, Diagnosis, Healer};
-use backdoors_sensor_box::{Command, FetchError, Opcode, Process, ProcessView};
+use crate::proposals::{Found, Proposed};
+use crate::victim::{Victim, matching};
+use backdoors_healers::{Case, Culprit, Diagnosis, Healer};
+use backdoors_sensor_box::{Command, Opcode, ProcessView};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
-
-/// Orders that wait for the end of the command before them.
-const MOST_ORDERS: usize = 16;
 
 /// A healer of this target.
 pub(super) struct Healing {
@@ -23,20 +20,37 @@ pub(super) struct Healing {
     pub mode: Mode,
     /// It was told that the healer finds nothing, and nothing new happened since.
     pub told_nothing: bool,
+    /// What was told last of what it found, and when.
+    told: Option<(Told, Duration)>,
 }
 
-/// The command under way.
-pub(super) struct Running {
-    pub repair: Repair,
-    pub order_text: String,
-    pub source: Source,
-    written: Option<Duration>,
+impl Healing {
+    pub(super) fn new(healer: Box<dyn Healer>, mode: Mode) -> Healing {
+        Healing { healer, mode, told_nothing: false, told: None }
+    }
 }
 
-/// Who wanted the command.
-pub(super) enum Source {
-    Healer(usize),
-    Order { by: String, reply: SyncSender<Result<OrderReply, OrderError>>, matching: Vec<Process> },
+/// What the journal need not be told twice in a row.
+#[derive(Clone, PartialEq)]
+struct Told {
+    culprit: Culprit,
+    victims: Vec<Victim>,
+    /// Why it was withheld, without the numbers that change.
+    withheld: Option<String>,
+}
+
+/// What becomes of something found.
+enum Decision {
+    /// It is noted.
+    Note,
+    /// It is neither done nor proposed.
+    Withhold(String),
+    /// It is done if a human approves.
+    Propose,
+    /// The healer would do it, and must leave it to a human.
+    Leave(Exceeded),
+    /// It is done.
+    Act(Vec<Command>),
 }
 
 impl Sampler {
@@ -69,12 +83,16 @@ impl Sampler {
                 return;
             }
         };
+        self.unkillable.go_on(now);
+        let mut shown = processes.clone();
+        self.unkillable.protect(&mut shown);
         for index in due {
-            self.examine(index, &processes);
+            self.examine(index, &shown, &processes);
         }
     }
 
-    fn examine(&mut self, index: usize, processes: &ProcessView) {
+    /// Has a healer examine the target, `shown` being the `processes` as healers may see them.
+    fn examine(&mut self, index: usize, shown: &ProcessView, processes: &ProcessView) {
         let now = self.clock.monotonic();
         let events = self.dispatcher.concerning(index, &self.exceeded);
         let case = Case {
@@ -82,11 +100,11 @@ impl Sampler {
             target: &self.config.name,
             events: &events,
             sensors: self.fetcher.view(),
-            processes,
+            processes: shown,
             limits: self.detector.limits(),
         };
         let Some(healing) = self.healers.get_mut(index) else { return };
-        let (name, mode) = (healing.healer.name().to_owned(), healing.mode);
+        let (healer, mode) = (healing.healer.name().to_owned(), healing.mode);
         // A plug-in that breaks must not end the watch over the target.
         let diagnosis =
             catch_unwind(AssertUnwindSafe(|| healing.healer.examine(&case))).unwrap_or_else(|_| {
@@ -95,192 +113,143 @@ impl Sampler {
         match diagnosis {
             Diagnosis::Nothing { reason } => {
                 let told = std::mem::replace(&mut healing.told_nothing, true);
+                healing.told = None;
                 self.dispatcher.examined(index, now, false);
                 if !told {
-                    self.note(What::NothingFound { healer: name, reason });
+                    self.note(What::NothingFound { healer: healer.clone(), reason });
                 }
+                self.proposals.withdraw(now, &healer);
+                self.tell_proposals();
             }
             Diagnosis::Culprit { culprit, evidence, repair, victims } => {
                 self.dispatcher.examined(index, now, true);
-                self.note(What::Diagnosis { healer: name.clone(), culprit, evidence, victims, mode });
-                let order = order_text(&self.config.name, &repair.0);
-                match (mode, guard::check(&repair.0, processes)) {
-                    (Mode::Observe, _) => {}
-                    (_, Err(reason)) => {
-                        self.note(What::Withheld { healer: name, order, reason: reason.to_string() });
-                    }
-                    (Mode::Propose, Ok(())) => self.note(What::Proposal { healer: name, order }),
-                    (Mode::Act, Ok(())) if self.running.is_none() => {
-                        self.begin(now, repair.0, order, Source::Healer(index));
-                    }
-                    // Another healer was quicker; this one gets its turn after the cooldown, if need be.
-                    (Mode::Act, Ok(())) => self.note(What::Withheld {
-                        healer: name,
-                        order,
-                        reason: "another repair has just begun; nothing was written".to_owned(),
-                    }),
-                }
+                let commands = repair.commands;
+                let found = Found { healer, culprit, evidence, commands, victims, withheld: None };
+                let decision = self.decide(now, mode, &found, processes);
+                self.follow(now, index, mode, found, decision, processes);
             }
         }
     }
 
-    /// Takes in a request from outside.
-    pub fn request(&mut self, request: Request) {
-        let now = self.clock.monotonic();
-        match request {
-            // Whoever asked may have gone: then the answer is dropped.
-            Request::Processes(reply) => {
-                let processes = self.fetch_processes(now).map_err(|error| error.to_string());
-                drop(reply.try_send(processes));
-            }
-            Request::Resign => self.resign(),
-            Request::Order(order) if self.orders.len() >= MOST_ORDERS => {
-                drop(order.reply.try_send(Err(OrderError::Busy)));
-            }
-            Request::Order(order) => self.orders.push_back(order),
+    fn decide(&mut self, now: Duration, mode: Mode, found: &Found, processes: &ProcessView) -> Decision {
+        if mode == Mode::Observe {
+            return Decision::Note;
+        }
+        if let Err(reason) = guard::check(&found.commands, processes, &self.spare) {
+            return Decision::Withhold(reason.to_string());
+        }
+        if let Some(victim) = self.on_the_bench(&found.commands, processes) {
+            return Decision::Withhold(format!(
+                "{victim} was killed before and did not die (`budget.unkillable_cooldown`); nothing was written"
+            ));
+        }
+        if let Some(id) = self.proposals.rejected(now, found) {
+            return Decision::Withhold(format!(
+                "proposal {id} of the same was rejected; nothing was written"
+            ));
+        }
+        if mode == Mode::Propose {
+            return Decision::Propose;
+        }
+        if self.running.is_some() {
+            // Another healer was quicker; this one gets its turn after the cooldown, if need be.
+            return Decision::Withhold("another repair has just begun; nothing was written".to_owned());
+        }
+        let wanted = found.commands.iter().map(|command| Wanted {
+            victim: Victim::of(command),
+            count: matching(command, processes).count() as u64,
+            most: command.most_victims,
+        });
+        let wanted: Vec<Wanted> = wanted.collect();
+        match self.budget.grant(now, &wanted) {
+            Ok(grants) => Decision::Act(bound(&found.commands, &grants)),
+            Err(exceeded) => Decision::Leave(exceeded),
         }
     }
 
-    fn begin(&mut self, now: Duration, command: Command, order_text: String, source: Source) {
-        let repair = Repair::new(command, now, self.config.patience);
-        self.running = Some(Running { repair, order_text, source, written: None });
+    /// A victim of which everybody is on the bench.
+    fn on_the_bench(&self, commands: &[Command], processes: &ProcessView) -> Option<Victim> {
+        let nobody_else = |command: &&Command| {
+            let mut struck = matching(command, processes).peekable();
+            struck.peek().is_some() && struck.all(|process| self.unkillable.holds(process))
+        };
+        commands.iter().find(nobody_else).and_then(Victim::of)
     }
 
-    fn begin_order(&mut self, order: Order) {
-        let now = self.clock.monotonic();
-        let Order { mut command, by, reply } = order;
-        if self.reachability.is_lost() || self.generation.is_none() {
-            let why = self.problem().unwrap_or_else(|| "it was not reached yet".to_owned());
-            drop(reply.try_send(Err(OrderError::Unreachable(why))));
-            return;
-        }
-        if let Some(slot) = self.other_holder() {
-            drop(reply.try_send(Err(OrderError::NotTheHolder(slot))));
-            return;
-        }
-        let matching = match self.fetch_processes(now) {
-            Ok(table) => {
-                if matches!(command.opcode, Opcode::KillProcess | Opcode::KillTree) && command.start == 0 {
-                    match table.processes.iter().find(|process| process.pid == command.subject) {
-                        Some(process) => command.start = process.start,
-                        None => {
-                            drop(reply.try_send(Err(OrderError::NoSuchProcess(command.subject))));
-                            return;
-                        }
-                    }
-                }
-                matching(&command, &table)
-            }
-            // The number of a user is certain without the table.
-            Err(_) if matches!(command.opcode, Opcode::KillUser | Opcode::Nothing) => Vec::new(),
-            Err(FetchError::Access(why)) => {
-                drop(reply.try_send(Err(OrderError::Unreachable(why))));
-                return;
-            }
-            Err(FetchError::Decode(why)) => {
-                drop(reply.try_send(Err(OrderError::NoTable(why.to_string()))));
-                return;
+    /// Does what was decided, and tells it unless the same was told before.
+    fn follow(
+        &mut self,
+        now: Duration,
+        index: usize,
+        mode: Mode,
+        mut found: Found,
+        decision: Decision,
+        processes: &ProcessView,
+    ) {
+        let (kind, withheld) = match &decision {
+            Decision::Note | Decision::Propose | Decision::Act(_) => (None, None),
+            Decision::Withhold(reason) => (Some(reason.clone()), Some(reason.clone())),
+            // Its numbers change while it stays the same.
+            Decision::Leave(exceeded) => {
+                (Some(format!("{:?}", std::mem::discriminant(exceeded))), Some(exceeded.to_string()))
             }
         };
-        let text = order_text(&self.config.name, &command);
-        self.begin(now, command, text, Source::Order { by, reply, matching });
-    }
-
-    /// Drives the command under way, and begins the next order when there is none. Returns when to go on.
-    pub(super) fn heal(&mut self) -> Option<Duration> {
-        loop {
-            while self.running.is_none() {
-                let order = self.orders.pop_front()?;
-                self.begin_order(order);
-            }
-            let token = self.token();
-            let now = self.clock.monotonic();
-            match self.running.as_mut()?.repair.step(now, token) {
-                Step::Wait(until) => return Some(until),
-                Step::Fetch => self.look(now),
-                Step::Write { encoded, .. } => {
-                    let written = self.write_command(now, &encoded);
-                    let now = self.clock.monotonic();
-                    let running = self.running.as_mut()?;
-                    match written {
-                        Ok(()) => {
-                            let progress = running.repair.written(now);
-                            running.written = Some(now);
-                            self.tell_progress(now, progress);
-                        }
-                        Err(failed) => running.repair.failed(now, failed.may_have_changed),
-                    }
-                }
-                Step::Ended(outcome) => {
-                    let running = self.running.take()?;
-                    let took = now.saturating_sub(running.repair.started());
-                    let command = *running.repair.command();
-                    self.note(What::ended(&command, &outcome, took));
-                    match running.source {
-                        Source::Healer(index) => self.dispatcher.repaired(index, now),
-                        Source::Order { reply, matching, .. } => {
-                            drop(reply.try_send(Ok(OrderReply { command, outcome, took, matching })));
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn look(&mut self, now: Duration) {
-        let fetched = self.fetch_acknowledgement(now);
-        let now = self.clock.monotonic();
-        let Some(running) = &mut self.running else { return };
-        match fetched {
-            Ok(view) => {
-                let progress = running.repair.acknowledgement(now, &view);
-                self.tell_progress(now, progress);
-            }
-            Err(FetchError::Decode(error)) => running.repair.unreadable(now, error),
-            Err(error) => {
-                tracing::debug!(target = %self.config.name, "cannot read the acknowledgement: {error}");
-                running.repair.failed(now, false);
-            }
-        }
-    }
-
-    fn tell_progress(&mut self, now: Duration, progress: Option<Progress>) {
-        let (Some(progress), Some(running)) = (progress, &self.running) else { return };
-        let command = running.repair.command();
-        let what = match progress {
-            Progress::Written(sequence) => What::CommandWritten {
-                sequence,
-                by: match &running.source {
-                    Source::Healer(index) => {
-                        self.healers.get(*index).map_or("", |healing| healing.healer.name()).to_owned()
-                    }
-                    Source::Order { by, .. } => by.clone(),
-                },
-                opcode: command.opcode.name(),
-                subject: command.subject,
-                dry_run: command.dry_run,
-            },
-            Progress::Acknowledged(view) => What::Acknowledged {
-                sequence: view.command,
-                state: view.state.name(),
-                after_ns: nanoseconds(now.saturating_sub(running.written.unwrap_or(now))),
-            },
+        found.withheld.clone_from(&withheld);
+        let proposed = match decision {
+            Decision::Propose | Decision::Leave(_) => Some(self.proposals.propose(now, found.clone())),
+            Decision::Note | Decision::Withhold(_) | Decision::Act(_) => None,
         };
-        self.note(what);
+        let (made, kept) = match proposed {
+            Some(Proposed::Made(id)) => (Some(id), Some(id)),
+            Some(Proposed::Confirmed(id)) => (None, Some(id)),
+            Some(Proposed::Rejected(_)) | None => (None, None),
+        };
+        let told = Told { culprit: found.culprit, victims: Victim::of_all(&found.commands), withheld: kind };
+        let is_news = !self.was_told(now, index, told) || made.is_some();
+        let Found { healer, culprit, evidence, commands, victims, .. } = found;
+        let orders = order_texts(&self.config.name, &commands);
+        if is_news || matches!(decision, Decision::Act(_)) {
+            self.note(What::Diagnosis { healer: healer.clone(), culprit, evidence, victims, mode });
+        }
+        self.tell_proposals();
+        if let (true, Some(reason)) = (is_news, withheld) {
+            self.note(What::Withheld {
+                healer: healer.clone(),
+                orders: orders.clone(),
+                reason,
+                proposal: kept,
+            });
+        }
+        if let Some(proposal) = made {
+            let approval = self.approval(proposal);
+            self.note(What::Proposal { proposal, healer, orders: orders.clone(), approval });
+        }
+        if let Decision::Act(commands) = decision {
+            self.begin(now, commands, processes, orders.join(" && "), Source::Healer(index));
+        }
+    }
+
+    /// Whether that was told of a healer last, and not too long ago; it counts as told from now on.
+    fn was_told(&mut self, now: Duration, index: usize, told: Told) -> bool {
+        let Some(healing) = self.healers.get_mut(index) else { return false };
+        let lifetime = self.config.proposal_lifetime;
+        if let Some((before, at)) = &healing.told
+            && *before == told
+            && now.saturating_sub(*at) < lifetime
+        {
+            return true;
+        }
+        healing.told = Some((told, now));
+        false
     }
 }
 
-/// The command line that orders a command.
-fn order_text(target: &str, command: &Command) -> String {
-    let subject = command.subject;
-    let what = match command.opcode {
-        Opcode::KillUser => format!("--uid {subject}"),
-        Opcode::KillProcess => format!("--pid {subject}"),
-        Opcode::KillTree => format!("--tree {subject}"),
-        Opcode::Nothing => "--nothing".to_owned(),
-    };
-    let dry = if command.dry_run { " --dry-run" } else { "" };
-    let most =
-        if command.most_victims > 0 { format!(" --most {}", command.most_victims) } else { String::new() };
-    format!("backdoors heal {target} {what}{most}{dry}")
+/// The commands, each with the most victims that it was granted: so the target enforces it, too. One process is one
+/// victim, whatever is granted.
+fn bound(commands: &[Command], grants: &[u64]) -> Vec<Command> {
+    let bounded = commands.iter().zip(grants).map(|(command, &granted)| match command.opcode {
+        Opcode::KillUser | Opcode::KillTree => Command { most_victims: granted, ..*command },
+        Opcode::KillProcess | Opcode::Nothing => *command,
+    });
+    bounded.collect()
 }

@@ -1,9 +1,9 @@
 //! What others may ask of a sampler.
 
-use crate::repair::Outcome;
-use backdoors_sensor_box::layout::ProcessFlags;
+use crate::guard::Unsafe;
+use crate::proposals::NotOpen;
+use crate::treatment::Ended;
 use backdoors_sensor_box::{Command, Opcode, Process, ProcessView};
-use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -13,31 +13,58 @@ use std::time::Duration;
 pub enum Request {
     /// Fetch the process table.
     Processes(SyncSender<Result<ProcessView, String>>),
-    /// Carry out a command.
+    /// Carry out a command or a proposal.
     Order(Order),
+    /// Close a proposal, and have it not made again for a while.
+    Reject(Rejection),
     /// Give the lease up for good, as soon as no command is under way: this monitor stops.
     Resign,
 }
 
-/// A command that somebody ordered.
+/// What somebody ordered.
 #[derive(Debug)]
 pub struct Order {
-    /// The command. The start time of a process is filled in from the process table.
-    pub command: Command,
+    /// What.
+    pub wanted: Wanted,
     /// Who ordered it, for the journal.
     pub by: String,
     /// Where the answer goes.
     pub reply: SyncSender<Result<OrderReply, OrderError>>,
 }
 
+/// What can be ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A command. The start time of a process is filled in from the process table.
+    Command(Command),
+    /// What a healer proposed.
+    Proposal {
+        /// The proposal's number.
+        id: u64,
+        /// Match and count only; the proposal stays open.
+        dry_run: bool,
+    },
+}
+
+/// A proposal that somebody does not want.
+#[derive(Debug)]
+pub struct Rejection {
+    /// The proposal's number.
+    pub id: u64,
+    /// Who rejects it, for the journal.
+    pub by: String,
+    /// Where the answer goes.
+    pub reply: SyncSender<Result<(), NotOpen>>,
+}
+
 /// How an order ended.
 #[derive(Clone, Debug)]
 pub struct OrderReply {
-    /// The command as it was written.
-    pub command: Command,
-    /// How it ended on the target.
-    pub outcome: Outcome,
-    /// From its beginning to its end, as the monitor saw it.
+    /// The commands that were begun, as they were written, and how they ended on the target. Never none.
+    pub commands: Vec<Ended>,
+    /// How many commands there were.
+    pub asked: usize,
+    /// From the beginning to the end, as the monitor saw it.
     pub took: Duration,
     /// Processes that matched when the order came, going by the process table. Those that no command reaches are
     /// left out.
@@ -64,80 +91,37 @@ pub enum OrderError {
     /// The process is not in the table.
     #[error("no process {0} on the target; nothing was written")]
     NoSuchProcess(u32),
+    /// The proposal is none that can be carried out.
+    #[error(transparent)]
+    NotOpen(#[from] NotOpen),
+    /// By now the proposal would do what must not be done.
+    #[error("proposal {id} cannot be carried out any more: {reason}")]
+    Unsafe {
+        /// Its number.
+        id: u64,
+        /// Why not.
+        reason: Unsafe,
+    },
 }
 
-/// The processes that a command would kill.
+/// The command line that orders a command.
 #[must_use]
-pub fn matching(command: &Command, table: &ProcessView) -> Vec<Process> {
-    let in_tree = match command.opcode {
-        Opcode::KillTree => descendants(command.subject, table),
-        _ => HashSet::new(),
+pub fn order_text(target: &str, command: &Command) -> String {
+    let subject = command.subject;
+    let what = match command.opcode {
+        Opcode::KillUser => format!("--uid {subject}"),
+        Opcode::KillProcess => format!("--pid {subject}"),
+        Opcode::KillTree => format!("--tree {subject}"),
+        Opcode::Nothing => "--nothing".to_owned(),
     };
-    let matches = |process: &&Process| match command.opcode {
-        Opcode::Nothing => false,
-        Opcode::KillProcess => process.pid == command.subject,
-        Opcode::KillUser => process.user == command.subject,
-        Opcode::KillTree => in_tree.contains(&process.pid),
-    };
-    let reachable = |process: &&Process| {
-        process.pid != 1 && process.flags & (ProcessFlags::KERNEL | ProcessFlags::PROTECTED) == 0
-    };
-    table.processes.iter().filter(matches).filter(reachable).cloned().collect()
+    let dry = if command.dry_run { " --dry-run" } else { "" };
+    let most =
+        if command.most_victims > 0 { format!(" --most {}", command.most_victims) } else { String::new() };
+    format!("backdoors heal {target} {what}{most}{dry}")
 }
 
-/// `root` and everything below it. Tables may hold circles: they were read while the target changed them.
-fn descendants(root: u32, table: &ProcessView) -> HashSet<u32> {
-    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for process in &table.processes {
-        children.entry(process.parent).or_default().push(process.pid);
-    }
-    let mut found = HashSet::from([root]);
-    let mut to_visit = vec![root];
-    while let Some(pid) = to_visit.pop() {
-        to_visit.extend(children.get(&pid).into_iter().flatten().filter(|child| found.insert(**child)));
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(processes: &[(u32, u32, u32)]) -> ProcessView {
-        let processes = processes
-            .iter()
-            .map(|&(pid, parent, user)| Process {
-                pid,
-                parent,
-                user,
-                depth: 0,
-                flags: if user == 77 { ProcessFlags::PROTECTED } else { 0 },
-                start: 1,
-                rss: 0,
-                cpu_time: 0,
-                ..Process::default()
-            })
-            .collect();
-        ProcessView { processes, ..ProcessView::default() }
-    }
-
-    fn pids(opcode: Opcode, subject: u32, table: &ProcessView) -> Vec<u32> {
-        let command = Command { opcode, subject, start: 0, most_victims: 0, dry_run: true };
-        matching(&command, table).iter().map(|process| process.pid).collect()
-    }
-
-    #[test]
-    fn commands_match_by_process_user_and_tree() {
-        let table = table(&[(1, 0, 0), (2, 1, 5), (3, 2, 5), (4, 3, 6), (5, 1, 5), (6, 2, 77)]);
-        assert_eq!(pids(Opcode::KillProcess, 3, &table), [3]);
-        assert_eq!(pids(Opcode::KillUser, 5, &table), [2, 3, 5]);
-        assert_eq!(pids(Opcode::KillTree, 2, &table), [2, 3, 4]);
-        assert_eq!(pids(Opcode::KillUser, 0, &table), Vec::<u32>::new());
-        assert_eq!(pids(Opcode::Nothing, 2, &table), Vec::<u32>::new());
-    }
-
-    #[test]
-    fn a_circle_of_parents_ends() {
-        assert_eq!(pids(Opcode::KillTree, 2, &table(&[(2, 3, 5), (3, 2, 5)])), [2, 3]);
-    }
+/// The command lines that order commands.
+#[must_use]
+pub fn order_texts(target: &str, commands: &[Command]) -> Vec<String> {
+    commands.iter().map(|command| order_text(target, command)).collect()
 }

@@ -5,6 +5,7 @@ use crate::lateness::Standing;
 use crate::lease;
 use crate::loss::RoundTrip;
 use crate::pace::Plan;
+use crate::proposals::Proposal;
 use crate::reachability::Reachability;
 use crate::verdict::Verdict;
 use backdoors_healers::Exceeded;
@@ -94,6 +95,8 @@ pub struct Status {
     pub holds_lease: bool,
     /// Whether its NIC answered the newest probe since the last good reading.
     pub nic_answers: Option<bool>,
+    /// What its healers propose, oldest first, with those that are over.
+    pub proposals: Vec<Proposal>,
     /// Its applications, as last read.
     pub applications: Vec<ApplicationView>,
 }
@@ -122,6 +125,7 @@ impl Status {
             lease: None,
             holds_lease: false,
             nic_answers: None,
+            proposals: Vec::new(),
             applications: Vec::new(),
         }
     }

@@ -6,12 +6,21 @@ use backdoors_sensor_box::layout::{
 };
 use backdoors_sensor_box::writer::{Acknowledgements, CommandSlots, ProcessTable, Sensor, SensorBox, Shape};
 use backdoors_sensor_box::{CommandState, LeaseView, LeaseWords, LocalWords, Opcode, Refusal, SensorKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 const PROCESSES: usize = 1024;
 const SLOT: usize = 3;
+
+/// How long victims may take to die before a command is given up, nanoseconds.
+const GIVE_UP: u64 = 50_000_000;
+
+/// A command that is being obeyed.
+struct Running {
+    command: CommandSlot,
+    struck: BTreeSet<u32>,
+}
 
 /// The regions of one generation, and the kernel half behind them.
 pub struct Machine {
@@ -27,7 +36,11 @@ pub struct Machine {
     users: BTreeMap<u32, Sensor>,
     ticks: u64,
     looked_at: u64,
-    running: Option<CommandSlot>,
+    running: Option<Running>,
+    /// Processes that no signal kills.
+    pub immortal: BTreeSet<u32>,
+    /// Processes and users that no command is obeyed for.
+    pub refused: BTreeSet<u64>,
     /// Commands that were obeyed, in order.
     pub obeyed: Vec<CommandSlot>,
     /// The kernel hangs: nothing ticks.
@@ -72,6 +85,8 @@ impl Machine {
             ticks: 0,
             looked_at: 0,
             running: None,
+            immortal: BTreeSet::new(),
+            refused: BTreeSet::new(),
             obeyed: Vec::new(),
             hung: false,
             deaf: false,
@@ -104,9 +119,23 @@ impl Machine {
     }
 
     pub fn put(&self, index: usize, pid: u32, parent: u32, user: u32, depth: u32, name: &str) {
+        self.put_entry(index, pid, parent, user, depth, name, u64::from(pid) * 1000);
+    }
+
+    /// A process that started at this time, a child of the first.
+    pub fn put_started(&self, index: usize, pid: u32, user: u32, start: u64) {
+        self.put_entry(index, pid, 1, user, 3, "sh", start);
+    }
+
+    /// The process with this index of the table ends.
+    pub fn bury(&self, index: usize) {
+        self.table.clear(index);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "they are the fields of an entry")]
+    fn put_entry(&self, index: usize, pid: u32, parent: u32, user: u32, depth: u32, name: &str, start: u64) {
         let mut command = [0; 16];
         command[..name.len()].copy_from_slice(name.as_bytes());
-        let start = u64::from(pid) * 1000;
         let entry = ProcessEntry {
             sequence: 0,
             pid,
@@ -173,8 +202,8 @@ impl Machine {
         self.sensors.set(self.timer, self.ticks);
         let now = now.as_nanos() as u64;
         self.sensors.set_clock(now);
-        if let Some(command) = self.running.take() {
-            self.sweep(now, &command);
+        if let Some(running) = self.running.take() {
+            self.sweep(now, running);
         }
         if !self.deaf && self.slots.sequence(SLOT) != self.looked_at {
             self.judge(now);
@@ -199,6 +228,7 @@ impl Machine {
             match Opcode::from_number(command.opcode) {
                 _ if !self.lease.word().allows(SLOT, command.token) => Refusal::NotTheHolder,
                 None => Refusal::UnknownOpcode,
+                Some(_) if self.refused.contains(&command.subject) => Refusal::Protected,
                 Some(Opcode::KillProcess | Opcode::KillTree) if command.subject == 1 => Refusal::InitProcess,
                 Some(Opcode::KillUser) if command.subject == 0 => Refusal::SparedUser,
                 Some(_) => Refusal::None,
@@ -208,41 +238,64 @@ impl Machine {
         if refusal == Refusal::None {
             answer.state = CommandState::Running as u32;
             self.obeyed.push(command);
-            self.running = Some(command);
+            self.running = Some(Running { command, struck: BTreeSet::new() });
         } else {
             answer.state = CommandState::Refused as u32;
         }
         self.acknowledgements.publish(SLOT, &answer);
     }
 
-    fn sweep(&mut self, now: u64, command: &CommandSlot) {
-        let culprits: Vec<usize> = self
-            .entries()
-            .filter(|(_, entry)| match Opcode::from_number(command.opcode) {
-                Some(Opcode::KillUser) => u64::from(entry.user) == command.subject,
-                Some(Opcode::KillProcess) => {
-                    u64::from(entry.pid) == command.subject && entry.start == command.start
-                }
-                _ => false,
-            })
-            .map(|(index, _)| index)
-            .collect();
+    fn sweep(&mut self, now: u64, mut running: Running) {
+        let command = running.command;
+        let meant: Vec<(usize, ProcessEntry)> =
+            self.entries().filter(|(_, entry)| self.means(&command, entry)).collect();
         let dry_run = command.flags & CommandFlags::DRY_RUN != 0;
-        if !dry_run {
-            culprits.iter().for_each(|&index| self.table.clear(index));
+        let before = self.acknowledgements.get(SLOT).unwrap().unwrap();
+        let matched = before.matched.max(meant.len() as u32);
+        let mut died = false;
+        for (index, entry) in meant.iter().filter(|_| !dry_run) {
+            let bound = command.most_victims;
+            if bound != 0 && running.struck.len() as u64 >= bound && !running.struck.contains(&entry.pid) {
+                continue;
+            }
+            running.struck.insert(entry.pid);
+            if !self.immortal.contains(&entry.pid) {
+                self.table.clear(*index);
+                died = true;
+            }
         }
-        let count = culprits.len() as u32;
-        let died = if dry_run || count == 0 { 0 } else { now };
+        let remaining = self.entries().filter(|(_, entry)| self.means(&command, entry)).count() as u32;
+        let state = match remaining {
+            _ if dry_run => CommandState::Done,
+            0 => CommandState::Done,
+            _ if now - before.accepted_at >= GIVE_UP => CommandState::GaveUp,
+            _ => CommandState::Running,
+        };
         let answer = Acknowledgement {
-            state: CommandState::Done as u32,
-            matched: count,
-            signalled: if dry_run { 0 } else { count },
-            sweeps: 1,
-            first_signal_at: died,
-            last_death_at: died,
-            finished_at: now,
-            ..self.acknowledgements.get(SLOT).unwrap().unwrap()
+            state: state as u32,
+            matched,
+            signalled: running.struck.len() as u32,
+            remaining: if dry_run { 0 } else { remaining },
+            sweeps: before.sweeps + 1,
+            first_signal_at: if died && before.first_signal_at == 0 { now } else { before.first_signal_at },
+            last_death_at: if died { now } else { before.last_death_at },
+            finished_at: if state == CommandState::Running { 0 } else { now },
+            ..before
         };
         self.acknowledgements.publish(SLOT, &answer);
+        if state == CommandState::Running {
+            self.running = Some(running);
+        }
+    }
+
+    /// Trees are not deeper here than a parent and its children.
+    fn means(&self, command: &CommandSlot, entry: &ProcessEntry) -> bool {
+        let is_it = |pid: u32| u64::from(pid) == command.subject;
+        match Opcode::from_number(command.opcode) {
+            Some(Opcode::KillUser) => is_it(entry.user),
+            Some(Opcode::KillProcess) => is_it(entry.pid) && entry.start == command.start,
+            Some(Opcode::KillTree) => is_it(entry.pid) || is_it(entry.parent),
+            _ => false,
+        }
     }
 }

@@ -7,8 +7,9 @@ mod path;
 pub use kernel::Machine;
 pub use path::{Fault, Path};
 
+use backdoors_healers::Healer;
 use backdoors_monitor::clock::Clock;
-use backdoors_monitor::config::{Config, TargetConfig};
+use backdoors_monitor::config::{Config, HealerConfig, Mode, TargetConfig};
 use backdoors_monitor::journal::{Entry, What};
 use backdoors_monitor::sampler::Sampler;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,24 +53,35 @@ pub struct Simulation {
     pub sampler: Sampler,
     pub entries: Arc<Mutex<Vec<Entry>>>,
     config: TargetConfig,
+    /// Makes a healer that is not in the registry.
+    healer: Option<fn() -> Box<dyn Healer>>,
     wake: Duration,
 }
 
 impl Simulation {
     /// A machine in good health, and a monitor with these lines of configuration.
     pub fn new(lines: &str) -> Simulation {
+        Simulation::begin(lines, None)
+    }
+
+    /// The same with a healer that acts.
+    pub fn healed_by(lines: &str, healer: fn() -> Box<dyn Healer>) -> Simulation {
+        Simulation::begin(lines, Some(healer))
+    }
+
+    fn begin(lines: &str, healer: Option<fn() -> Box<dyn Healer>>) -> Simulation {
         let machine = Machine::new(1);
         let path = Path::new(&machine);
         let clock = HandClock::default();
         let entries = Arc::default();
         let config = config(lines);
-        let sampler = start(&config, &path, &clock, &entries);
-        Simulation { machine, path, clock, sampler, entries, config, wake: Duration::ZERO }
+        let sampler = start(&config, &path, &clock, &entries, healer);
+        Simulation { machine, path, clock, sampler, entries, config, healer, wake: Duration::ZERO }
     }
 
     /// The monitor crashes and starts anew.
     pub fn restart_monitor(&mut self) {
-        self.sampler = start(&self.config, &self.path, &self.clock, &self.entries);
+        self.sampler = start(&self.config, &self.path, &self.clock, &self.entries, self.healer);
         self.wake = Duration::ZERO;
     }
 
@@ -118,9 +130,27 @@ fn kind(what: &What) -> String {
     serde_json::to_value(what).unwrap()["kind"].as_str().unwrap().to_owned()
 }
 
-fn start(config: &TargetConfig, path: &Path, clock: &HandClock, entries: &Arc<Mutex<Vec<Entry>>>) -> Sampler {
+fn start(
+    config: &TargetConfig,
+    path: &Path,
+    clock: &HandClock,
+    entries: &Arc<Mutex<Vec<Entry>>>,
+    healer: Option<fn() -> Box<dyn Healer>>,
+) -> Sampler {
     let entries = Arc::clone(entries);
     let tell = Box::new(move |entry| entries.lock().unwrap().push(entry));
-    Sampler::new(config.clone(), Box::new(path.linker(config.connections)), Box::new(clock.clone()), tell)
-        .unwrap()
+    let linker = Box::new(path.linker(config.connections));
+    let sampler = Sampler::new(config.clone(), linker, Box::new(clock.clone()), tell).unwrap();
+    match healer {
+        None => sampler,
+        Some(make) => {
+            let acts = HealerConfig {
+                name: "test".to_owned(),
+                mode: Mode::Act,
+                cooldown: Duration::from_secs(1),
+                settings: toml::Table::new(),
+            };
+            sampler.healed_by(make(), &acts)
+        }
+    }
 }

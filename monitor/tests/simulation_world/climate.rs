@@ -43,7 +43,7 @@ impl Climate {
         lifetime: 600 * SECOND,
         timer_limit: 500 * MILLISECOND,
         heartbeat_limit: 2 * SECOND,
-        lines: "period = '1s'\nfastest = '5ms'\ndeadline = '100ms'\nconnections = 16\nfalse_alarm = 1e-6\nlease = { duration = '3s' }\n[[target.healer]]\nname = 'forkbomb'\nmode = 'act'\ncooldown = '1s'",
+        lines: "period = '1s'\nfastest = '5ms'\ndeadline = '100ms'\nconnections = 16\nfalse_alarm = 1e-6\nlease = { duration = '3s' }\nbudget = { victim_cooldown = '1s', repairs_per_minute = 60, victims_per_minute = 1000000 }\n[[target.healer]]\nname = 'forkbomb'\nmode = 'act'\ncooldown = '1s'",
         trouble_every: 60 * SECOND,
         trouble_lasts: 20 * SECOND,
         cut_every: 90 * SECOND,

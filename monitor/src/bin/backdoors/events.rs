@@ -18,6 +18,9 @@ pub struct Arguments {
     /// Begin with the last so many events.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1000)]
     lines: usize,
+    /// Only what was found, wanted, allowed and done to targets, by whom, and what came of it.
+    #[arg(long)]
+    audit: bool,
     /// Print JSON lines, as in the journal.
     #[arg(long)]
     json: bool,
@@ -33,7 +36,8 @@ struct Shown {
 }
 
 pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let query = Query::Events { target: arguments.target, lines: arguments.lines, follow: arguments.follow };
+    let Arguments { target, follow, lines, audit, .. } = arguments;
+    let query = Query::Events { target, lines, follow, audit };
     for line in Client::connect(socket)?.ask_lines(&query)? {
         let line = line.context("the monitor hung up")?;
         if let Ok(Answer::<()>::Error(failure)) = serde_json::from_str(&line) {

@@ -3,7 +3,7 @@
 use crate::ask::{NOT_DONE, REFUSED, UNREACHABLE, ask, print, print_json};
 use crate::ps::{by_pid, list};
 use crate::units::time;
-use backdoors_monitor::api::{HealAnswer, HealOutcome, HealSubject, Query};
+use backdoors_monitor::api::{CommandAnswer, HealAnswer, HealOutcome, HealSubject, Query};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -62,22 +62,39 @@ pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
     } else {
         print(&show(&answer))?;
     }
-    Ok(match answer.outcome {
+    Ok(exit_code(&answer))
+}
+
+/// The exit code that an answer calls for.
+pub fn exit_code(answer: &HealAnswer) -> ExitCode {
+    match answer.telling.outcome {
         HealOutcome::Done => ExitCode::SUCCESS,
         HealOutcome::Refused => ExitCode::from(REFUSED),
         HealOutcome::Unreachable => ExitCode::from(UNREACHABLE),
         HealOutcome::GaveUp | HealOutcome::TimedOut | HealOutcome::Unknown => ExitCode::from(NOT_DONE),
-    })
+    }
 }
 
-fn show(answer: &HealAnswer) -> String {
-    let what = format!("{}: {} {}", answer.target, answer.opcode, answer.subject);
-    let mut text = match (answer.outcome, answer.dry_run) {
+/// The answer for people.
+pub fn show(answer: &HealAnswer) -> String {
+    let mut text: String = answer.commands.iter().map(|command| show_command(answer, command)).collect();
+    if answer.asked > 1 {
+        text.push_str(&format!("{} of {} commands were begun\n", answer.commands.len(), answer.asked));
+    }
+    if answer.dry_run && answer.telling.outcome == HealOutcome::Done {
+        text.push_str(&show_matching(answer));
+    }
+    text
+}
+
+fn show_command(answer: &HealAnswer, command: &CommandAnswer) -> String {
+    let what = format!("{}: {} {}", answer.target, command.opcode, command.subject);
+    let mut text = match (command.outcome, answer.dry_run) {
         (HealOutcome::Done, true) => format!("{what}: dry run, nobody was killed\n"),
-        (HealOutcome::Done, false) => format!("{what}: done in {}\n", time(answer.took_ns)),
-        _ => format!("{what}: {}\n", answer.reason.as_deref().unwrap_or("not done")),
+        (HealOutcome::Done, false) => format!("{what}: done in {}\n", time(took(answer, command))),
+        _ => format!("{what}: {}\n", command.reason.as_deref().unwrap_or("not done")),
     };
-    if let Some(end) = &answer.end {
+    if let Some(end) = &command.end {
         text.push_str(&format!(
             "command {}: {} matched, {} signalled, {} remaining, {} sweeps\n",
             end.sequence, end.matched, end.signalled, end.remaining, end.sweeps
@@ -90,18 +107,23 @@ fn show(answer: &HealAnswer) -> String {
             text.push('\n');
         }
     }
-    if answer.dry_run && answer.outcome == HealOutcome::Done {
-        let first: Vec<_> = by_pid(&answer.processes).into_iter().take(SHOWN).collect();
-        if first.is_empty() {
-            text.push_str("nothing in the process table matches\n");
-        } else {
-            text.push_str(&format!("would be killed, of {} in the process table:\n", answer.matching));
-            let now = answer.clock_ns;
-            text.push_str(&list(&first, now));
-            if answer.matching > first.len() {
-                text.push_str(&format!("and {} more\n", answer.matching - first.len()));
-            }
-        }
+    text
+}
+
+/// A command's own time, if the target told any.
+fn took(answer: &HealAnswer, command: &CommandAnswer) -> u64 {
+    command.end.as_ref().map_or(answer.took_ns, |end| end.took_ns)
+}
+
+fn show_matching(answer: &HealAnswer) -> String {
+    let first: Vec<_> = by_pid(&answer.processes).into_iter().take(SHOWN).collect();
+    if first.is_empty() {
+        return "nothing in the process table matches\n".to_owned();
+    }
+    let mut text = format!("would be killed, of {} in the process table:\n", answer.matching);
+    text.push_str(&list(&first, answer.clock_ns));
+    if answer.matching > first.len() {
+        text.push_str(&format!("and {} more\n", answer.matching - first.len()));
     }
     text
 }

@@ -6,6 +6,7 @@ mod heal;
 mod keys;
 mod monitor;
 mod peers;
+mod proposals;
 mod ps;
 mod record;
 mod replay;
@@ -24,7 +25,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0   done
   1   it failed: no monitor is running, no such target, bad configuration, ...
-  2   the target refused the command, or another monitor acts on it
+  2   the target or the guard refused the command, or another monitor acts on it
   3   the target cannot be reached
   4   the target gave up, did not end in time, or nobody knows
   64  the command line is wrong";
@@ -56,6 +57,12 @@ enum Command {
     Ps(ps::Arguments),
     /// Kill processes of a target, through its kernel half.
     Heal(heal::Arguments),
+    /// List what healers propose.
+    Proposals(proposals::Arguments),
+    /// Carry a proposal out, if those it would strike are still there.
+    Approve(proposals::Approval),
+    /// Close a proposal, and have it not made again for a while.
+    Reject(proposals::Rejection),
     /// Show the journal.
     Events(events::Arguments),
     /// Save what the flight recorder has of a target, also when the monitor is dead.
@@ -84,6 +91,9 @@ fn main() -> ExitCode {
         Command::Peers(arguments) => peers::run(&socket, &arguments),
         Command::Ps(arguments) => ps::run(&socket, &arguments),
         Command::Heal(arguments) => heal::run(&socket, arguments),
+        Command::Proposals(arguments) => proposals::run(&socket, arguments),
+        Command::Approve(arguments) => proposals::approve(&socket, arguments),
+        Command::Reject(arguments) => proposals::reject(&socket, arguments),
         Command::Events(arguments) => events::run(&socket, arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

@@ -1,0 +1,172 @@
+//! Orders, as the API takes and answers them.
+
+use super::protocol::{ErrorKind, Failure, HealSubject, MOST_MATCHING, ProcessRow};
+use super::views::TargetHandle;
+use crate::clock::nanoseconds;
+use crate::journal::CommandEnd;
+use crate::repair::{Outcome, Wait};
+use crate::sampler::{OrderError, OrderReply};
+use crate::treatment::Ended;
+use backdoors_sensor_box::{Command, Opcode, Refusal};
+use serde::{Deserialize, Serialize};
+
+/// How an order ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealAnswer {
+    /// The target.
+    pub target: String,
+    /// Whether nobody was to be killed.
+    pub dry_run: bool,
+    /// How it ended: the first command that did not end as asked, or else the last.
+    #[serde(flatten)]
+    pub telling: CommandAnswer,
+    /// Commands that were asked for.
+    #[serde(default)]
+    pub asked: usize,
+    /// Those that were begun, in order. The first that was not carried out is the last.
+    #[serde(default)]
+    pub commands: Vec<CommandAnswer>,
+    /// From the beginning to the end of all, as the monitor saw it, nanoseconds.
+    pub took_ns: u64,
+    /// The target's monotonic clock when it was last sampled, nanoseconds.
+    pub clock_ns: u64,
+    /// Processes that matched when the order came.
+    pub matching: usize,
+    /// The first of them.
+    pub processes: Vec<ProcessRow>,
+}
+
+/// How one command ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandAnswer {
+    /// Name of the opcode.
+    pub opcode: String,
+    /// Process or user id.
+    pub subject: u32,
+    /// How it ended.
+    pub outcome: HealOutcome,
+    /// Why it did not end as asked.
+    pub reason: Option<String>,
+    /// Counts and times, if the target obeyed.
+    pub end: Option<CommandEnd>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealOutcome {
+    /// As asked.
+    Done,
+    /// The target refused.
+    Refused,
+    /// The target gave up: some of those to be killed are alive.
+    GaveUp,
+    /// It did not end in time, and may still be carried out.
+    TimedOut,
+    /// The target was not reached, and nothing was written.
+    Unreachable,
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl CommandAnswer {
+    fn new(ended: &Ended) -> CommandAnswer {
+        let end = |view| Some(CommandEnd::new(&ended.command, view, ended.took));
+        let (outcome, reason, end) = match &ended.outcome {
+            Outcome::Done(view) => (HealOutcome::Done, None, end(view)),
+            Outcome::Refused(view) => {
+                (HealOutcome::Refused, Some(format!("the target refused: {}", view.reason)), None)
+            }
+            Outcome::GaveUp(view) if view.reason == Refusal::NotTheHolder => {
+                let reason = "another monitor took the lease while the command was running".to_owned();
+                (HealOutcome::GaveUp, Some(reason), end(view))
+            }
+            Outcome::GaveUp(view) => {
+                let reason =
+                    format!("the target gave up: {} of those to be killed are alive", view.remaining);
+                (HealOutcome::GaveUp, Some(reason), end(view))
+            }
+            Outcome::TimedOut { waiting_for, last } => {
+                let outcome = match waiting_for {
+                    Wait::Path => HealOutcome::Unreachable,
+                    _ => HealOutcome::TimedOut,
+                };
+                let reason = format!("no end in time: waited for {}", waiting_for.text());
+                (outcome, Some(reason), last.as_ref().and_then(end))
+            }
+            Outcome::Unknown(doubt) => (HealOutcome::Unknown, Some(doubt.to_string()), None),
+        };
+        CommandAnswer {
+            opcode: ended.command.opcode.name().to_owned(),
+            subject: ended.command.subject,
+            outcome,
+            reason,
+            end,
+        }
+    }
+}
+
+impl TargetHandle {
+    /// The command for an order.
+    pub(super) fn command(
+        &self,
+        subject: &HealSubject,
+        dry_run: bool,
+        most_victims: u64,
+    ) -> Result<Command, Failure> {
+        let (opcode, subject) = match subject {
+            HealSubject::Process(pid) => (Opcode::KillProcess, *pid),
+            HealSubject::Tree(pid) => (Opcode::KillTree, *pid),
+            HealSubject::User(user) => {
+                let id = user.parse().ok().or_else(|| self.config.users.get(user).copied());
+                let message = || {
+                    format!(
+                        "user `{user}` is unknown: users belong to the target; give the number, or add the name to \
+                         `users` of target `{}` in the monitor's configuration",
+                        self.config.name
+                    )
+                };
+                let id = id.ok_or_else(|| Failure { kind: ErrorKind::BadRequest, message: message() })?;
+                (Opcode::KillUser, id)
+            }
+        };
+        Ok(Command { opcode, subject, start: 0, most_victims, dry_run })
+    }
+
+    /// `None` if nothing was begun, which no order ends with.
+    pub(super) fn healed(&self, reply: &OrderReply) -> Option<HealAnswer> {
+        let commands: Vec<CommandAnswer> = reply.commands.iter().map(CommandAnswer::new).collect();
+        let amiss = commands.iter().find(|command| command.outcome != HealOutcome::Done);
+        Some(HealAnswer {
+            target: self.config.name.clone(),
+            dry_run: reply.commands.last()?.command.dry_run,
+            telling: amiss.or(commands.last())?.clone(),
+            asked: reply.asked,
+            commands,
+            took_ns: nanoseconds(reply.took),
+            clock_ns: self.status().view.clock,
+            matching: reply.matching.len(),
+            processes: reply
+                .matching
+                .iter()
+                .take(MOST_MATCHING)
+                .map(|process| self.process(process))
+                .collect(),
+        })
+    }
+}
+
+impl From<OrderError> for Failure {
+    fn from(error: OrderError) -> Failure {
+        let kind = match &error {
+            OrderError::Unreachable(_) => ErrorKind::Unreachable,
+            OrderError::NoTable(_) => ErrorKind::Internal,
+            OrderError::NotTheHolder(_) => ErrorKind::StandsBy,
+            OrderError::NoSuchProcess(_) => ErrorKind::NoSuchProcess,
+            OrderError::Busy => ErrorKind::Busy,
+            OrderError::NotOpen(_) => ErrorKind::NotOpen,
+            OrderError::Unsafe { .. } => ErrorKind::Unsafe,
+        };
+        Failure { kind, message: error.to_string() }
+    }
+}

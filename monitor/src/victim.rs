@@ -1,0 +1,156 @@
+//! Whom a command means. Pure.
+
+use backdoors_sensor_box::layout::ProcessFlags;
+use backdoors_sensor_box::{Command, Opcode, Process, ProcessView};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+/// The unit that a command strikes. The same process, as itself, as a part of its tree and as one of its user's, is
+/// three victims: who goes on from one to the next escalates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Victim {
+    /// All processes of a user.
+    User(u32),
+    /// One process.
+    Process {
+        /// Its id.
+        pid: u32,
+        /// Its start, which tells it from a later process with the same id.
+        start: u64,
+    },
+    /// A process and its descendants.
+    Tree {
+        /// The id of its root.
+        pid: u32,
+        /// The root's start.
+        start: u64,
+    },
+}
+
+impl Victim {
+    /// The victim of a command, if it has one.
+    #[must_use]
+    pub fn of(command: &Command) -> Option<Victim> {
+        let Command { opcode, subject, start, .. } = *command;
+        match opcode {
+            Opcode::Nothing => None,
+            Opcode::KillUser => Some(Victim::User(subject)),
+            Opcode::KillProcess => Some(Victim::Process { pid: subject, start }),
+            Opcode::KillTree => Some(Victim::Tree { pid: subject, start }),
+        }
+    }
+
+    /// The victims of some commands.
+    #[must_use]
+    pub fn of_all(commands: &[Command]) -> Vec<Victim> {
+        commands.iter().filter_map(Victim::of).collect()
+    }
+}
+
+impl fmt::Display for Victim {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Victim::User(user) => write!(formatter, "user {user}"),
+            Victim::Process { pid, .. } => write!(formatter, "process {pid}"),
+            Victim::Tree { pid, .. } => write!(formatter, "the tree of process {pid}"),
+        }
+    }
+}
+
+/// Whether a command may reach a process at all.
+#[must_use]
+pub fn is_reachable(process: &Process) -> bool {
+    process.pid != 1 && process.flags & (ProcessFlags::KERNEL | ProcessFlags::PROTECTED) == 0
+}
+
+/// The processes that a command would kill, by the process table.
+pub fn matching<'a>(
+    command: &Command,
+    table: &'a ProcessView,
+) -> impl Iterator<Item = &'a Process> + use<'a> {
+    let Command { opcode, subject, .. } = *command;
+    let in_tree = match opcode {
+        Opcode::KillTree => descendants(subject, table),
+        _ => HashSet::new(),
+    };
+    let matches = move |process: &&Process| match opcode {
+        Opcode::Nothing => false,
+        Opcode::KillProcess => process.pid == subject,
+        Opcode::KillUser => process.user == subject,
+        Opcode::KillTree => in_tree.contains(&process.pid),
+    };
+    table.processes.iter().filter(matches).filter(|process| is_reachable(process))
+}
+
+/// `root` and everything below it. Tables may hold circles: they were read while the target changed them.
+fn descendants(root: u32, table: &ProcessView) -> HashSet<u32> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for process in &table.processes {
+        children.entry(process.parent).or_default().push(process.pid);
+    }
+    let mut found = HashSet::from([root]);
+    let mut to_visit = vec![root];
+    while let Some(pid) = to_visit.pop() {
+        to_visit.extend(children.get(&pid).into_iter().flatten().filter(|child| found.insert(**child)));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(processes: &[(u32, u32, u32)]) -> ProcessView {
+        let processes = processes
+            .iter()
+            .map(|&(pid, parent, user)| Process {
+                pid,
+                parent,
+                user,
+                depth: 0,
+                flags: if user == 77 { ProcessFlags::PROTECTED } else { 0 },
+                start: 1,
+                rss: 0,
+                cpu_time: 0,
+                command: String::new(),
+            })
+            .collect();
+        ProcessView { processes, ..ProcessView::default() }
+    }
+
+    fn command(opcode: Opcode, subject: u32, start: u64) -> Command {
+        Command { opcode, subject, start, most_victims: 0, dry_run: true }
+    }
+
+    fn pids(opcode: Opcode, subject: u32, table: &ProcessView) -> Vec<u32> {
+        matching(&command(opcode, subject, 0), table).map(|process| process.pid).collect()
+    }
+
+    #[test]
+    fn commands_match_by_process_user_and_tree() {
+        let table = table(&[(1, 0, 0), (2, 1, 5), (3, 2, 5), (4, 3, 6), (5, 1, 5), (6, 2, 77)]);
+        assert_eq!(pids(Opcode::KillProcess, 3, &table), [3]);
+        assert_eq!(pids(Opcode::KillUser, 5, &table), [2, 3, 5]);
+        assert_eq!(pids(Opcode::KillTree, 2, &table), [2, 3, 4]);
+        assert_eq!(pids(Opcode::KillUser, 0, &table), Vec::<u32>::new());
+        assert_eq!(pids(Opcode::Nothing, 2, &table), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn a_circle_of_parents_ends() {
+        assert_eq!(pids(Opcode::KillTree, 2, &table(&[(2, 3, 5), (3, 2, 5)])), [2, 3]);
+    }
+
+    #[test]
+    fn a_process_its_tree_its_user_and_its_successor_are_different_victims() {
+        let victims = Victim::of_all(&[
+            command(Opcode::KillProcess, 5, 70),
+            command(Opcode::KillProcess, 5, 71),
+            command(Opcode::KillTree, 5, 70),
+            command(Opcode::KillUser, 5, 0),
+            command(Opcode::Nothing, 5, 0),
+        ]);
+        let different: HashSet<&Victim> = victims.iter().collect();
+        assert_eq!((victims.len(), different.len()), (4, 4));
+    }
+}
