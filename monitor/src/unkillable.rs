@@ -91,6 +91,7 @@ mod tests {
             rss: 0,
             cpu_time: 0,
             command: "dd".into(),
+            ..Process::default()
         }
     }
 

@@ -113,6 +113,7 @@ mod tests {
                 rss: 0,
                 cpu_time: 0,
                 command: String::new(),
+                ..Process::default()
             })
             .collect();
         ProcessView { processes, ..ProcessView::default() }

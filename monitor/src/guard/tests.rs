@@ -12,6 +12,7 @@ fn process(pid: u32, parent: u32, user: u32, flags: u32, command: &str) -> Proce
         rss: 0,
         cpu_time: 0,
         command: command.to_owned(),
+        ..Process::default()
     }
 }
 
