@@ -34,11 +34,10 @@
 //! heal = "forkbomb"
 //! ```
 
-mod duration;
 mod rule;
 mod target;
 
-pub use duration::parse as parse_duration;
+pub use backdoors_healers::duration::parse as parse_duration;
 pub use rule::RuleConfig;
 pub use target::{ConfiguredHealer, HealerConfig, LeaseConfig, LimitValue, Mode, ProviderName, TargetConfig};
 

@@ -1,7 +1,7 @@
 //! Rules: what a verdict leads to.
 
-use super::duration;
 use crate::verdict::{Layer, State};
+use backdoors_healers::duration;
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! What is told of one target.
 
 use super::ConfigError;
-use super::duration::{self, parse as parse_duration};
 use super::rule::RuleConfig;
+use backdoors_healers::duration::{self, parse as parse_duration};
 use backdoors_healers::{Healer, Limits, Users};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct TargetConfig {
     #[serde(default = "default_period", with = "duration")]
     pub period: Duration,
     /// Shortest time between two samples, whatever is asked for; a twentieth of `period`, but at least 1 ms, if absent.
-    #[serde(default, deserialize_with = "duration::optional")]
+    #[serde(default, deserialize_with = "some_duration")]
     pub fastest: Option<Duration>,
     /// PM(T): the probability, for each deadline, that silence accuses a healthy target. Smaller takes more samples
     /// where readings are lost.
@@ -230,6 +230,10 @@ impl TargetConfig {
     pub fn user_name(&self, id: u32) -> Option<&str> {
         self.users.iter().find(|(_, other)| **other == id).map(|(name, _)| name.as_str())
     }
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration::deserialize(deserializer).map(Some)
 }
 
 fn default_period() -> Duration {
