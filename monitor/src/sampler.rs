@@ -6,6 +6,8 @@
 //! that tests turn by hand; [`crate::rounds`] runs it under the machine's.
 
 mod access;
+mod answers;
+mod enlisted;
 mod healing;
 mod judging;
 mod lease;
@@ -14,6 +16,7 @@ mod pacing;
 mod reading;
 mod status;
 
+pub use enlisted::Enlisted;
 pub use judging::SecondViews;
 pub use order::{Order, OrderError, OrderReply, Request};
 pub use status::{Reach, Status};
@@ -146,7 +149,10 @@ impl Sampler {
         let mut healers = Vec::new();
         for (healer_config, healer) in config.make_healers()? {
             dispatcher.register(healer.watches(), healer_config.cooldown);
-            healers.push(Healing { healer, mode: healer_config.mode, told_nothing: false });
+            if let Some(every) = healer.looks_every() {
+                dispatcher.look_every(healers.len(), every);
+            }
+            healers.push(Healing::new(healer, healer_config.mode));
         }
         Ok(Sampler {
             reachability: Reachability::new(config.lost_after),
@@ -222,6 +228,7 @@ impl Sampler {
     /// Does what is due without waiting for anything.
     pub fn glance(&mut self) -> Next {
         self.receive();
+        self.look_for_answers();
         let now = self.clock.monotonic();
         self.lose_patience(now);
         if now >= self.next_sample {
@@ -238,6 +245,7 @@ impl Sampler {
     pub fn attend(&mut self) -> Duration {
         self.refresh_directory(self.clock.monotonic());
         self.mind_lease();
+        self.take_in_answers(self.clock.monotonic());
         self.dispatch(self.clock.monotonic());
         let wake = self.heal();
         // That the link was waited for makes the next sample late, but not this monitor.
@@ -259,10 +267,9 @@ impl Sampler {
 
     /// When there is something to do even if nothing comes in.
     fn wake(&self) -> Duration {
-        match self.reader.impatient_at(self.patience()) {
-            Some(at) => at.min(self.next_sample),
-            None => self.next_sample,
-        }
+        let impatient = self.reader.impatient_at(self.patience());
+        let others = impatient.into_iter().chain(self.look_for_answers_at());
+        others.fold(self.next_sample, Duration::min)
     }
 
     /// Whether there is something to [`Sampler::attend`] to.
@@ -273,6 +280,7 @@ impl Sampler {
             || !self.orders.is_empty()
             || self.refresh_is_due(now)
             || self.lease_wants.is_some()
+            || self.an_answer_is_there()
             || self.a_healer_is_due(now)
     }
 
@@ -355,6 +363,7 @@ impl Sampler {
         self.exceeded.clear();
         self.exceeded.extend(self.detector.exceeded());
         self.tell_events();
+        self.dispatcher.read();
         self.judge_reading(taken);
         self.let_go();
         self.update_status(now);

@@ -2,8 +2,10 @@
 
 use super::ConfigError;
 use super::rule::RuleConfig;
+use crate::external::{CHILDREN, ExternalHealer};
 use backdoors_healers::duration::{self, parse as parse_duration};
-use backdoors_healers::{Healer, Limits, Users};
+use backdoors_healers::external::{ExternalSettings, is_external};
+use backdoors_healers::{Healer, Limits, SettingsError, Users};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -128,6 +130,21 @@ pub struct HealerConfig {
     pub settings: toml::Table,
 }
 
+impl HealerConfig {
+    /// Makes the healer, for a target with these users.
+    ///
+    /// # Errors
+    /// If there is none of this name and no command for it, or its settings are wrong.
+    pub fn make(&self, users: &Users) -> Result<Box<dyn Healer>, SettingsError> {
+        let settings = self.settings.clone();
+        if is_external(&settings) {
+            let settings = ExternalSettings::read(&self.name, settings)?;
+            return Ok(Box::new(ExternalHealer::new(&self.name, settings, &CHILDREN)));
+        }
+        backdoors_healers::build(&self.name, settings, users)
+    }
+}
+
 /// A healer and what the configuration says about it.
 pub type ConfiguredHealer = (HealerConfig, Box<dyn Healer>);
 
@@ -218,7 +235,8 @@ impl TargetConfig {
         self.healers
             .iter()
             .map(|config| {
-                backdoors_healers::build(&config.name, config.settings.clone(), &self.users)
+                config
+                    .make(&self.users)
                     .map(|healer| (config.clone(), healer))
                     .map_err(|source| ConfigError::BadHealer { target: self.name.clone(), source })
             })

@@ -69,6 +69,8 @@ pub enum What {
     Diagnosis { healer: String, culprit: Culprit, evidence: Vec<Evidence>, victims: u64, mode: Mode },
     /// A healer found none.
     NothingFound { healer: String, reason: String },
+    /// A healer itself broke: nothing came of its examination.
+    HealerBroke { healer: String, reason: String },
     /// A healer would repair, if it were allowed to.
     Proposal { healer: String, order: String },
     /// A healer proposed what must not be done.
@@ -215,6 +217,7 @@ impl What {
                 format!("{healer} blames {culprit}: {}; {victims} to kill", texts.join("; "))
             }
             What::NothingFound { healer, reason } => format!("{healer} blames nobody: {reason}"),
+            What::HealerBroke { healer, reason } => format!("healer {healer} broke: {reason}"),
             What::Proposal { healer, order } => format!("{healer} proposes: {order}"),
             What::Withheld { healer, order, reason } => {
                 format!("{healer} wanted: {order}; withheld: {reason}")

@@ -23,6 +23,14 @@ pub(super) struct Healing {
     pub mode: Mode,
     /// It was told that the healer finds nothing, and nothing new happened since.
     pub told_nothing: bool,
+    /// What it answered at last, after it had been asked before.
+    pub answer: Option<Diagnosis>,
+}
+
+impl Healing {
+    pub(super) fn new(healer: Box<dyn Healer>, mode: Mode) -> Healing {
+        Healing { healer, mode, told_nothing: false, answer: None }
+    }
 }
 
 /// The command under way.
@@ -65,6 +73,7 @@ impl Sampler {
             Ok(processes) => processes,
             Err(error) => {
                 // They stay due: the next sample tries again.
+                self.dispatcher.not_read();
                 tracing::warn!(target = %self.config.name, "cannot read the process table: {error}");
                 return;
             }
@@ -77,6 +86,7 @@ impl Sampler {
     fn examine(&mut self, index: usize, processes: &ProcessView) {
         let now = self.clock.monotonic();
         let events = self.dispatcher.concerning(index, &self.exceeded);
+        let stuck = self.judge.stuck_applications(self.applications.views());
         let case = Case {
             now,
             target: &self.config.name,
@@ -84,17 +94,30 @@ impl Sampler {
             sensors: self.fetcher.view(),
             processes,
             limits: self.detector.limits(),
+            stuck: &stuck,
         };
         let Some(healing) = self.healers.get_mut(index) else { return };
-        let (name, mode) = (healing.healer.name().to_owned(), healing.mode);
         // A plug-in that breaks must not end the watch over the target.
-        let diagnosis =
-            catch_unwind(AssertUnwindSafe(|| healing.healer.examine(&case))).unwrap_or_else(|_| {
-                Diagnosis::Nothing { reason: "the healer broke while it examined".to_owned() }
-            });
+        let diagnosis = catch_unwind(AssertUnwindSafe(|| healing.healer.examine(&case)))
+            .unwrap_or_else(|_| Diagnosis::Broke { reason: "it panicked while it examined".to_owned() });
+        self.take_in_diagnosis(index, diagnosis, processes);
+    }
+
+    /// Does what a diagnosis calls for, checked against this process table.
+    pub(super) fn take_in_diagnosis(&mut self, index: usize, diagnosis: Diagnosis, processes: &ProcessView) {
+        let now = self.clock.monotonic();
+        let is_called = self.dispatcher.is_called(index, &self.exceeded);
+        let Some(healing) = self.healers.get_mut(index) else { return };
+        let (name, mode) = (healing.healer.name().to_owned(), healing.mode);
         match diagnosis {
+            Diagnosis::Later => self.dispatcher.asked(index),
+            Diagnosis::Broke { reason } => {
+                self.dispatcher.examined(index, now, true);
+                self.note(What::HealerBroke { healer: name, reason });
+            }
             Diagnosis::Nothing { reason } => {
-                let told = std::mem::replace(&mut healing.told_nothing, true);
+                // Who looked by itself and found nothing has no news.
+                let told = !is_called || std::mem::replace(&mut healing.told_nothing, true);
                 self.dispatcher.examined(index, now, false);
                 if !told {
                     self.note(What::NothingFound { healer: name, reason });
@@ -106,10 +129,18 @@ impl Sampler {
                 let order = order_text(&self.config.name, &repair.0);
                 match (mode, guard::check(&repair.0, processes)) {
                     (Mode::Observe, _) => {}
+                    // There is only evidence.
+                    _ if repair.0.opcode == Opcode::Nothing => {}
                     (_, Err(reason)) => {
                         self.note(What::Withheld { healer: name, order, reason: reason.to_string() });
                     }
                     (Mode::Propose, Ok(())) => self.note(What::Proposal { healer: name, order }),
+                    // It may have been asked while this monitor held the lease.
+                    (Mode::Act, Ok(())) if self.other_holder().is_some() => self.note(What::Withheld {
+                        healer: name,
+                        order,
+                        reason: "another monitor took the lease meanwhile; nothing was written".to_owned(),
+                    }),
                     (Mode::Act, Ok(())) if self.running.is_none() => {
                         self.begin(now, repair.0, order, Source::Healer(index));
                     }
