@@ -104,7 +104,7 @@ mod tests {
         let error = build("snake-oil", toml::Table::new(), &Users::new()).err().unwrap();
         assert_eq!(
             error.to_string(),
-            "no healer is called `snake-oil`; there are: forkbomb, runaway, stuck-application"
+            "no healer is called `snake-oil`; there are: forkbomb, runaway, stuck-application; one of your own needs a `command`"
         );
     }
 }

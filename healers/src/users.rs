@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 /// A user, by number, or by name if the target's `users` table has it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a user is a number, or a name that the target's `users` has")]
 pub(crate) enum UserReference {
     Id(u32),
     Name(String),

@@ -14,8 +14,9 @@ mod views;
 pub use client::{AskError, Client, Lines};
 pub use peers::PeerSummary;
 pub use protocol::{
-    Answer, ApplicationRow, ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, ProcessRow,
-    ProcessesAnswer, Query, SensorRow, SensorsAnswer, TargetSummary, VerdictRow, VerdictsAnswer,
+    Answer, ApplicationRow, ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, HealersAnswer,
+    ProcessRow, ProcessesAnswer, Query, ReloadAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictRow,
+    VerdictsAnswer,
 };
-pub use server::{ListenError, Server};
+pub use server::{ListenError, Reload, Server};
 pub use views::TargetHandle;

@@ -95,11 +95,14 @@ impl Dispatcher {
         self.lines.iter().any(|line| line.awaited)
     }
 
-    /// Takes a healer's pauses over from `old`, where it had another number: a new configuration ends none.
-    pub fn take_over(&mut self, healer: usize, old: &Dispatcher, number: usize) {
+    /// Takes a healer's pauses over from `old`, where it had another number: a new configuration ends none. If it is the
+    /// very same healer, it may have been asked before.
+    pub fn take_over(&mut self, healer: usize, old: &Dispatcher, number: usize, is_the_same: bool) {
         if let (Some(line), Some(old)) = (self.lines.get_mut(healer), old.lines.get(number)) {
             (line.cold_until, line.look_again, line.next_look) =
                 (old.cold_until, old.look_again, old.next_look);
+            line.awaited = is_the_same && old.awaited;
+            line.called = old.called;
         }
     }
 
@@ -282,7 +285,8 @@ mod tests {
         let mut old = dispatcher();
         old.examined(1, at(0), true);
         let mut new = dispatcher();
-        new.take_over(0, &old, 1);
+        old.asked(1);
+        new.take_over(0, &old, 1, false);
         let events = [event(SensorKind::PROCESSES)];
         assert!(!new.is_due(0, at(4999), &events) && new.is_due(0, at(5000), &events));
     }

@@ -14,6 +14,7 @@ mod lease;
 mod order;
 mod pacing;
 mod reading;
+mod reconfigure;
 mod status;
 
 pub use enlisted::Enlisted;
@@ -126,6 +127,8 @@ pub struct Sampler {
     healers: Vec<Healing>,
     running: Option<Running>,
     orders: VecDeque<Order>,
+    /// To be taken in when no command is under way.
+    new_config: Option<Box<TargetConfig>>,
 }
 
 impl Sampler {
@@ -154,7 +157,7 @@ impl Sampler {
             }
             healers.push(Healing::new(healer, healer_config.mode));
         }
-        Ok(Sampler {
+        let sampler = Sampler {
             reachability: Reachability::new(config.lost_after),
             status: Arc::new(Mutex::new(Status::new(&config, first_plan))),
             linker,
@@ -200,8 +203,11 @@ impl Sampler {
             healers,
             running: None,
             orders: VecDeque::new(),
+            new_config: None,
             config,
-        })
+        };
+        sampler.tell_config();
+        Ok(sampler)
     }
 
     /// Has readings, verdicts and journal entries recorded.
@@ -245,6 +251,7 @@ impl Sampler {
     pub fn attend(&mut self) -> Duration {
         self.refresh_directory(self.clock.monotonic());
         self.mind_lease();
+        self.reconfigure();
         self.take_in_answers(self.clock.monotonic());
         self.dispatch(self.clock.monotonic());
         let wake = self.heal();
@@ -281,6 +288,7 @@ impl Sampler {
             || self.refresh_is_due(now)
             || self.lease_wants.is_some()
             || self.an_answer_is_there()
+            || self.may_reconfigure()
             || self.a_healer_is_due(now)
     }
 

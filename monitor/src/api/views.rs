@@ -1,8 +1,8 @@
 //! From what the samplers know to what the API answers.
 
 use super::protocol::{
-    ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, MOST_MATCHING, ProcessRow, ProcessesAnswer,
-    SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer,
+    ErrorKind, Failure, HealAnswer, HealOutcome, HealSubject, HealersAnswer, MOST_MATCHING, ProcessRow,
+    ProcessesAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer,
 };
 use super::verdicts;
 use crate::clock::nanoseconds;
@@ -11,7 +11,7 @@ use crate::journal::CommandEnd;
 use crate::repair::{Outcome, Wait};
 use crate::rounds::Attendant;
 use crate::sampler::{OrderError, OrderReply, Status, class_name, sensor_name, unit_name};
-use backdoors_healers::Limits;
+use backdoors_healers::Users;
 use backdoors_sensor_box::layout::{Capabilities, ProcessFlags};
 use backdoors_sensor_box::{
     Command, Instance, Opcode, Process, ProcessView, Refusal, SensorKind, SensorReading,
@@ -23,7 +23,6 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct TargetHandle {
     pub(super) config: TargetConfig,
-    limits: Limits,
     pub(super) attendant: Attendant,
 }
 
@@ -31,9 +30,7 @@ impl TargetHandle {
     /// The target of `config`, looked after by `attendant`.
     #[must_use]
     pub fn new(config: TargetConfig, attendant: Attendant) -> TargetHandle {
-        // The configuration was checked when it was read.
-        let limits = config.limits().unwrap_or_default();
-        TargetHandle { config, limits, attendant }
+        TargetHandle { config, attendant }
     }
 
     fn status(&self) -> Status {
@@ -88,14 +85,11 @@ impl TargetHandle {
                 name: reading.name(),
                 kind: reading.kind.0,
                 instance: reading.instance,
-                user_name: is_users
-                    .then(|| self.config.user_name(reading.instance))
-                    .flatten()
-                    .map(str::to_owned),
+                user_name: is_users.then(|| user_name(&status.users, reading.instance)).flatten(),
                 class: class_name(reading.class).to_owned(),
                 unit: unit_name(reading.unit).to_owned(),
                 value: reading.value,
-                limit: self.limits.of(reading.kind, reading.instance, reading.limit),
+                limit: status.limits.of(reading.kind, reading.instance, reading.limit),
                 exceeded: is_exceeded(&status, reading.kind, reading.instance),
             }
         };
@@ -110,33 +104,22 @@ impl TargetHandle {
         }
     }
 
+    pub(super) fn healers(&self) -> HealersAnswer {
+        HealersAnswer { target: Some(self.config.name.clone()), healers: self.status().healers.to_vec() }
+    }
+
     pub(super) fn verdicts(&self, now: Duration) -> VerdictsAnswer {
         verdicts::verdicts(&self.status(), now)
     }
 
     pub(super) fn processes(&self, view: &ProcessView) -> ProcessesAnswer {
+        let status = self.status();
         ProcessesAnswer {
             target: self.config.name.clone(),
-            clock_ns: self.status().view.clock,
+            clock_ns: status.view.clock,
             lost: view.lost,
             torn: view.torn.len(),
-            processes: view.processes.iter().map(|process| self.process(process)).collect(),
-        }
-    }
-
-    fn process(&self, process: &Process) -> ProcessRow {
-        ProcessRow {
-            pid: process.pid,
-            parent: process.parent,
-            user: process.user,
-            user_name: self.config.user_name(process.user).map(str::to_owned),
-            depth: process.depth,
-            kernel: process.flags & ProcessFlags::KERNEL != 0,
-            protected: process.flags & ProcessFlags::PROTECTED != 0,
-            start_ns: process.start,
-            rss_bytes: process.rss,
-            cpu_ns: process.cpu_time,
-            command: process.command.clone(),
+            processes: view.processes.iter().map(|process| row(process, &status.users)).collect(),
         }
     }
 
@@ -151,7 +134,7 @@ impl TargetHandle {
             HealSubject::Process(pid) => (Opcode::KillProcess, *pid),
             HealSubject::Tree(pid) => (Opcode::KillTree, *pid),
             HealSubject::User(user) => {
-                let id = user.parse().ok().or_else(|| self.config.users.get(user).copied());
+                let id = user.parse().ok().or_else(|| self.status().users.get(user).copied());
                 let message = || {
                     format!(
                         "user `{user}` is unknown: users belong to the target; give the number, or add the name to \
@@ -167,6 +150,7 @@ impl TargetHandle {
     }
 
     pub(super) fn healed(&self, reply: &OrderReply) -> HealAnswer {
+        let status = self.status();
         let end = |view| Some(CommandEnd::new(&reply.command, view, reply.took));
         let (outcome, reason, end) = match &reply.outcome {
             Outcome::Done(view) => (HealOutcome::Done, None, end(view)),
@@ -201,16 +185,37 @@ impl TargetHandle {
             reason,
             end,
             took_ns: nanoseconds(reply.took),
-            clock_ns: self.status().view.clock,
+            clock_ns: status.view.clock,
             matching: reply.matching.len(),
             processes: reply
                 .matching
                 .iter()
                 .take(MOST_MATCHING)
-                .map(|process| self.process(process))
+                .map(|process| row(process, &status.users))
                 .collect(),
         }
     }
+}
+
+fn row(process: &Process, users: &Users) -> ProcessRow {
+    ProcessRow {
+        pid: process.pid,
+        parent: process.parent,
+        user: process.user,
+        user_name: user_name(users, process.user),
+        depth: process.depth,
+        kernel: process.flags & ProcessFlags::KERNEL != 0,
+        protected: process.flags & ProcessFlags::PROTECTED != 0,
+        start_ns: process.start,
+        rss_bytes: process.rss,
+        cpu_ns: process.cpu_time,
+        command: process.command.clone(),
+    }
+}
+
+/// The name of a user of the target, if the configuration has it.
+fn user_name(users: &Users, id: u32) -> Option<String> {
+    users.iter().find(|(_, other)| **other == id).map(|(name, _)| name.clone())
 }
 
 impl From<OrderError> for Failure {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// What a verdict leads to, once each time a layer gets into the state and stays there.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {
     /// The layer.

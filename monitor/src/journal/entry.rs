@@ -65,6 +65,12 @@ pub enum What {
         #[serde(skip)]
         text: String,
     },
+    /// Limits, rules and healers of a new configuration are in force.
+    Reconfigured { healers: Vec<String>, rules: usize, limits: usize },
+    /// A new configuration could not be put in force; the old one is.
+    NotReconfigured { reason: String },
+    /// The configuration was read again; what changed besides needs a restart.
+    Reloaded { restart: Vec<String> },
     /// A healer found a culprit.
     Diagnosis { healer: String, culprit: Culprit, evidence: Vec<Evidence>, victims: u64, mode: Mode },
     /// A healer found none.
@@ -217,6 +223,17 @@ impl What {
                 format!("{healer} blames {culprit}: {}; {victims} to kill", texts.join("; "))
             }
             What::NothingFound { healer, reason } => format!("{healer} blames nobody: {reason}"),
+            What::Reconfigured { healers, rules, limits } => {
+                let healers = if healers.is_empty() { "none".to_owned() } else { healers.join(", ") };
+                format!("new configuration in force: healers {healers}; {rules} rules; {limits} limits")
+            }
+            What::NotReconfigured { reason } => {
+                format!("the new configuration is bad, and the old one stays in force: {reason}")
+            }
+            What::Reloaded { restart } if restart.is_empty() => "configuration read again".to_owned(),
+            What::Reloaded { restart } => {
+                format!("configuration read again; in force after a restart only: {}", restart.join(", "))
+            }
             What::HealerBroke { healer, reason } => format!("healer {healer} broke: {reason}"),
             What::Proposal { healer, order } => format!("{healer} proposes: {order}"),
             What::Withheld { healer, order, reason } => {

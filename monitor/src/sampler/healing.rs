@@ -165,6 +165,7 @@ impl Sampler {
                 drop(reply.try_send(processes));
             }
             Request::Resign => self.resign(),
+            Request::Reconfigure(config) => self.new_config = Some(config),
             Request::Order(order) if self.orders.len() >= MOST_ORDERS => {
                 drop(order.reply.try_send(Err(OrderError::Busy)));
             }

@@ -1,5 +1,6 @@
 //! What others may ask of a sampler.
 
+use crate::config::TargetConfig;
 use crate::repair::Outcome;
 use backdoors_sensor_box::layout::ProcessFlags;
 use backdoors_sensor_box::{Command, Opcode, Process, ProcessView};
@@ -17,6 +18,8 @@ pub enum Request {
     Order(Order),
     /// Give the lease up for good, as soon as no command is under way: this monitor stops.
     Resign,
+    /// Take limits, rules, healers and users of this configuration in, as soon as no command is under way.
+    Reconfigure(Box<TargetConfig>),
 }
 
 /// A command that somebody ordered.

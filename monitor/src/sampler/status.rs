@@ -1,5 +1,6 @@
 //! What is known of a target, for whoever asks.
 
+use super::enlisted::Enlisted;
 use crate::config::TargetConfig;
 use crate::lateness::Standing;
 use crate::lease;
@@ -7,8 +8,9 @@ use crate::loss::RoundTrip;
 use crate::pace::Plan;
 use crate::reachability::Reachability;
 use crate::verdict::Verdict;
-use backdoors_healers::Exceeded;
+use backdoors_healers::{Exceeded, Limits, Users};
 use backdoors_sensor_box::{ApplicationView, SensorView};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Whether a target's memory can be read.
@@ -96,6 +98,12 @@ pub struct Status {
     pub nic_answers: Option<bool>,
     /// Its applications, as last read.
     pub applications: Vec<ApplicationView>,
+    /// Its healers.
+    pub healers: Arc<[Enlisted]>,
+    /// Limits in place of those it announces.
+    pub limits: Limits,
+    /// Names of its users.
+    pub users: Users,
 }
 
 impl Status {
@@ -123,6 +131,9 @@ impl Status {
             holds_lease: false,
             nic_answers: None,
             applications: Vec::new(),
+            healers: Arc::default(),
+            limits: Limits::default(),
+            users: Users::new(),
         }
     }
 

@@ -47,7 +47,9 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let code = match error.downcast_ref::<AskError>() {
         Some(AskError::Failed(Failure { kind: ErrorKind::Unreachable, .. })) => UNREACHABLE,
-        Some(AskError::Failed(Failure { kind: ErrorKind::StandsBy, .. })) => REFUSED,
+        Some(AskError::Failed(Failure {
+            kind: ErrorKind::StandsBy | ErrorKind::BadConfiguration, ..
+        })) => REFUSED,
         _ => FAILED,
     };
     ExitCode::from(code)

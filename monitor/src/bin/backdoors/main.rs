@@ -1,8 +1,10 @@
 //! `backdoors`: the monitor and its command line.
 
 mod ask;
+mod config;
 mod events;
 mod heal;
+mod healers;
 mod keys;
 mod monitor;
 mod peers;
@@ -24,7 +26,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0   done
   1   it failed: no monitor is running, no such target, bad configuration, ...
-  2   the target refused the command, or another monitor acts on it
+  2   the target refused the command, or another monitor acts on it; a configuration that was checked is bad
   3   the target cannot be reached
   4   the target gave up, did not end in time, or nobody knows
   64  the command line is wrong";
@@ -56,12 +58,18 @@ enum Command {
     Ps(ps::Arguments),
     /// Kill processes of a target, through its kernel half.
     Heal(heal::Arguments),
+    /// List the healers: what calls them, what they may do, and their settings in force.
+    Healers(healers::Arguments),
     /// Show the journal.
     Events(events::Arguments),
     /// Save what the flight recorder has of a target, also when the monitor is dead.
     Record(record::Arguments),
     /// Show a recording as if it were live, and run detector and judge on it again.
     Replay(replay::Arguments),
+    /// Check a configuration.
+    Config(config::Arguments),
+    /// Have the running monitor read its configuration again.
+    Reload(config::ReloadArguments),
     /// Make keys.
     Keys(keys::Arguments),
 }
@@ -84,9 +92,12 @@ fn main() -> ExitCode {
         Command::Peers(arguments) => peers::run(&socket, &arguments),
         Command::Ps(arguments) => ps::run(&socket, &arguments),
         Command::Heal(arguments) => heal::run(&socket, arguments),
+        Command::Healers(arguments) => healers::run(&socket, &arguments),
         Command::Events(arguments) => events::run(&socket, arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
+        Command::Reload(arguments) => config::reload(&socket, &arguments),
         Command::Keys(arguments) => keys::run(&arguments),
     };
     match result {
