@@ -37,4 +37,32 @@ pub struct Case<'a> {
     pub processes: &'a ProcessView,
     /// The limits in force: those of the sensors unless the monitor's configuration says otherwise.
     pub limits: &'a Limits,
+    /// The applications that are said to have failed.
+    pub stuck: &'a [StuckApplication],
+}
+
+/// An application that is said to have failed: it stands still or died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StuckApplication {
+    /// Its name.
+    pub name: String,
+    /// The process that attached, 0 if it lies outside the scope of the process table. The application can write this.
+    pub pid: u32,
+    /// When it attached, nanoseconds of the target's monotonic clock. The application can write this, too.
+    pub attached_at: u64,
+    /// It ended without saying that it leaves.
+    pub died: bool,
+    /// Its progress sensors that stand still for longer than they may.
+    pub frozen: Vec<FrozenSensor>,
+}
+
+/// A progress sensor that stands still for longer than it may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrozenSensor {
+    /// Its name.
+    pub name: String,
+    /// How long it certainly stood still.
+    pub still: Duration,
+    /// How long it may.
+    pub limit: Duration,
 }

@@ -1,6 +1,7 @@
 //! What a healer answers.
 
 use backdoors_sensor_box::Command;
+use std::borrow::Cow;
 use std::fmt;
 
 /// Outcome of an examination.
@@ -21,6 +22,13 @@ pub enum Diagnosis {
         repair: Repair,
         /// Processes that the repair would kill, going by the process table of the case.
         victims: u64,
+    },
+    /// The answer takes its time. It will be there as [`crate::Healer::answer`]; the healer is not called before.
+    Later,
+    /// The healer itself broke. It rests for its cooldown, as after a culprit.
+    Broke {
+        /// How, and what may help.
+        reason: String,
     },
 }
 
@@ -59,7 +67,7 @@ impl fmt::Display for Culprit {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Evidence {
     /// What was looked at: the policy or the measure.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// A sentence with the numbers.
     pub text: String,
     /// The number observed.
@@ -73,7 +81,8 @@ pub struct Evidence {
 /// target does not obey ends it.
 ///
 /// A healer names the smallest set of victims that is enough. What is to come before a kill, such as a signal that
-/// lets a victim end by itself, is a command in front of it.
+/// lets a victim end by itself, is a command in front of it. With [`backdoors_sensor_box::Opcode::Nothing`] alone there is only
+/// the evidence, and nothing is proposed or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repair {
     /// 1 to [`Repair::MOST`] commands. The monitor withholds a repair with none or more.

@@ -7,6 +7,7 @@ mod policy;
 mod tests;
 
 use crate::registry::{SettingsError, Users};
+use crate::users::{UserReference, resolve_all};
 use crate::{Case, Culprit, Diagnosis, Evidence, Healer, Repair};
 use backdoors_sensor_box::{Command, Opcode, SensorKind};
 use census::Census;
@@ -38,17 +39,18 @@ pub struct ForkBomb {
     spare: BTreeSet<u32>,
     spare_below: u32,
     most_victims: u64,
+    settings: toml::Table,
 }
 
 /// How the verdicts of several policies make one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Combine {
     Any,
     All,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Settings {
     policies: Vec<Policy>,
@@ -74,16 +76,13 @@ impl Default for Settings {
     }
 }
 
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum UserReference {
-    Id(u32),
-    Name(String),
-}
-
 impl ForkBomb {
     /// Its name in the configuration.
     pub const NAME: &'static str = "forkbomb";
+    /// What its repairs may consist of.
+    pub const MAY: &'static [Opcode] = &[Opcode::KillUser];
+    /// What it is against.
+    pub const ABOUT: &'static str = "a user who floods the machine with processes";
 
     /// Makes the healer from its settings.
     pub(crate) fn build(settings: toml::Table, users: &Users) -> Result<Box<dyn Healer>, SettingsError> {
@@ -91,27 +90,19 @@ impl ForkBomb {
     }
 
     fn new(settings: toml::Table, users: &Users) -> Result<ForkBomb, SettingsError> {
-        let settings: Settings = settings
-            .try_into()
-            .map_err(|source| SettingsError::Malformed { healer: Self::NAME, source: Box::new(source) })?;
-        let senseless = |problem: String| SettingsError::Senseless { healer: Self::NAME, problem };
+        let settings: Settings = settings.try_into().map_err(|source| SettingsError::Malformed {
+            healer: Self::NAME.into(),
+            source: Box::new(source),
+        })?;
+        let senseless = |problem: String| SettingsError::Senseless { healer: Self::NAME.into(), problem };
         if settings.policies.is_empty() {
             return Err(senseless("`policies` is empty: name at least one, or leave the healer out".into()));
         }
         if !(0.0..=1.0).contains(&settings.least_share) {
             return Err(senseless(format!("`least_share` is {}: say 0 to 1", settings.least_share)));
         }
-        let mut spare = BTreeSet::new();
-        for reference in settings.spare {
-            spare.insert(match reference {
-                UserReference::Id(id) => id,
-                UserReference::Name(name) => *users.get(&name).ok_or_else(|| {
-                    senseless(format!(
-                        "`spare` names user `{name}`: give its number, or add it to the target's `users`"
-                    ))
-                })?,
-            });
-        }
+        let spare = resolve_all(&settings.spare, "spare", users).map_err(senseless)?;
+        let in_force = toml::Table::try_from(&settings).unwrap_or_default();
         Ok(ForkBomb {
             policies: settings.policies,
             combine: settings.combine,
@@ -120,6 +111,7 @@ impl ForkBomb {
             spare,
             spare_below: settings.spare_below,
             most_victims: settings.most_victims,
+            settings: in_force,
         })
     }
 
@@ -172,6 +164,10 @@ impl Healer for ForkBomb {
             SensorKind::USER_FORK_RATE,
             SensorKind::USERS_LOST,
         ]
+    }
+
+    fn settings(&self) -> toml::Table {
+        self.settings.clone()
     }
 
     fn examine(&mut self, case: &Case<'_>) -> Diagnosis {

@@ -7,27 +7,79 @@
 
 mod case;
 mod diagnosis;
+pub mod duration;
+pub mod external;
 mod forkbomb;
 mod limits;
 mod registry;
+mod runaway;
+mod stuck_application;
+mod users;
 
-pub use case::{Case, Exceeded};
+pub use case::{Case, Exceeded, FrozenSensor, StuckApplication};
 pub use diagnosis::{Culprit, Diagnosis, Evidence, Repair};
 pub use forkbomb::ForkBomb;
 pub use limits::{LimitError, Limits};
 pub use registry::{Build, REGISTRY, Registration, SettingsError, Users, build};
+pub use runaway::Runaway;
+pub use stuck_application::StuckApplications;
 
 use backdoors_sensor_box::SensorKind;
+use std::time::Duration;
 
 /// A healing module.
 pub trait Healer: Send {
     /// Its name in configuration and journals.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// The kinds of sensors whose events call it.
     fn watches(&self) -> &[SensorKind];
 
+    /// The applications whose failure calls it.
+    fn applications(&self) -> Applications<'_> {
+        Applications::None
+    }
+
+    /// How often it wants to look even if nothing calls it. It looks after good readings only, and no more often than
+    /// they come.
+    fn looks_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Its settings in force, defaults included.
+    fn settings(&self) -> toml::Table {
+        toml::Table::new()
+    }
+
     /// Examines a case. It must not block, and must expect nonsense: everything in the case came from a machine
     /// that may be ill or hostile.
     fn examine(&mut self, case: &Case<'_>) -> Diagnosis;
+
+    /// The answer to an examination that ended with [`Diagnosis::Later`], once it is there. It must not block.
+    fn answer(&mut self) -> Option<Diagnosis> {
+        None
+    }
+}
+
+/// Applications whose failure calls a healer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applications<'a> {
+    /// None.
+    None,
+    /// Any.
+    All,
+    /// The one of this name.
+    Named(&'a str),
+}
+
+impl Applications<'_> {
+    /// Whether the application of this name is among them.
+    #[must_use]
+    pub fn include(&self, name: &str) -> bool {
+        match self {
+            Applications::None => false,
+            Applications::All => true,
+            Applications::Named(named) => *named == name,
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! All healers there are.
 
-use crate::{ForkBomb, Healer};
+use crate::{ForkBomb, Healer, Runaway, StuckApplications};
+use backdoors_sensor_box::Opcode;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// One line of the registry.
@@ -11,13 +13,26 @@ pub struct Registration {
     /// Makes the healer from its settings. The table holds what the configuration says about this healer, without
     /// the monitor's own keys.
     pub build: Build,
+    /// What its repairs may consist of.
+    pub may: &'static [Opcode],
+    /// What it is against, in a line.
+    pub about: &'static str,
 }
 
 /// Makes a healer from its settings and the names of the target's users.
 pub type Build = fn(toml::Table, &Users) -> Result<Box<dyn Healer>, SettingsError>;
 
 /// The healers: one line each.
-pub const REGISTRY: &[Registration] = &[Registration { name: ForkBomb::NAME, build: ForkBomb::build }];
+pub const REGISTRY: &[Registration] = &[
+    Registration { name: ForkBomb::NAME, build: ForkBomb::build, may: ForkBomb::MAY, about: ForkBomb::ABOUT },
+    Registration { name: Runaway::NAME, build: Runaway::build, may: Runaway::MAY, about: Runaway::ABOUT },
+    Registration {
+        name: StuckApplications::NAME,
+        build: StuckApplications::build,
+        may: StuckApplications::MAY,
+        about: StuckApplications::ABOUT,
+    },
+];
 
 /// Names of a target's users, as the monitor's configuration gives them. The monitor's own user database says
 /// nothing about another machine.
@@ -38,7 +53,7 @@ pub enum SettingsError {
     #[error("healer `{healer}`: {source}")]
     Malformed {
         /// The healer.
-        healer: &'static str,
+        healer: Cow<'static, str>,
         /// What is wrong.
         source: Box<toml::de::Error>,
     },
@@ -46,7 +61,7 @@ pub enum SettingsError {
     #[error("healer `{healer}`: {problem}")]
     Senseless {
         /// The healer.
-        healer: &'static str,
+        healer: Cow<'static, str>,
         /// What is wrong, and what would be right.
         problem: String,
     },
@@ -73,13 +88,23 @@ mod tests {
         for registration in REGISTRY {
             let healer = build(registration.name, toml::Table::new(), &Users::new()).unwrap();
             assert_eq!(healer.name(), registration.name);
-            assert!(!healer.watches().is_empty());
+            let is_called = !healer.watches().is_empty()
+                || healer.looks_every().is_some()
+                || healer.applications() != crate::Applications::None;
+            assert!(is_called, "{}", registration.name);
+            assert!(!registration.may.is_empty() && !registration.about.is_empty());
+            // What is in force builds the same healer again.
+            let again = build(registration.name, healer.settings(), &Users::new()).unwrap();
+            assert_eq!(again.settings(), healer.settings());
         }
     }
 
     #[test]
     fn an_unknown_healer_is_an_error_that_lists_the_known_ones() {
         let error = build("snake-oil", toml::Table::new(), &Users::new()).err().unwrap();
-        assert_eq!(error.to_string(), "no healer is called `snake-oil`; there are: forkbomb");
+        assert_eq!(
+            error.to_string(),
+            "no healer is called `snake-oil`; there are: forkbomb, runaway, stuck-application; one of your own needs a `command`"
+        );
     }
 }

@@ -108,6 +108,11 @@ impl Budget {
         }
     }
 
+    /// Has other bounds hold from now on; what was done counts as before.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     /// Whether a healer's repair fits, and if so how many victims each of its commands may have.
     ///
     /// # Errors

@@ -44,20 +44,23 @@
 //! heal = "forkbomb"
 //! ```
 
-mod duration;
+mod check;
+mod problem;
+mod read;
 mod rule;
 mod safety;
 mod target;
 
-pub use duration::parse as parse_duration;
+pub use backdoors_healers::duration::parse as parse_duration;
+pub use problem::{BadFile, Problem};
 pub use rule::RuleConfig;
 pub use safety::{BudgetConfig, SpareConfig};
 pub use target::{ConfiguredHealer, HealerConfig, LeaseConfig, LimitValue, Mode, ProviderName, TargetConfig};
 
 use crate::peers::{PeerConfig, PeerConfigError};
 use backdoors_healers::{LimitError, SettingsError};
+use read::Reading;
 use serde::Deserialize;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -95,6 +98,9 @@ pub struct Config {
     /// The targets.
     #[serde(default, rename = "target")]
     pub targets: Vec<TargetConfig>,
+    /// As it was written, to see what changed when it is read again.
+    #[serde(skip)]
+    pub written: toml::Table,
 }
 
 /// Why a configuration cannot be used. Nothing was started.
@@ -108,14 +114,9 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is not the TOML that is expected.
-    #[error("{path}: {source}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
-    },
+    /// Something in it is wrong. One of the other errors may be behind each problem.
+    #[error(transparent)]
+    Bad(#[from] BadFile),
     /// The peers cannot serve.
     #[error(transparent)]
     BadPeer(#[from] PeerConfigError),
@@ -178,43 +179,71 @@ pub enum ConfigError {
         /// Why.
         source: SettingsError,
     },
+    /// A program cannot be run.
+    #[error("target `{target}`: `{program}` {problem}")]
+    NoProgram {
+        /// The target.
+        target: String,
+        /// The program.
+        program: String,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 impl Config {
-    /// Reads and checks a configuration.
+    /// Reads and checks a configuration, and looks whether the programs that it names are there.
     ///
     /// # Errors
     /// See [`ConfigError`].
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Config::parse(&text, path)
+        Config::checked(&text, path, check::is_executable)
     }
 
-    /// Checks a configuration; `path` is for messages, and relative paths in the text start at its folder.
+    /// Checks a configuration; `path` is for messages, and relative paths in the text start at its folder. Nothing else is
+    /// looked at.
     ///
     /// # Errors
-    /// See [`ConfigError`].
+    /// [`ConfigError::Bad`].
     pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
-        let mut config: Config = toml::from_str(text)
-            .map_err(|source| ConfigError::Malformed { path: path.to_owned(), source: Box::new(source) })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        for file in [&mut config.identity, &mut config.socket, &mut config.journal] {
-            *file = folder.join(&*file);
-        }
-        crate::peers::config::check(&config.name, &mut config.peers, folder)?;
-        if let Some(recorder) = &mut config.recorder {
-            *recorder = folder.join(&*recorder);
-        }
-        let mut names = BTreeSet::new();
-        for target in &mut config.targets {
-            target.certificate = folder.join(&target.certificate);
-            target.check()?;
-            if !names.insert(target.name.clone()) {
-                return Err(ConfigError::BadName(target.name.clone()));
+        Config::checked(text, path, |_| Ok(()))
+    }
+
+    fn checked(
+        text: &str,
+        path: &Path,
+        can_run: impl Fn(&Path) -> Result<(), String>,
+    ) -> Result<Config, ConfigError> {
+        let (mut reading, config) = Reading::of(text);
+        if let Some(mut config) = config {
+            config.find_files(path.parent().unwrap_or(Path::new("")));
+            check::check(&mut config, &mut reading, can_run);
+            if reading.problems.is_empty() {
+                // It was read already, as a table among others.
+                config.written = text.parse().unwrap_or_default();
+                return Ok(config);
             }
         }
-        Ok(config)
+        Err(BadFile { path: path.to_owned(), problems: reading.finish() }.into())
+    }
+
+    /// Relative paths start at the folder of the file.
+    fn find_files(&mut self, folder: &Path) {
+        for file in [&mut self.identity, &mut self.socket, &mut self.journal] {
+            *file = folder.join(&*file);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            *recorder = folder.join(&*recorder);
+        }
+        for peer in &mut self.peers {
+            peer.certificate = folder.join(&peer.certificate);
+        }
+        for target in &mut self.targets {
+            target.certificate = folder.join(&target.certificate);
+            target.healers.iter_mut().for_each(|healer| healer.find_program(folder));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The daemon: a sampler for every target, the journal, and the API.
 
+mod reload;
 mod stop;
 
 use crate::api::{ListenError, Server, TargetHandle};
@@ -13,6 +14,8 @@ use crate::recorder::{self, Recorder};
 use crate::rounds;
 use crate::sampler::Sampler;
 use backdoors_rdma::handshake::{Identity, IdentityError};
+use reload::{Hangups, Reloader};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Handshakes that may be under way at once.
@@ -47,11 +50,13 @@ pub enum DaemonError {
     System(#[from] std::io::Error),
 }
 
-/// Runs the daemon until a signal ends it: on SIGTERM or SIGINT it gives its leases up first.
+/// Runs the daemon until a signal ends it: on SIGTERM or SIGINT it gives its leases up first. On SIGHUP it reads `path`
+/// again, which is where `config` is from.
 ///
 /// # Errors
 /// See [`DaemonError`]. Before [`DaemonError::System`] nothing was begun.
-pub fn run(config: Config) -> Result<std::convert::Infallible, DaemonError> {
+pub fn run(config: Config, path: &Path) -> Result<std::convert::Infallible, DaemonError> {
+    let hangups = Hangups::watch()?;
     let identity = Identity::load(&config.identity, &config.name)?;
     let journal = Journal::open(&config.journal, config.journal_bytes)?;
     let connector = Connector::start(CONNECTING_AT_ONCE)?;
@@ -74,6 +79,10 @@ pub fn run(config: Config) -> Result<std::convert::Infallible, DaemonError> {
     let consulting = |sampler: Sampler| sampler.consulting(Box::new(peers.opinions()));
     let attendants = rounds::start(samplers.into_iter().map(consulting).collect())?;
     stop::on_signals(attendants.clone(), journal.clone(), config.socket.clone())?;
+    let named = names.into_iter().zip(attendants.iter().cloned()).collect();
+    let reloader = Arc::new(Reloader::new(path.to_owned(), config.written, named, journal.clone()));
+    hangups.reload(Arc::clone(&reloader))?;
+    let server = server.reloading(Box::new(move || Ok(reloader.reload()?)));
     let targets: Vec<TargetHandle> = targets
         .into_iter()
         .zip(attendants)

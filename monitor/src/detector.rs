@@ -103,6 +103,11 @@ impl Detector {
         &self.limits
     }
 
+    /// Puts other limits in place; what is exceptional by them is told at the next view.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// The sensors that are exceptional now.
     pub fn exceeded(&self) -> impl Iterator<Item = &Exceeded> {
         self.tracks.iter().filter_map(|track| track.raised.as_ref().map(|(_, exceeded)| exceeded))

@@ -33,6 +33,7 @@ mod kernel;
 mod outside;
 mod silence;
 mod still;
+mod stuck;
 #[cfg(test)]
 mod tests;
 

@@ -3,7 +3,8 @@
 //!
 //! [`detector`], [`levels`], [`judge`], [`pace`], [`loss`], [`lateness`], [`lease`], [`rules`], [`dispatcher`], [`guard`],
 //! [`budget`], [`unkillable`], [`proposals`], [`reachability`], [`repair`] and [`treatment`] decide and do no I/O. [`sampler`] joins
-//! them to one target; [`rounds`] looks after many on one thread; [`daemon`] starts them, keeps the [`journal`] and serves the [`api`].
+//! them to one target; [`rounds`] looks after many on one thread; [`external`] runs healers that are programs of their own;
+//! [`daemon`] starts all of it, keeps the [`journal`] and serves the [`api`].
 
 pub mod api;
 pub mod budget;
@@ -12,6 +13,7 @@ pub mod config;
 pub mod daemon;
 pub mod detector;
 pub mod dispatcher;
+pub mod external;
 pub mod guard;
 pub mod journal;
 pub mod judge;

@@ -34,6 +34,19 @@ impl Rules {
         Rules { rules: rules.iter().map(rule).collect() }
     }
 
+    /// The rules of a new configuration. Those that stay as they were do not have their turn again for what led to it
+    /// already.
+    #[must_use]
+    pub fn taking_over(rules: &[RuleConfig], mut old: Rules) -> Rules {
+        let mut new = Rules::new(rules);
+        for rule in &mut new.rules {
+            if let Some(place) = old.rules.iter().position(|old| old.config == rule.config) {
+                rule.done = old.rules.swap_remove(place).done;
+            }
+        }
+        new
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -114,6 +127,17 @@ mod tests {
         assert_eq!(rules.turns(at(1999), &[verdict(None, 0, 1.0)]), []);
         assert_eq!(rules.turns(at(2000), &[verdict(None, 0, 0.7)]), []);
         assert_eq!(rules.turns(at(2100), &[verdict(None, 0, 0.8)]).len(), 1);
+    }
+
+    #[test]
+    fn a_new_configuration_repeats_no_action_of_a_rule_that_stays() {
+        let mut old = rules("layer = 'user-space'\nrun = ['page']");
+        assert_eq!(old.turns(at(100), &[verdict(None, 100, 1.0)]).len(), 1);
+        let same: RuleConfig = toml::from_str("layer = 'user-space'\nrun = ['page']").unwrap();
+        let other: RuleConfig = toml::from_str("layer = 'user-space'\nrun = ['cry']").unwrap();
+        let mut new = Rules::taking_over(&[other, same], old);
+        let turns = new.turns(at(200), &[verdict(None, 100, 1.0)]);
+        assert_eq!(turns.iter().map(|turn| turn.rule).collect::<Vec<_>>(), [0]);
     }
 
     #[test]

@@ -6,16 +6,20 @@
 //! that tests turn by hand; [`crate::rounds`] runs it under the machine's.
 
 mod access;
+mod answers;
+mod enlisted;
 mod healing;
 mod judging;
 mod lease;
 mod order;
 mod pacing;
 mod reading;
+mod reconfigure;
 mod requests;
 mod status;
 mod treating;
 
+pub use enlisted::Enlisted;
 pub use judging::SecondViews;
 pub use order::{Order, OrderError, OrderReply, Rejection, Request, Wanted, order_texts};
 pub use status::{Reach, Status};
@@ -134,6 +138,8 @@ pub struct Sampler {
     proposals: Proposals,
     running: Option<Running>,
     orders: VecDeque<Order>,
+    /// To be taken in when no command is under way.
+    new_config: Option<Box<TargetConfig>>,
 }
 
 impl Sampler {
@@ -203,16 +209,23 @@ impl Sampler {
             proposals: Proposals::new(config.proposal_lifetime, clock.wall()),
             running: None,
             orders: VecDeque::new(),
+            new_config: None,
             clock,
             config,
         };
-        Ok(healers.into_iter().fold(sampler, |sampler, (config, healer)| sampler.healed_by(healer, &config)))
+        let sampler =
+            healers.into_iter().fold(sampler, |sampler, (config, healer)| sampler.healed_by(healer, &config));
+        sampler.tell_config();
+        Ok(sampler)
     }
 
     /// Has one more healer look after the target.
     #[must_use]
     pub fn healed_by(mut self, healer: Box<dyn Healer>, config: &HealerConfig) -> Sampler {
         self.dispatcher.register(healer.watches(), config.cooldown);
+        if let Some(every) = healer.looks_every() {
+            self.dispatcher.look_every(self.healers.len(), every);
+        }
         self.healers.push(Healing::new(healer, config.mode));
         self
     }
@@ -241,6 +254,7 @@ impl Sampler {
     /// Does what is due without waiting for anything.
     pub fn glance(&mut self) -> Next {
         self.receive();
+        self.look_for_answers();
         let now = self.clock.monotonic();
         self.lose_patience(now);
         if now >= self.next_sample {
@@ -258,6 +272,8 @@ impl Sampler {
     pub fn attend(&mut self) -> Duration {
         self.refresh_directory(self.clock.monotonic());
         self.mind_lease();
+        self.reconfigure();
+        self.take_in_answers(self.clock.monotonic());
         self.dispatch(self.clock.monotonic());
         let wake = self.heal();
         // That the link was waited for makes the next sample late, but not this monitor.
@@ -279,10 +295,9 @@ impl Sampler {
 
     /// When there is something to do even if nothing comes in.
     fn wake(&self) -> Duration {
-        match self.reader.impatient_at(self.patience()) {
-            Some(at) => at.min(self.next_sample),
-            None => self.next_sample,
-        }
+        let impatient = self.reader.impatient_at(self.patience());
+        let others = impatient.into_iter().chain(self.look_for_answers_at());
+        others.fold(self.next_sample, Duration::min)
     }
 
     /// Whether there is something to [`Sampler::attend`] to.
@@ -293,6 +308,8 @@ impl Sampler {
             || !self.orders.is_empty()
             || self.refresh_is_due(now)
             || self.lease_wants.is_some()
+            || self.an_answer_is_there()
+            || self.may_reconfigure()
             || self.a_healer_is_due(now)
     }
 
@@ -375,6 +392,7 @@ impl Sampler {
         self.exceeded.clear();
         self.exceeded.extend(self.detector.exceeded());
         self.tell_events();
+        self.dispatcher.read();
         self.judge_reading(taken);
         self.let_go();
         self.update_status(now);

@@ -34,6 +34,11 @@ impl Unkillable {
         self.cooldown
     }
 
+    /// Has processes that are put from now on left alone for that long.
+    pub fn set_cooldown(&mut self, cooldown: Duration) {
+        self.cooldown = cooldown;
+    }
+
     /// Puts processes on the bench; returns how many were not there before.
     pub fn put<'a>(&mut self, now: Duration, processes: impl IntoIterator<Item = &'a Process>) -> usize {
         self.go_on(now);

@@ -95,6 +95,6 @@ impl UserCensus {
     pub(super) fn most_common_command(&self) -> Option<Evidence> {
         let (command, &count) = self.commands.iter().max_by_key(|(_, count)| **count)?;
         let text = format!("most common command: {command} ({count} of {})", self.killable);
-        Some(Evidence { name: "most-common-command", text, value: count, limit: None })
+        Some(Evidence { name: "most-common-command".into(), text, value: count, limit: None })
     }
 }

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 /// A policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Policy {
     /// The user with the most processes, if a limit on processes is broken.
@@ -109,15 +109,19 @@ impl Policy {
                 }
             }
         };
-        if broken { Ok(Evidence { name: self.name(), text, value, limit }) } else { Err(text) }
+        if broken { Ok(Evidence { name: self.name().into(), text, value, limit }) } else { Err(text) }
     }
 }
 
 /// The user's own limit, else the machine's if this user makes up enough of it.
 fn too_many(healer: &ForkBomb, census: &Census, user: u32, of: &UserCensus) -> Result<Evidence, String> {
     let (processes, total) = (of.processes, census.total);
-    let evidence =
-        |limit, text| Evidence { name: Policy::TooManyProcesses.name(), text, value: processes, limit };
+    let evidence = |limit, text| Evidence {
+        name: Policy::TooManyProcesses.name().into(),
+        text,
+        value: processes,
+        limit,
+    };
     let has = format!("user {user} has {processes} of {total} processes");
     if of.limit.is_some_and(|limit| processes > limit) {
         return Ok(evidence(of.limit, format!("{has} ({})", Limit(of.limit))));

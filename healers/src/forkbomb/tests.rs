@@ -53,6 +53,7 @@ fn examine(healer: &ForkBomb, processes: Vec<Process>, sensors: Vec<SensorReadin
         sensors: &SensorView { sensors, ..SensorView::default() },
         processes: &ProcessView { processes, ..ProcessView::default() },
         limits: &Limits::default(),
+        stuck: &[],
     };
     healer.clone().examine(&case)
 }
@@ -67,7 +68,7 @@ fn culprit(diagnosis: &Diagnosis) -> Option<u32> {
 fn reason(diagnosis: Diagnosis) -> String {
     match diagnosis {
         Diagnosis::Nothing { reason } => reason,
-        Diagnosis::Culprit { culprit, .. } => panic!("blames {culprit}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -163,7 +164,7 @@ fn with_all_only_a_user_found_by_every_policy_is_blamed() {
     let diagnosis = examine(&healer(settings), processes, busy);
     assert_eq!(culprit(&diagnosis), Some(1002));
     let Diagnosis::Culprit { evidence, .. } = diagnosis else { unreachable!() };
-    let names: Vec<&str> = evidence.iter().map(|evidence| evidence.name).collect();
+    let names: Vec<&str> = evidence.iter().map(|evidence| evidence.name.as_ref()).collect();
     assert_eq!(names, ["too-many-processes", "rate-too-high", "most-common-command"]);
 }
 
@@ -278,6 +279,7 @@ proptest! {
                 prop_assert!(evidence.iter().any(|evidence| evidence.limit.is_some_and(|limit| evidence.value > limit)
                     || evidence.text.contains("for the machine")));
             }
+            other => prop_assert!(false, "{other:?}"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Orders, as the API takes and answers them.
 
 use super::protocol::{ErrorKind, Failure, HealSubject, MOST_MATCHING, ProcessRow};
-use super::views::TargetHandle;
+use super::views::{TargetHandle, row};
 use crate::clock::nanoseconds;
 use crate::journal::CommandEnd;
 use crate::repair::{Outcome, Wait};
@@ -118,7 +118,7 @@ impl TargetHandle {
             HealSubject::Process(pid) => (Opcode::KillProcess, *pid),
             HealSubject::Tree(pid) => (Opcode::KillTree, *pid),
             HealSubject::User(user) => {
-                let id = user.parse().ok().or_else(|| self.config.users.get(user).copied());
+                let id = user.parse().ok().or_else(|| self.status().users.get(user).copied());
                 let message = || {
                     format!(
                         "user `{user}` is unknown: users belong to the target; give the number, or add the name to \
@@ -137,6 +137,7 @@ impl TargetHandle {
     pub(super) fn healed(&self, reply: &OrderReply) -> Option<HealAnswer> {
         let commands: Vec<CommandAnswer> = reply.commands.iter().map(CommandAnswer::new).collect();
         let amiss = commands.iter().find(|command| command.outcome != HealOutcome::Done);
+        let status = self.status();
         Some(HealAnswer {
             target: self.config.name.clone(),
             dry_run: reply.commands.last()?.command.dry_run,
@@ -144,13 +145,13 @@ impl TargetHandle {
             asked: reply.asked,
             commands,
             took_ns: nanoseconds(reply.took),
-            clock_ns: self.status().view.clock,
+            clock_ns: status.view.clock,
             matching: reply.matching.len(),
             processes: reply
                 .matching
                 .iter()
                 .take(MOST_MATCHING)
-                .map(|process| self.process(process))
+                .map(|process| row(process, &status.users))
                 .collect(),
         })
     }

@@ -1,11 +1,11 @@
 //! Proposals, as the API answers them.
 
 use super::protocol::{ErrorKind, Failure};
-use super::views::TargetHandle;
+use super::views::{TargetHandle, user_name};
 use crate::clock::nanoseconds;
 use crate::proposals::{NotOpen, Proposal, State};
 use crate::sampler::order_texts;
-use backdoors_healers::Culprit;
+use backdoors_healers::{Culprit, Users};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -45,14 +45,14 @@ impl TargetHandle {
     /// What the target's healers propose, newest first.
     pub(super) fn proposals(&self, now: Duration) -> Vec<ProposalRow> {
         let status = self.status();
-        status.proposals.iter().rev().map(|proposal| self.proposal(proposal, now)).collect()
+        status.proposals.iter().rev().map(|proposal| self.proposal(proposal, &status.users, now)).collect()
     }
 
-    fn proposal(&self, proposal: &Proposal, now: Duration) -> ProposalRow {
+    fn proposal(&self, proposal: &Proposal, users: &Users, now: Duration) -> ProposalRow {
         let found = &proposal.found;
         let expires = proposal.confirmed.saturating_add(self.config.proposal_lifetime);
         let user_name = match found.culprit {
-            Culprit::User { user } => self.config.user_name(user),
+            Culprit::User { user } => user_name(users, user),
             _ => None,
         };
         ProposalRow {
@@ -61,7 +61,7 @@ impl TargetHandle {
             state: proposal.state,
             healer: found.healer.clone(),
             culprit: found.culprit.to_string(),
-            user_name: user_name.map(str::to_owned),
+            user_name,
             evidence: found.evidence.iter().map(|evidence| evidence.text.clone()).collect(),
             orders: order_texts(&self.config.name, &found.commands),
             victims: found.victims,

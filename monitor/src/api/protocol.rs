@@ -1,7 +1,7 @@
 //! The requests and answers.
 
 use crate::lateness::Standing;
-use crate::sampler::Reach;
+use crate::sampler::{Enlisted, Reach};
 use crate::verdict::{Layer, State};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,13 @@ pub enum Query {
         /// The target.
         target: Option<String>,
     },
+    /// The healers of one target, or of all, and those that are built in.
+    Healers {
+        /// The target.
+        target: Option<String>,
+    },
+    /// Read the configuration again.
+    Reload,
     /// The processes of a target, read now.
     Processes {
         /// The target.
@@ -129,10 +136,30 @@ pub enum ErrorKind {
     NotOpen,
     /// The proposal would do by now what must not be done. Nothing was written.
     Unsafe,
+    /// The configuration is bad; the old one stays in force.
+    BadConfiguration,
     /// The daemon has too much to do. Nothing was written.
     Busy,
     /// Something on the daemon's machine failed.
     Internal,
+}
+
+/// The healers of a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealersAnswer {
+    /// The target; absent for the healers that are built in, whatever target has them.
+    pub target: Option<String>,
+    /// The healers.
+    pub healers: Vec<Enlisted>,
+}
+
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadAnswer {
+    /// The targets whose limits, rules, healers and users are about to be exchanged.
+    pub targets: Vec<String>,
+    /// What changed and is in force after a restart only.
+    pub restart: Vec<String>,
 }
 
 /// One target in short.

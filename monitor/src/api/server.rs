@@ -3,12 +3,12 @@
 use super::events::{Wish, events};
 use super::healing::HealAnswer;
 use super::peers::PeerSummary;
-use super::protocol::{Answer, ErrorKind, Failure, MOST_REQUEST_BYTES, Query};
+use super::protocol::{Answer, ErrorKind, Failure, HealersAnswer, MOST_REQUEST_BYTES, Query, ReloadAnswer};
 use super::views::TargetHandle;
 use crate::clock::{Clock, SystemClock};
 use crate::journal::Journal;
 use crate::peers::Opinions;
-use crate::sampler::{Order, Rejection, Request, Wanted};
+use crate::sampler::{Enlisted, Order, Rejection, Request, Wanted};
 use backdoors_healers::Repair;
 use rustix::fs::Mode;
 use serde::Serialize;
@@ -31,17 +31,20 @@ const SAMPLER_PATIENCE: Duration = Duration::from_secs(20);
 const MOST_LINES: usize = 100_000;
 
 /// The daemon's API.
-#[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
+    reload: Option<Reload>,
 }
 
-#[derive(Debug)]
+/// Reads the configuration again.
+pub type Reload = Box<dyn Fn() -> Result<ReloadAnswer, Failure> + Send + Sync>;
+
 struct Shared {
     targets: Vec<TargetHandle>,
     opinions: Opinions,
     journal: Journal,
     connections: AtomicUsize,
+    reload: Option<Reload>,
 }
 
 /// Why the API is not offered.
@@ -70,14 +73,23 @@ impl Server {
     /// # Errors
     /// See [`ListenError`].
     pub fn bind(path: &Path) -> Result<Server, ListenError> {
-        Ok(Server { listener: bind(path)? })
+        Ok(Server { listener: bind(path)?, reload: None })
+    }
+
+    /// Has the configuration read again by this when somebody asks for it.
+    #[must_use]
+    pub fn reloading(mut self, reload: Reload) -> Server {
+        self.reload = Some(reload);
+        self
     }
 
     /// Serves for ever, each asker in a thread of its own.
-    pub fn serve(&self, targets: Vec<TargetHandle>, opinions: Opinions, journal: Journal) -> ! {
-        let shared = Arc::new(Shared { targets, opinions, journal, connections: AtomicUsize::new(0) });
+    pub fn serve(self, targets: Vec<TargetHandle>, opinions: Opinions, journal: Journal) -> ! {
+        let Server { listener, reload } = self;
+        let shared = Shared { targets, opinions, journal, connections: AtomicUsize::new(0), reload };
+        let shared = Arc::new(shared);
         loop {
-            let stream = match self.listener.accept() {
+            let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 // The asker hung up, or file descriptors are short for the moment.
                 Err(error) => {
@@ -193,6 +205,19 @@ fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> 
         Query::Verdicts { target: None } => {
             let all: Vec<_> = shared.targets.iter().map(|target| target.verdicts(now)).collect();
             reply(stream, Ok(all))
+        }
+        Query::Healers { target: Some(target) } => {
+            reply(stream, shared.target(&target).map(|target| vec![target.healers()]))
+        }
+        Query::Healers { target: None } => {
+            let built_in = HealersAnswer { target: None, healers: Enlisted::built_in() };
+            let all: Vec<_> =
+                std::iter::once(built_in).chain(shared.targets.iter().map(TargetHandle::healers)).collect();
+            reply(stream, Ok(all))
+        }
+        Query::Reload => {
+            let cannot = || bad_request("this monitor was started without a configuration file".to_owned());
+            reply(stream, shared.reload.as_ref().ok_or_else(cannot).and_then(|reload| reload()))
         }
         Query::Processes { target } => reply(stream, shared.processes(&target)),
         Query::Heal { target, subject, dry_run, most_victims } => {

@@ -1,12 +1,14 @@
 //! From what the samplers know to what the API answers.
 
-use super::protocol::{ProcessRow, ProcessesAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer};
+use super::protocol::{
+    HealersAnswer, ProcessRow, ProcessesAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer,
+};
 use super::verdicts;
 use crate::clock::nanoseconds;
 use crate::config::TargetConfig;
 use crate::rounds::Attendant;
 use crate::sampler::{Status, class_name, sensor_name, unit_name};
-use backdoors_healers::Limits;
+use backdoors_healers::Users;
 use backdoors_sensor_box::layout::{Capabilities, ProcessFlags};
 use backdoors_sensor_box::{Instance, Process, ProcessView, SensorKind, SensorReading};
 use std::sync::PoisonError;
@@ -16,7 +18,6 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct TargetHandle {
     pub(super) config: TargetConfig,
-    limits: Limits,
     pub(super) attendant: Attendant,
 }
 
@@ -24,9 +25,7 @@ impl TargetHandle {
     /// The target of `config`, looked after by `attendant`.
     #[must_use]
     pub fn new(config: TargetConfig, attendant: Attendant) -> TargetHandle {
-        // The configuration was checked when it was read.
-        let limits = config.limits().unwrap_or_default();
-        TargetHandle { config, limits, attendant }
+        TargetHandle { config, attendant }
     }
 
     pub(super) fn status(&self) -> Status {
@@ -81,14 +80,11 @@ impl TargetHandle {
                 name: reading.name(),
                 kind: reading.kind.0,
                 instance: reading.instance,
-                user_name: is_users
-                    .then(|| self.config.user_name(reading.instance))
-                    .flatten()
-                    .map(str::to_owned),
+                user_name: is_users.then(|| user_name(&status.users, reading.instance)).flatten(),
                 class: class_name(reading.class).to_owned(),
                 unit: unit_name(reading.unit).to_owned(),
                 value: reading.value,
-                limit: self.limits.of(reading.kind, reading.instance, reading.limit),
+                limit: status.limits.of(reading.kind, reading.instance, reading.limit),
                 exceeded: is_exceeded(&status, reading.kind, reading.instance),
             }
         };
@@ -103,35 +99,46 @@ impl TargetHandle {
         }
     }
 
+    pub(super) fn healers(&self) -> HealersAnswer {
+        HealersAnswer { target: Some(self.config.name.clone()), healers: self.status().healers.to_vec() }
+    }
+
     pub(super) fn verdicts(&self, now: Duration) -> VerdictsAnswer {
         verdicts::verdicts(&self.status(), now)
     }
 
     pub(super) fn processes(&self, view: &ProcessView) -> ProcessesAnswer {
+        let status = self.status();
         ProcessesAnswer {
             target: self.config.name.clone(),
-            clock_ns: self.status().view.clock,
+            clock_ns: status.view.clock,
             lost: view.lost,
             torn: view.torn.len(),
-            processes: view.processes.iter().map(|process| self.process(process)).collect(),
+            processes: view.processes.iter().map(|process| row(process, &status.users)).collect(),
         }
     }
+}
 
-    pub(super) fn process(&self, process: &Process) -> ProcessRow {
-        ProcessRow {
-            pid: process.pid,
-            parent: process.parent,
-            user: process.user,
-            user_name: self.config.user_name(process.user).map(str::to_owned),
-            depth: process.depth,
-            kernel: process.flags & ProcessFlags::KERNEL != 0,
-            protected: process.flags & ProcessFlags::PROTECTED != 0,
-            start_ns: process.start,
-            rss_bytes: process.rss,
-            cpu_ns: process.cpu_time,
-            command: process.command.clone(),
-        }
+/// A process, `users` being the names of the target's users.
+pub(super) fn row(process: &Process, users: &Users) -> ProcessRow {
+    ProcessRow {
+        pid: process.pid,
+        parent: process.parent,
+        user: process.user,
+        user_name: user_name(users, process.user),
+        depth: process.depth,
+        kernel: process.flags & ProcessFlags::KERNEL != 0,
+        protected: process.flags & ProcessFlags::PROTECTED != 0,
+        start_ns: process.start,
+        rss_bytes: process.rss,
+        cpu_ns: process.cpu_time,
+        command: process.command.clone(),
     }
+}
+
+/// The name of a user of the target, if the configuration has it.
+pub(super) fn user_name(users: &Users, id: u32) -> Option<String> {
+    users.iter().find(|(_, other)| **other == id).map(|(name, _)| name.clone())
 }
 
 fn is_exceeded(status: &Status, kind: SensorKind, instance: u32) -> bool {

@@ -1,12 +1,12 @@
 //! Rules: what a verdict leads to.
 
-use super::duration;
 use crate::verdict::{Layer, State};
+use backdoors_healers::duration;
 use serde::Deserialize;
 use std::time::Duration;
 
 /// What a verdict leads to, once each time a layer gets into the state and stays there.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {
     /// The layer.

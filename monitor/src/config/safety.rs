@@ -1,9 +1,8 @@
 //! What keeps the healers of a target within bounds.
 
-use super::duration;
 use crate::budget::Bounds;
 use crate::guard::Spare;
-use backdoors_healers::Users;
+use backdoors_healers::{Users, duration};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -36,25 +35,24 @@ impl Default for BudgetConfig {
 }
 
 impl BudgetConfig {
-    /// The key that makes no sense, and what it must be.
-    pub(super) fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    /// The keys that make no sense, and what they must be.
+    pub(super) fn wrong(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let longest = Duration::from_secs(3600);
-        if !(1..=60).contains(&self.repairs_per_minute) {
-            return Err((
+        let checks = [
+            (
                 "budget.repairs_per_minute",
+                (1..=60).contains(&self.repairs_per_minute),
                 "between 1 and 60; `mode = \"propose\"` repairs nothing",
-            ));
-        }
-        if !(1..=1_000_000).contains(&self.victims_per_minute) {
-            return Err(("budget.victims_per_minute", "between 1 and 1000000"));
-        }
-        if self.victim_cooldown > longest {
-            return Err(("budget.victim_cooldown", "at most 1h"));
-        }
-        if self.unkillable_cooldown > longest * 24 {
-            return Err(("budget.unkillable_cooldown", "at most 24h"));
-        }
-        Ok(())
+            ),
+            (
+                "budget.victims_per_minute",
+                (1..=1_000_000).contains(&self.victims_per_minute),
+                "between 1 and 1000000",
+            ),
+            ("budget.victim_cooldown", self.victim_cooldown <= longest, "at most 1h"),
+            ("budget.unkillable_cooldown", self.unkillable_cooldown <= longest * 24, "at most 24h"),
+        ];
+        checks.into_iter().filter(|(_, is_good, _)| !is_good).map(|(key, _, must)| (key, must))
     }
 
     /// For [`crate::budget::Budget`].

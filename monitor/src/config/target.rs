@@ -1,14 +1,16 @@
 //! What is told of one target.
 
 use super::ConfigError;
-use super::duration::{self, parse as parse_duration};
 use super::rule::RuleConfig;
 use super::safety::{BudgetConfig, SpareConfig};
+use crate::external::{CHILDREN, ExternalHealer};
 use crate::guard::Spare;
-use backdoors_healers::{Healer, Limits, Users};
-use serde::Deserialize;
+use backdoors_healers::duration::{self, parse as parse_duration};
+use backdoors_healers::external::{ExternalSettings, is_external};
+use backdoors_healers::{Healer, Limits, SettingsError, Users};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One target.
@@ -32,7 +34,7 @@ pub struct TargetConfig {
     #[serde(default = "default_period", with = "duration")]
     pub period: Duration,
     /// Shortest time between two samples, whatever is asked for; a twentieth of `period`, but at least 1 ms, if absent.
-    #[serde(default, deserialize_with = "duration::optional")]
+    #[serde(default, deserialize_with = "some_duration")]
     pub fastest: Option<Duration>,
     /// PM(T): the probability, for each deadline, that silence accuses a healthy target. Smaller takes more samples
     /// where readings are lost.
@@ -116,6 +118,7 @@ pub enum ProviderName {
 /// A limit as written: a number, or a duration such as `"500ms"`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
+#[serde(expecting = "a limit is a number, or a duration such as \"500ms\"")]
 pub enum LimitValue {
     /// In the sensor's unit.
     Number(u64),
@@ -124,7 +127,7 @@ pub enum LimitValue {
 }
 
 /// A healer for a target. Keys not listed here are the healer's own settings.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct HealerConfig {
     /// Name in the registry.
     pub name: String,
@@ -137,6 +140,37 @@ pub struct HealerConfig {
     /// Its own settings.
     #[serde(flatten)]
     pub settings: toml::Table,
+}
+
+impl HealerConfig {
+    /// The program of an external healer.
+    #[must_use]
+    pub fn program(&self) -> Option<PathBuf> {
+        self.settings.get("command")?.as_array()?.first()?.as_str().map(PathBuf::from)
+    }
+
+    /// A relative path of a program starts at `folder`. A name without a slash is left to be refused.
+    pub(super) fn find_program(&mut self, folder: &Path) {
+        let command = self.settings.get_mut("command").and_then(toml::Value::as_array_mut);
+        if let Some(toml::Value::String(program)) = command.and_then(|command| command.first_mut())
+            && program.contains('/')
+        {
+            *program = folder.join(&*program).display().to_string();
+        }
+    }
+
+    /// Makes the healer, for a target with these users.
+    ///
+    /// # Errors
+    /// If there is none of this name and no command for it, or its settings are wrong.
+    pub fn make(&self, users: &Users) -> Result<Box<dyn Healer>, SettingsError> {
+        let settings = self.settings.clone();
+        if is_external(&settings) {
+            let settings = ExternalSettings::read(&self.name, settings)?;
+            return Ok(Box::new(ExternalHealer::new(&self.name, settings, &CHILDREN)));
+        }
+        backdoors_healers::build(&self.name, settings, users)
+    }
 }
 
 /// A healer and what the configuration says about it.
@@ -156,47 +190,6 @@ pub enum Mode {
 }
 
 impl TargetConfig {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
-        if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(plain) {
-            return Err(ConfigError::BadName(self.name.clone()));
-        }
-        let out_of_range = |key, must| Err(ConfigError::OutOfRange { target: self.name.clone(), key, must });
-        if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&self.period) {
-            return out_of_range("period", "between 1ms and 1h");
-        }
-        if !(Duration::from_millis(1)..=Duration::from_secs(60)).contains(&self.deadline) {
-            return out_of_range("deadline", "between 1ms and 60s");
-        }
-        if !(Duration::from_micros(100)..=self.period).contains(&self.fastest()) {
-            return out_of_range("fastest", "between 100us and `period`");
-        }
-        if !(1e-12..=0.5).contains(&self.false_alarm) {
-            return out_of_range("false_alarm", "between 1e-12 and 0.5");
-        }
-        if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&self.lease.duration) {
-            return out_of_range("lease.duration", "between 100ms and 1h");
-        }
-        if !(1..=16).contains(&self.connections) {
-            return out_of_range("connections", "between 1 and 16");
-        }
-        if let Err((key, must)) = self.budget.check() {
-            return out_of_range(key, must);
-        }
-        if !(Duration::from_secs(1)..=Duration::from_secs(24 * 3600)).contains(&self.proposal_lifetime) {
-            return out_of_range("proposal_lifetime", "between 1s and 24h");
-        }
-        self.spare()?;
-        self.limits()?;
-        self.make_healers()?;
-        let healers: Vec<&str> = self.healers.iter().map(|healer| healer.name.as_str()).collect();
-        self.rules.iter().try_for_each(|rule| {
-            let wrong =
-                |problem| ConfigError::BadRule { target: self.name.clone(), layer: rule.layer, problem };
-            rule.check(&healers).map_err(wrong)
-        })
-    }
-
     /// The shortest time between two samples.
     #[must_use]
     pub fn fastest(&self) -> Duration {
@@ -219,22 +212,28 @@ impl TargetConfig {
     pub fn limits(&self) -> Result<Limits, ConfigError> {
         let mut limits = Limits::default();
         for (sensor, value) in &self.limits {
-            let number =
-                match value {
-                    LimitValue::Number(number) => *number,
-                    LimitValue::Duration(text) => parse_duration(text)
-                        .map(crate::clock::nanoseconds)
-                        .map_err(|problem| ConfigError::BadLimitValue {
-                            target: self.name.clone(),
-                            sensor: sensor.clone(),
-                            problem,
-                        })?,
-                };
-            limits
-                .set(sensor, number)
-                .map_err(|source| ConfigError::BadLimit { target: self.name.clone(), source })?;
+            self.set_limit(&mut limits, sensor, value)?;
         }
         Ok(limits)
+    }
+
+    /// Adds a limit to `limits`.
+    pub(super) fn set_limit(
+        &self,
+        limits: &mut Limits,
+        sensor: &str,
+        value: &LimitValue,
+    ) -> Result<(), ConfigError> {
+        let target = || self.name.clone();
+        let number = match value {
+            LimitValue::Number(number) => *number,
+            LimitValue::Duration(text) => {
+                parse_duration(text).map(crate::clock::nanoseconds).map_err(|problem| {
+                    ConfigError::BadLimitValue { target: target(), sensor: sensor.to_owned(), problem }
+                })?
+            }
+        };
+        limits.set(sensor, number).map_err(|source| ConfigError::BadLimit { target: target(), source })
     }
 
     /// Makes the target's healers.
@@ -245,18 +244,17 @@ impl TargetConfig {
         self.healers
             .iter()
             .map(|config| {
-                backdoors_healers::build(&config.name, config.settings.clone(), &self.users)
+                config
+                    .make(&self.users)
                     .map(|healer| (config.clone(), healer))
                     .map_err(|source| ConfigError::BadHealer { target: self.name.clone(), source })
             })
             .collect()
     }
+}
 
-    /// The name of a user of the target, if the configuration has it.
-    #[must_use]
-    pub fn user_name(&self, id: u32) -> Option<&str> {
-        self.users.iter().find(|(_, other)| **other == id).map(|(name, _)| name.as_str())
-    }
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration::deserialize(deserializer).map(Some)
 }
 
 fn default_period() -> Duration {

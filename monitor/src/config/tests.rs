@@ -47,7 +47,7 @@ fn a_whole_configuration_is_understood() {
     assert_eq!((target.provider, target.device.as_deref()), (ProviderName::Verbs, Some("mlx5_0")));
     assert_eq!(target.period, Duration::from_millis(10));
     assert_eq!(target.limits().unwrap().of(SensorKind::KERNEL_TIMER, 0, None), Some(250_000_000));
-    assert_eq!(target.user_name(2000), Some("build"));
+    assert_eq!(target.users["build"], 2000);
     let (healer, _) = &target.make_healers().unwrap()[0];
     assert_eq!((healer.mode, healer.cooldown), (Mode::Act, Duration::from_secs(2)));
 }
@@ -72,8 +72,9 @@ fn mistakes_are_named() {
         ("\"250ms\"", "\"soon\"", "limit `kernel.timer`: `soon` is no duration"),
         ("name = \"forkbomb\"", "name = \"leeches\"", "no healer is called `leeches`"),
         ("spare = [\"build\"]", "sparse = [\"build\"]", "unknown field `sparse`"),
+        ("spare = [\"build\"]", "spare = [\"nobody\"]", "`spare` names user `nobody`"),
         ("mode = \"act\"", "mode = \"rage\"", "unknown variant `rage`"),
-        ("device = ", "devise = ", "unknown field `devise`"),
+        ("device = ", "devise = ", "unknown key `devise`: there are: `name`, `address`"),
     ] {
         assert!(WHOLE.contains(right));
         let error = parse(&WHOLE.replace(right, wrong)).unwrap_err().to_string();
@@ -84,7 +85,11 @@ fn mistakes_are_named() {
 #[test]
 fn two_targets_of_one_name_are_refused() {
     let target = "\n[[target]]\nname = \"web1\"\naddress = \"x:1\"\ncertificate = \"c\"\n";
-    assert!(matches!(parse(&format!("{WHOLE}{target}")), Err(ConfigError::BadName(_))));
+    let error = parse(&format!("{WHOLE}{target}")).unwrap_err().to_string();
+    assert!(
+        error.starts_with("/etc/backdoors/monitor.toml:31:1: target `web1`: a name is 1 to 64"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -159,5 +164,158 @@ fn budget_spare_list_and_lifetime_are_checked() {
     ] {
         let error = target(lines).unwrap_err().to_string();
         assert!(error.contains(complaint), "{error}");
+    }
+}
+
+fn lines(text: &str) -> Vec<String> {
+    let ConfigError::Bad(bad) = parse(text).unwrap_err() else { panic!("it can be read") };
+    bad.problems
+        .iter()
+        .map(|problem| format!("{}:{} {}", problem.line, problem.column, problem.message))
+        .collect()
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_with_its_place() {
+    let text = r#"name = "m"
+identity = "i"
+jornal = "j"
+journal = "j"
+
+[[peer]]
+name = "m"
+address = "a:1"
+certificate = "c"
+
+[[target]]
+name = "web1"
+address = "web1:1"
+certificate = "c"
+period = "10"
+connections = 99
+limits = { "user.processes" = 200, "user.dreams" = 5, "kernel.timer" = "soon" }
+
+[[target.healer]]
+name = "forkbomb"
+mode = "rage"
+policies = []
+sparse = 5
+
+[[target.healer]]
+name = "leeches"
+
+[[target]]
+address = "web2:1"
+certificate = "c"
+
+[[target]]
+name = "web3"
+address = "web3:1"
+certificate = "c"
+
+[[target.healer]]
+name = "own"
+command = ["/bin/true"]
+watches = ["processes", "dreams"]
+timeout = "1h"
+
+[[target.rule]]
+layer = "kernel"
+heal = "forkbomb"
+"#;
+    let expected = [
+        "3:1 unknown key `jornal`: there are: `name`",
+        "7:1 peer `m` has this monitor's own name",
+        "15:10 `10` is no duration",
+        "16:1 target `web1`: `connections` must be between 1 and 16",
+        "17:36 target `web1`: no sensor is called `user.dreams`",
+        "17:55 target `web1`: limit `kernel.timer`: `soon` is no duration",
+        "21:8 unknown variant `rage`",
+        "22:1 target `web1`: healer `forkbomb`: `policies` is empty",
+        "23:1 target `web1`: healer `forkbomb`: unknown field `sparse`",
+        "26:1 target `web1`: no healer is called `leeches`; there are: forkbomb, runaway, stuck-application",
+        "28:1 missing key `name`",
+        "40:1 target `web3`: healer `own`: `watches` names `dreams`",
+        "41:1 target `web3`: healer `own`: `timeout` must be between 100ms and 60s",
+        "43:1 target `web3`: a rule for kernel: `heal` names `forkbomb`",
+    ];
+    let told = lines(text);
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told} instead of {expected}");
+    }
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_place() {
+    let told = lines("name = \"m\"\nidentity = = 5\njournal = \"j\n");
+    assert!(told.len() >= 2, "{told:?}");
+    assert!(told[0].starts_with("2:12 "), "{told:?}");
+    assert!(told[1].starts_with("3:"), "{told:?}");
+}
+
+#[test]
+fn the_key_that_misses_something_is_blamed() {
+    let told = lines(
+        &WHOLE
+            .replace(
+                "policies = [\"rate-too-high\"]",
+                "[[target.healer]]\nname = \"stuck-application\"\nrepair = \"kill-tree\"",
+            )
+            .replace("spare = [\"build\"]", "application = \"shop\""),
+    );
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0].starts_with("29:1 target `web1`: healer `stuck-application`: `repair` needs a `user`"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn programs_that_are_missing_or_cannot_be_run_are_told_and_paths_start_at_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("monitor.toml");
+    let text = "name = 'm'\nidentity = 'i'\njournal = 'j'\n[[target]]\nname = 'a'\naddress = 'a:1'\ncertificate = 'c'\n\
+        [[target.healer]]\nname = 'own'\ncommand = ['./healer', '-x']\nwatches = ['processes']\n\
+        [[target.rule]]\nlayer = 'kernel'\nrun = ['/nonexistent/page']\n";
+    std::fs::write(&file, text).unwrap();
+    let problems = || match Config::load(&file) {
+        Err(ConfigError::Bad(bad)) => bad.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let (file_name, healer) = (file.display(), folder.path().join("./healer"));
+    assert_eq!(
+        problems(),
+        format!(
+            "{file_name}:10:1: target `a`: `{}` does not exist: install it, or correct its path\n\
+             {file_name}:14:1: target `a`: `/nonexistent/page` does not exist: install it, or correct its path",
+            healer.display()
+        )
+    );
+    std::fs::write(&healer, "#!/bin/sh\n").unwrap();
+    assert!(
+        problems().contains(":10:1: target `a`: `") && problems().contains("is not executable: `chmod +x`")
+    );
+    std::fs::set_permissions(&healer, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    assert!(!problems().contains(":10:1:"));
+    std::fs::write(&file, text.replace("/nonexistent/page", "page")).unwrap();
+    let config = Config::load(&file).unwrap();
+    assert_eq!(config.targets[0].healers[0].program(), Some(healer));
+    assert!(config.targets[0].make_healers().unwrap()[0].1.settings().contains_key("timeout"));
+}
+
+proptest::proptest! {
+    /// Whatever stands in the file: it is good, or there is a problem on one of its lines.
+    #[test]
+    fn a_damaged_file_is_told_with_lines_that_it_has(changes in proptest::collection::vec((0..WHOLE.len(), "[ -~]"), 1..4)) {
+        let mut text = WHOLE.to_owned();
+        for (place, letter) in changes {
+            text.replace_range(place..=place, &letter);
+        }
+        if let Err(ConfigError::Bad(bad)) = parse(&text) {
+            let lines = text.lines().count() + 1;
+            proptest::prop_assert!(!bad.problems.is_empty());
+            proptest::prop_assert!(bad.problems.iter().all(|problem| (1..=lines).contains(&problem.line)), "{}", bad);
+        }
     }
 }

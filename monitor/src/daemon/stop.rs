@@ -1,6 +1,7 @@
 //! Stopping: on SIGTERM or SIGINT the leases are given up first, so that another monitor need not wait for them to run
-//! out.
+//! out. External healers do not outlive this process.
 
+use crate::external::CHILDREN;
 use crate::journal::Journal;
 use crate::rounds::Attendant;
 use crate::sampler::Request;
@@ -34,6 +35,7 @@ pub(super) fn on_signals(attendants: Vec<Attendant>, journal: Journal, socket: P
         while begun.elapsed() < PATIENCE && attendants.iter().any(holds_lease) {
             std::thread::sleep(LOOK_AGAIN);
         }
+        CHILDREN.end_all();
         journal.flush(PATIENCE);
         // Another daemon may have its own there by now; then there is nothing of ours to remove.
         drop(std::fs::remove_file(socket));

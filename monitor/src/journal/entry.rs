@@ -66,10 +66,18 @@ pub enum What {
         #[serde(skip)]
         text: String,
     },
+    /// Limits, rules and healers of a new configuration are in force.
+    Reconfigured { healers: Vec<String>, rules: usize, limits: usize },
+    /// A new configuration could not be put in force; the old one is.
+    NotReconfigured { reason: String },
+    /// The configuration was read again; what changed besides needs a restart.
+    Reloaded { restart: Vec<String> },
     /// A healer found a culprit.
     Diagnosis { healer: String, culprit: Culprit, evidence: Vec<Evidence>, victims: u64, mode: Mode },
     /// A healer found none.
     NothingFound { healer: String, reason: String },
+    /// A healer itself broke: nothing came of its examination.
+    HealerBroke { healer: String, reason: String },
     /// A healer would repair, if it were allowed to.
     Proposal { proposal: u64, healer: String, orders: Vec<String>, approval: String },
     /// A healer that may act did not, or proposed what must not be done.
@@ -260,6 +268,20 @@ impl What {
             What::NothingFound { healer, reason } => format!("{healer} blames nobody: {reason}"),
             What::Proposal { proposal, healer, orders, approval } => {
                 format!("{healer} proposes {proposal}: {}; to have it done: {approval}", orders.join(" && "))
+            }
+            What::Reconfigured { healers, rules, limits } => {
+                let healers = if healers.is_empty() { "none".to_owned() } else { healers.join(", ") };
+                format!("new configuration in force: healers {healers}; {rules} rules; {limits} limits")
+            }
+            What::NotReconfigured { reason } => {
+                format!("the new configuration is bad, and the old one stays in force: {reason}")
+            }
+            What::Reloaded { restart } if restart.is_empty() => "configuration read again".to_owned(),
+            What::Reloaded { restart } => {
+                format!("configuration read again; in force after a restart only: {}", restart.join(", "))
+            }
+            What::HealerBroke { healer, reason } => {
+                format!("healer {healer} broke: {reason}")
             }
             What::Withheld { healer, orders, reason, proposal } => {
                 let kept = proposal.map_or(String::new(), |id| format!("; it is proposal {id}"));

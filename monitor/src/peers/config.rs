@@ -11,7 +11,7 @@
 
 use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Most peers of a monitor. Each has threads of its own.
 pub const MOST_PEERS: usize = 64;
@@ -57,12 +57,12 @@ pub enum PeerConfigError {
     TooMany(usize),
 }
 
-/// Checks the peers of the monitor `own`. Relative paths start at `folder`. Whether a host's name can be resolved is
-/// not checked: name servers may be down when the monitor starts, and addresses change.
+/// Checks the peers of the monitor `own`. Whether a host's name can be resolved is not checked: name servers may be down
+/// when the monitor starts, and addresses change.
 ///
 /// # Errors
 /// See [`PeerConfigError`].
-pub fn check(own: &str, peers: &mut [PeerConfig], folder: &Path) -> Result<(), PeerConfigError> {
+pub fn check(own: &str, peers: &[PeerConfig]) -> Result<(), PeerConfigError> {
     if peers.len() > MOST_PEERS {
         return Err(PeerConfigError::TooMany(peers.len()));
     }
@@ -82,7 +82,6 @@ pub fn check(own: &str, peers: &mut [PeerConfig], folder: &Path) -> Result<(), P
             let (peer, address) = (peer.name.clone(), peer.address.clone());
             return Err(PeerConfigError::BadAddress { peer, address });
         }
-        peer.certificate = folder.join(&peer.certificate);
     }
     Ok(())
 }
@@ -109,16 +108,13 @@ mod tests {
         PeerConfig { name: name.into(), address: address.into(), certificate: "peer.crt".into() }
     }
 
-    fn checked(peers: &[PeerConfig]) -> Result<Vec<PeerConfig>, PeerConfigError> {
-        let mut peers = peers.to_vec();
-        check("monitor1", &mut peers, Path::new("/etc/backdoors")).map(|()| peers)
+    fn checked(peers: &[PeerConfig]) -> Result<(), PeerConfigError> {
+        check("monitor1", peers)
     }
 
     #[test]
-    fn peers_are_named_and_their_certificates_found_beside_the_configuration() {
-        let peers =
-            checked(&[peer("monitor2", "10.0.0.3:7811"), peer("monitor3", "[fe80::1]:7811")]).unwrap();
-        assert_eq!(peers[0].certificate, Path::new("/etc/backdoors/peer.crt"));
+    fn peers_have_names_and_addresses() {
+        checked(&[peer("monitor2", "10.0.0.3:7811"), peer("monitor3", "[fe80::1]:7811")]).unwrap();
         checked(&[peer("monitor2", "monitor-2.example.org:7811")]).unwrap();
     }
 

@@ -22,11 +22,13 @@ pub(super) struct Healing {
     pub told_nothing: bool,
     /// What was told last of what it found, and when.
     told: Option<(Told, Duration)>,
+    /// What it answered at last, after it had been asked before.
+    pub answer: Option<Diagnosis>,
 }
 
 impl Healing {
     pub(super) fn new(healer: Box<dyn Healer>, mode: Mode) -> Healing {
-        Healing { healer, mode, told_nothing: false, told: None }
+        Healing { healer, mode, told_nothing: false, told: None, answer: None }
     }
 }
 
@@ -79,6 +81,7 @@ impl Sampler {
             Ok(processes) => processes,
             Err(error) => {
                 // They stay due: the next sample tries again.
+                self.dispatcher.not_read();
                 tracing::warn!(target = %self.config.name, "cannot read the process table: {error}");
                 return;
             }
@@ -95,6 +98,7 @@ impl Sampler {
     fn examine(&mut self, index: usize, shown: &ProcessView, processes: &ProcessView) {
         let now = self.clock.monotonic();
         let events = self.dispatcher.concerning(index, &self.exceeded);
+        let stuck = self.judge.stuck_applications(self.applications.views());
         let case = Case {
             now,
             target: &self.config.name,
@@ -102,17 +106,30 @@ impl Sampler {
             sensors: self.fetcher.view(),
             processes: shown,
             limits: self.detector.limits(),
+            stuck: &stuck,
         };
         let Some(healing) = self.healers.get_mut(index) else { return };
-        let (healer, mode) = (healing.healer.name().to_owned(), healing.mode);
         // A plug-in that breaks must not end the watch over the target.
-        let diagnosis =
-            catch_unwind(AssertUnwindSafe(|| healing.healer.examine(&case))).unwrap_or_else(|_| {
-                Diagnosis::Nothing { reason: "the healer broke while it examined".to_owned() }
-            });
+        let diagnosis = catch_unwind(AssertUnwindSafe(|| healing.healer.examine(&case)))
+            .unwrap_or_else(|_| Diagnosis::Broke { reason: "it panicked while it examined".to_owned() });
+        self.take_in_diagnosis(index, diagnosis, processes);
+    }
+
+    /// Does what a diagnosis calls for, checked against this process table.
+    pub(super) fn take_in_diagnosis(&mut self, index: usize, diagnosis: Diagnosis, processes: &ProcessView) {
+        let now = self.clock.monotonic();
+        let is_called = self.dispatcher.is_called(index, &self.exceeded);
+        let Some(healing) = self.healers.get_mut(index) else { return };
+        let (healer, mode) = (healing.healer.name().to_owned(), healing.mode);
         match diagnosis {
+            Diagnosis::Later => self.dispatcher.asked(index),
+            Diagnosis::Broke { reason } => {
+                self.dispatcher.examined(index, now, true);
+                self.note(What::HealerBroke { healer, reason });
+            }
             Diagnosis::Nothing { reason } => {
-                let told = std::mem::replace(&mut healing.told_nothing, true);
+                // Who looked by itself and found nothing has no news.
+                let told = !is_called || std::mem::replace(&mut healing.told_nothing, true);
                 healing.told = None;
                 self.dispatcher.examined(index, now, false);
                 if !told {
@@ -132,7 +149,8 @@ impl Sampler {
     }
 
     fn decide(&mut self, now: Duration, mode: Mode, found: &Found, processes: &ProcessView) -> Decision {
-        if mode == Mode::Observe {
+        // Without a command there is only evidence.
+        if mode == Mode::Observe || found.commands.iter().all(|command| command.opcode == Opcode::Nothing) {
             return Decision::Note;
         }
         if let Err(reason) = guard::check(&found.commands, processes, &self.spare) {
@@ -150,6 +168,10 @@ impl Sampler {
         }
         if mode == Mode::Propose {
             return Decision::Propose;
+        }
+        // It may have been asked while this monitor held the lease.
+        if self.other_holder().is_some() {
+            return Decision::Withhold("another monitor holds the lease; nothing was written".to_owned());
         }
         if self.running.is_some() {
             // Another healer was quicker; this one gets its turn after the cooldown, if need be.

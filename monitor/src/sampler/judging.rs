@@ -154,6 +154,9 @@ impl Sampler {
             status.verdicts.extend_from_slice(self.judge.verdicts());
         }
         self.verdict_changes = changes;
+        if changed {
+            self.call_for_applications();
+        }
         if !self.rules.is_empty() {
             for turn in self.rules.turns(now, self.judge.verdicts()) {
                 self.act(&turn);

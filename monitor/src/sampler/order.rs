@@ -1,5 +1,6 @@
 //! What others may ask of a sampler.
 
+use crate::config::TargetConfig;
 use crate::guard::Unsafe;
 use crate::proposals::NotOpen;
 use crate::treatment::Ended;
@@ -19,6 +20,8 @@ pub enum Request {
     Reject(Rejection),
     /// Give the lease up for good, as soon as no command is under way: this monitor stops.
     Resign,
+    /// Take limits, rules, healers and users of this configuration in, as soon as no command is under way.
+    Reconfigure(Box<TargetConfig>),
 }
 
 /// What somebody ordered.

@@ -24,6 +24,7 @@ impl Sampler {
                 drop(reply.try_send(processes));
             }
             Request::Resign => self.resign(),
+            Request::Reconfigure(config) => self.new_config = Some(config),
             Request::Reject(rejection) => self.reject(now, &rejection),
             Request::Order(order) if self.orders.len() >= MOST_ORDERS => {
                 self.refuse(&order, OrderError::Busy);

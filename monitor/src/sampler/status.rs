@@ -1,5 +1,6 @@
 //! What is known of a target, for whoever asks.
 
+use super::enlisted::Enlisted;
 use crate::config::TargetConfig;
 use crate::lateness::Standing;
 use crate::lease;
@@ -8,8 +9,9 @@ use crate::pace::Plan;
 use crate::proposals::Proposal;
 use crate::reachability::Reachability;
 use crate::verdict::Verdict;
-use backdoors_healers::Exceeded;
+use backdoors_healers::{Exceeded, Limits, Users};
 use backdoors_sensor_box::{ApplicationView, SensorView};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Whether a target's memory can be read.
@@ -99,6 +101,12 @@ pub struct Status {
     pub proposals: Vec<Proposal>,
     /// Its applications, as last read.
     pub applications: Vec<ApplicationView>,
+    /// Its healers.
+    pub healers: Arc<[Enlisted]>,
+    /// Limits in place of those it announces.
+    pub limits: Limits,
+    /// Names of its users.
+    pub users: Users,
 }
 
 impl Status {
@@ -127,6 +135,9 @@ impl Status {
             nic_answers: None,
             proposals: Vec::new(),
             applications: Vec::new(),
+            healers: Arc::default(),
+            limits: Limits::default(),
+            users: Users::new(),
         }
     }
 

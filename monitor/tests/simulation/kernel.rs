@@ -1,5 +1,6 @@
 //! The simulated machine: its regions, and a kernel half that ticks.
 
+use backdoors_sensor_box::application::{ApplicationRegion, Attachment, SensorSpec, region_bytes};
 use backdoors_sensor_box::layout::{
     Acknowledgement, COMMAND_SLOTS, Capabilities, CommandFlags, CommandSlot, ProcessEntry, RegionKind,
     process_table_bytes,
@@ -34,6 +35,7 @@ pub struct Machine {
     timer: Sensor,
     processes: Sensor,
     users: BTreeMap<u32, Sensor>,
+    applications: Vec<ApplicationRegion<Arc<LocalWords>>>,
     ticks: u64,
     looked_at: u64,
     running: Option<Running>,
@@ -82,6 +84,7 @@ impl Machine {
             timer,
             processes,
             users: BTreeMap::new(),
+            applications: Vec::new(),
             ticks: 0,
             looked_at: 0,
             running: None,
@@ -116,6 +119,31 @@ impl Machine {
     /// Bytes of this monitor's command slot.
     pub fn slot_bytes(&self) -> Vec<u8> {
         self.regions[&RegionKind::COMMAND].bytes()[SLOT * 64..(SLOT + 1) * 64].to_vec()
+    }
+
+    /// An application with a progress sensor `orders`, which must move every 200 ms, attaches as this process. Its region is
+    /// served when the path serves this machine again. Returns its number.
+    pub fn attach(&mut self, name: &str, pid: u32, now: Duration) -> usize {
+        let number = self.applications.len();
+        let orders = [SensorSpec::progress("orders", Duration::from_millis(200))];
+        let words = Arc::new(LocalWords::zeroed(region_bytes(orders.len())));
+        let attachment = Attachment { generation: self.generation, pid, at: now.as_nanos() as u64 };
+        let region =
+            ApplicationRegion::lay_out(Arc::clone(&words), name, &orders, &[1], &attachment).unwrap();
+        self.regions.insert(RegionKind::APPLICATION_FIRST + number as u32, words);
+        self.applications.push(region);
+        number
+    }
+
+    /// An application gets on.
+    pub fn progress(&self, application: usize, value: u64) {
+        self.applications[application].set(0, value);
+    }
+
+    /// What a process used of the processors so far.
+    pub fn use_processor(&self, index: usize, cpu_time: Duration) {
+        let entry = self.table.get(index).unwrap().unwrap();
+        assert!(self.table.put(index, &ProcessEntry { cpu_time: cpu_time.as_nanos() as u64, ..entry }));
     }
 
     pub fn put(&self, index: usize, pid: u32, parent: u32, user: u32, depth: u32, name: &str) {

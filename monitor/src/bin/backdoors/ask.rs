@@ -47,7 +47,10 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let code = match error.downcast_ref::<AskError>() {
         Some(AskError::Failed(Failure { kind: ErrorKind::Unreachable, .. })) => UNREACHABLE,
-        Some(AskError::Failed(Failure { kind: ErrorKind::StandsBy | ErrorKind::Unsafe, .. })) => REFUSED,
+        Some(AskError::Failed(Failure {
+            kind: ErrorKind::StandsBy | ErrorKind::Unsafe | ErrorKind::BadConfiguration,
+            ..
+        })) => REFUSED,
         _ => FAILED,
     };
     ExitCode::from(code)

@@ -1,8 +1,10 @@
 //! `backdoors`: the monitor and its command line.
 
 mod ask;
+mod config;
 mod events;
 mod heal;
+mod healers;
 mod keys;
 mod monitor;
 mod peers;
@@ -25,7 +27,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0   done
   1   it failed: no monitor is running, no such target, bad configuration, ...
-  2   the target or the guard refused the command, or another monitor acts on it
+  2   the target or the guard refused the command, or another monitor acts on it; a configuration that was checked is bad
   3   the target cannot be reached
   4   the target gave up, did not end in time, or nobody knows
   64  the command line is wrong";
@@ -63,12 +65,18 @@ enum Command {
     Approve(proposals::Approval),
     /// Close a proposal, and have it not made again for a while.
     Reject(proposals::Rejection),
+    /// List the healers: what calls them, what they may do, and their settings in force.
+    Healers(healers::Arguments),
     /// Show the journal.
     Events(events::Arguments),
     /// Save what the flight recorder has of a target, also when the monitor is dead.
     Record(record::Arguments),
     /// Show a recording as if it were live, and run detector and judge on it again.
     Replay(replay::Arguments),
+    /// Check a configuration.
+    Config(config::Arguments),
+    /// Have the running monitor read its configuration again.
+    Reload(config::ReloadArguments),
     /// Make keys.
     Keys(keys::Arguments),
 }
@@ -94,9 +102,12 @@ fn main() -> ExitCode {
         Command::Proposals(arguments) => proposals::run(&socket, arguments),
         Command::Approve(arguments) => proposals::approve(&socket, arguments),
         Command::Reject(arguments) => proposals::reject(&socket, arguments),
+        Command::Healers(arguments) => healers::run(&socket, &arguments),
         Command::Events(arguments) => events::run(&socket, arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
+        Command::Reload(arguments) => config::reload(&socket, &arguments),
         Command::Keys(arguments) => keys::run(&arguments),
     };
     match result {

@@ -28,5 +28,5 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-    match daemon::run(config).context("the monitor does not run")? {}
+    match daemon::run(config, &arguments.config).context("the monitor does not run")? {}
 }

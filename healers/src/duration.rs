@@ -1,6 +1,6 @@
 //! Durations as people write them: a number and `ns`, `us`, `ms`, `s`, `m` or `h`.
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serializer};
 use std::time::Duration;
 
 /// Reads a duration such as `100ms` or `1.5s`.
@@ -24,12 +24,31 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+/// Writes a duration so that [`parse`] reads it.
+#[must_use]
+pub fn text(duration: Duration) -> String {
+    let nanoseconds = duration.as_nanos();
+    let units: [(u128, &str); 4] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"), (1, "ns")];
+    let fits = |(unit, _): &(u128, &str)| nanoseconds.is_multiple_of(*unit);
+    // Every duration is a multiple of the last unit.
+    let (unit, name) = units.into_iter().find(fits).unwrap_or((1, "ns"));
+    format!("{}{name}", nanoseconds / unit)
+}
+
+/// For `#[serde(with = …)]`.
+///
+/// # Errors
+/// If it is no duration.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
-pub(super) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    deserialize(deserializer).map(Some)
+/// For `#[serde(with = …)]`.
+///
+/// # Errors
+/// If the serializer has one.
+pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&text(*duration))
 }
 
 #[cfg(test)]
@@ -54,6 +73,17 @@ mod tests {
     fn what_is_no_duration_is_refused() {
         for text in ["", "5", "ms", "-1s", "1e400s", "5 parsecs", "nan s"] {
             assert!(parse(text).unwrap_err().contains("is no duration"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        for (nanoseconds, written) in
+            [(0, "0s"), (1_500_000_000, "1500ms"), (30_000_000_000, "30s"), (7, "7ns")]
+        {
+            let duration = Duration::from_nanos(nanoseconds);
+            assert_eq!(text(duration), written);
+            assert_eq!(parse(written).unwrap(), duration);
         }
     }
 }
