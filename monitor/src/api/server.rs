@@ -70,13 +70,7 @@ impl Server {
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub impl std::fmt::Debug for Server {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Server").field("listener", &self.listener).finish_non_exhaustive()
-    }
-}
-
-fn bind(path: &Path) -> Result<Server, ListenError> {
+    pub fn bind(path: &Path) -> Result<Server, ListenError> {
         Ok(Server { listener: bind(path)?, reload: None })
     }
 
@@ -125,6 +119,12 @@ fn bind(path: &Path) -> Result<Server, ListenError> {
                 tracing::warn!("no thread for an asker: {error}");
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Server").field("listener", &self.listener).finish_non_exhaustive()
     }
 }
 
