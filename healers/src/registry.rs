@@ -42,7 +42,7 @@ pub type Users = BTreeMap<String, u32>;
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// No such healer.
-    #[error("no healer is called `{name}`; there are: {known}")]
+    #[error("no healer is called `{name}`; there are: {known}; one of your own needs a `command`")]
     UnknownHealer {
         /// The name given.
         name: String,

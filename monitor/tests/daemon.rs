@@ -102,7 +102,7 @@ const BAD: &str = "perid = '1s'\n[[target.healer]]\nname = 'leeches'\n[[target.h
 fn complaints(file: &Path) -> String {
     let file = file.display();
     format!(
-        "{file}:9:1: unknown key `perid`: there are: `name`, `address`, `certificate`, `provider`, `device`, `period`, \
+        "{file}:9:1: unknown key `perid`: there are `name`, `address`, `certificate`, `provider`, `device`, `period`, \
          `fastest`, `false_alarm`, `deadline`, `connections`, `lost_after`, `patience`, `limits`, `users`, `lease`, \
          `healer`, `rule`\n\
          {file}:11:1: target `web1`: no healer is called `leeches`; there are: forkbomb, runaway, stuck-application; \

@@ -8,6 +8,7 @@ mod simulation;
 
 use backdoors_monitor::clock::Clock;
 use backdoors_monitor::journal::What;
+use backdoors_monitor::sampler::Request;
 use simulation::Simulation;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -288,4 +289,70 @@ fn a_stuck_application_is_killed_if_that_was_configured_and_the_process_is_its_u
     let mut simulation = with_applications(&format!("{}user = 1000\n", healer.replace("'shop'", "'post'")));
     let_the_shop_stand_still(&mut simulation, ms(4000));
     assert!(!simulation.take_kinds().iter().any(|kind| kind == "diagnosis"));
+}
+
+fn reload(simulation: &mut Simulation, lines: &str) {
+    simulation.sampler.request(Request::Reconfigure(Box::new(simulation::config(lines))));
+}
+
+#[test]
+fn a_reload_takes_in_limits_and_healers_and_keeps_cooldowns() {
+    let bomb =
+        |mode: &str| format!("[[target.healer]]\nname = 'forkbomb'\nmode = '{mode}'\ncooldown = '10s'\n");
+    let mut simulation = connected(&bomb("propose"));
+    simulation.machine.crowd(20, BOMBER, 100, 200);
+    simulation.run(ms(500));
+    assert_eq!(simulation.take_kinds(), [""; 0]);
+    let limits = "limits = { \"user.processes\" = 50 }\n";
+    reload(&mut simulation, &format!("{limits}{}", bomb("propose")));
+    simulation.run(ms(500));
+    let texts = simulation.take_texts();
+    assert_eq!(texts[0], "new configuration in force: healers forkbomb; 0 rules; 1 limits");
+    assert_eq!(texts[1], "user.processes[60001] is 100 (limit 50)");
+    assert_eq!(texts.last().unwrap(), "forkbomb proposes: backdoors heal web1 --uid 60001");
+    // It may act now, and rests all the same.
+    reload(&mut simulation, &format!("{limits}{}", bomb("act")));
+    simulation.run(ms(8000));
+    assert_eq!(simulation.take_kinds(), ["reconfigured"]);
+    simulation.run(ms(2500));
+    assert_eq!(simulation.machine.alive(BOMBER), 0);
+    drop(simulation.take());
+    reload(&mut simulation, "");
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(2000));
+    assert_eq!(simulation.take_kinds(), ["reconfigured", "event"]);
+    assert!(simulation.sampler.status().lock().unwrap().healers.is_empty());
+}
+
+#[test]
+fn a_reload_waits_for_the_end_of_a_repair() {
+    let act = "patience = '2s'\n[[target.healer]]\nname = 'forkbomb'\nmode = 'act'\n";
+    let mut simulation = connected(act);
+    simulation.machine.deaf = true;
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(500));
+    reload(&mut simulation, "");
+    simulation.run(ms(500));
+    assert_eq!(simulation.take_kinds(), ["event", "diagnosis", "command-written"]);
+    simulation.run(ms(2000));
+    assert_eq!(simulation.take_kinds(), ["timed-out", "reconfigured"]);
+}
+
+#[test]
+fn a_program_that_is_asked_answers_after_a_reload_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let lines =
+        format!("read go < {}\necho '{{\"version\":1,\"nothing\":\"well after all\"}}'", gate.display());
+    let own = format!("{}timeout = '30s'\n", external(&script(folder.path(), &lines), "act"));
+    let mut simulation = connected(&own);
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(500));
+    reload(&mut simulation, &format!("limits = {{ processes = 9000 }}\n{own}"));
+    simulation.run(ms(500));
+    assert_eq!(simulation.take_kinds(), ["event", "reconfigured"]);
+    std::fs::write(&gate, "go\n").unwrap();
+    let journal = run_until(&mut simulation, &["nothing-found", "healer-broke"]);
+    assert_eq!(last_text(&journal), "own blames nobody: well after all");
 }

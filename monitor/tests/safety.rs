@@ -63,7 +63,7 @@ impl Healer for OneByOne {
         };
         let commands: Vec<Command> = killable.iter().rev().take(3).map(kill).collect();
         let text = format!("user {user} has {} processes", killable.len());
-        let evidence = vec![Evidence { name: "count", text, value: killable.len() as u64, limit: None }];
+        let evidence = vec![Evidence { name: "count".into(), text, value: killable.len() as u64, limit: None }];
         let victims = commands.len() as u64;
         Diagnosis::Culprit { culprit: Culprit::User { user }, evidence, repair: Repair { commands }, victims }
     }

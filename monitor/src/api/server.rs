@@ -124,6 +124,12 @@ impl Server {
     }
 }
 
+impl std::fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Server").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
 fn bind(path: &Path) -> Result<UnixListener, ListenError> {
     let failed = |source| ListenError::Failed { path: path.to_owned(), source };
     match std::fs::symlink_metadata(path) {

@@ -9,7 +9,8 @@ fn at(seconds: u64) -> Duration {
 }
 
 fn found(healer: &str, user: u32, victims: u64) -> Found {
-    let evidence = Evidence { name: "measure".into(), text: format!("{victims}"), value: victims, limit: None };
+    let evidence =
+        Evidence { name: "measure".into(), text: format!("{victims}"), value: victims, limit: None };
     let command =
         Command { opcode: Opcode::KillUser, subject: user, start: 0, most_victims: 0, dry_run: false };
     Found {
