@@ -51,6 +51,11 @@ pub enum Culprit {
         /// Process id of the root.
         pid: u32,
     },
+    /// A control group, with all of its processes.
+    Cgroup {
+        /// Its id, as the process table has it.
+        id: u64,
+    },
 }
 
 impl fmt::Display for Culprit {
@@ -59,6 +64,7 @@ impl fmt::Display for Culprit {
             Culprit::User { user } => write!(formatter, "user {user}"),
             Culprit::Process { pid } => write!(formatter, "process {pid}"),
             Culprit::Tree { pid } => write!(formatter, "process {pid} and its descendants"),
+            Culprit::Cgroup { id } => write!(formatter, "control group {id}"),
         }
     }
 }

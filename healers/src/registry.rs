@@ -1,6 +1,6 @@
 //! All healers there are.
 
-use crate::{ForkBomb, Healer, Runaway, StuckApplications};
+use crate::{ForkBomb, Healer, MemoryHog, Runaway, StuckApplications};
 use backdoors_sensor_box::Opcode;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,6 +25,12 @@ pub type Build = fn(toml::Table, &Users) -> Result<Box<dyn Healer>, SettingsErro
 /// The healers: one line each.
 pub const REGISTRY: &[Registration] = &[
     Registration { name: ForkBomb::NAME, build: ForkBomb::build, may: ForkBomb::MAY, about: ForkBomb::ABOUT },
+    Registration {
+        name: MemoryHog::NAME,
+        build: MemoryHog::build,
+        may: MemoryHog::MAY,
+        about: MemoryHog::ABOUT,
+    },
     Registration { name: Runaway::NAME, build: Runaway::build, may: Runaway::MAY, about: Runaway::ABOUT },
     Registration {
         name: StuckApplications::NAME,
@@ -104,7 +110,7 @@ mod tests {
         let error = build("snake-oil", toml::Table::new(), &Users::new()).err().unwrap();
         assert_eq!(
             error.to_string(),
-            "no healer is called `snake-oil`; there are: forkbomb, runaway, stuck-application; one of your own needs a `command`"
+            "no healer is called `snake-oil`; there are: forkbomb, memory-hog, runaway, stuck-application; one of your own needs a `command`"
         );
     }
 }

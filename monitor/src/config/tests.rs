@@ -233,7 +233,7 @@ heal = "forkbomb"
         "21:8 unknown variant `rage`",
         "22:1 target `web1`: healer `forkbomb`: `policies` is empty",
         "23:1 target `web1`: healer `forkbomb`: unknown field `sparse`",
-        "26:1 target `web1`: no healer is called `leeches`; there are: forkbomb, runaway, stuck-application",
+        "26:1 target `web1`: no healer is called `leeches`; there are: forkbomb, memory-hog, runaway, stuck-application",
         "28:1 missing key `name`",
         "40:1 target `web3`: healer `own`: `watches` names `dreams`",
         "41:1 target `web3`: healer `own`: `timeout` must be between 100ms and 60s",

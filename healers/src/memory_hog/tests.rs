@@ -1,0 +1,338 @@
+use super::*;
+use crate::{Culprit, Exceeded, Limits};
+use backdoors_sensor_box::{Class, ProcessView, SensorReading, SensorView, Unit};
+use proptest::prelude::*;
+
+const MIB: u64 = 1 << 20;
+const MEMORY: u64 = 1000 * MIB;
+const LIMIT: u64 = 50 * MIB;
+
+/// A machine of 1000 MiB.
+#[derive(Clone)]
+struct Machine {
+    now: u64,
+    available: u64,
+    swap_free: u64,
+    swap: u64,
+    stalled_ms: u64,
+    oom_kills: u64,
+    processes: Vec<Process>,
+}
+
+impl Machine {
+    /// Out of memory, without swap space.
+    fn out_of_memory(processes: Vec<Process>) -> Machine {
+        Machine {
+            now: 100,
+            available: 20 * MIB,
+            swap_free: 0,
+            swap: 0,
+            stalled_ms: 0,
+            oom_kills: 0,
+            processes,
+        }
+    }
+
+    fn examined_by(&self, healer: &mut MemoryHog) -> Diagnosis {
+        let reading = |kind: SensorKind, value, limit| {
+            let line = kind.description().unwrap();
+            SensorReading { kind, instance: 0, class: line.class, unit: Some(line.unit), value, limit }
+        };
+        let sensors = vec![
+            reading(SensorKind::MEMORY_AVAILABLE, self.available, Some(LIMIT)),
+            reading(SensorKind::MEMORY_TOTAL, MEMORY, None),
+            reading(SensorKind::SWAP_FREE, self.swap_free, Some(0)),
+            reading(SensorKind::SWAP_TOTAL, self.swap, None),
+            reading(SensorKind::MEMORY_STALLED, self.stalled_ms * 1_000_000, Some(500_000_000)),
+        ];
+        let kills = [Exceeded {
+            kind: SensorKind::OOM_KILLS,
+            instance: 0,
+            class: Class::Pressure,
+            unit: Some(Unit::Count),
+            value: self.oom_kills,
+            limit: 0,
+        }];
+        healer.examine(&Case {
+            now: Duration::from_secs(self.now),
+            target: "sick",
+            events: &kills[..usize::from(self.oom_kills > 0)],
+            sensors: &SensorView { sensors, clock: self.now * 1_000_000_000, ..SensorView::default() },
+            processes: &ProcessView { processes: self.processes.clone(), ..ProcessView::default() },
+            limits: &Limits::default(),
+            stuck: &[],
+        })
+    }
+}
+
+fn healer(settings: &str) -> MemoryHog {
+    MemoryHog::new(settings.parse().unwrap(), &Users::from([("db".to_owned(), 2000)])).unwrap()
+}
+
+/// A process that was there from the beginning.
+fn process(pid: u32, parent: u32, user: u32, mebibytes: u64) -> Process {
+    Process {
+        pid,
+        parent,
+        user,
+        start: 70,
+        rss: mebibytes * MIB,
+        command: format!("of{parent}"),
+        ..Process::default()
+    }
+}
+
+/// The opcodes and subjects of the repair; none if nobody is blamed.
+fn struck(diagnosis: &Diagnosis) -> Vec<(Opcode, u32)> {
+    match diagnosis {
+        Diagnosis::Culprit { repair, .. } => {
+            repair.commands.iter().map(|command| (command.opcode, command.subject)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn reason(diagnosis: &Diagnosis) -> &str {
+    match diagnosis {
+        Diagnosis::Nothing { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A shell of user 1001 with a controller and its children of so much memory each, beside an innocent of user 1002.
+fn hog(children: u32, mebibytes: u64, first_pid: u32, start: u64) -> Vec<Process> {
+    let mut processes = vec![process(1, 0, 0, 5), process(10, 1, 1001, 3), process(20, 10, 1001, 2)];
+    processes.extend(
+        (0..children).map(|index| Process { start, ..process(first_pid + index, 20, 1001, mebibytes) }),
+    );
+    processes.push(process(5000, 1, 1002, 60));
+    processes
+}
+
+#[test]
+fn one_large_process_is_blamed_with_the_numbers() {
+    let machine = Machine::out_of_memory(vec![process(5, 1, 1001, 700), process(6, 1, 1002, 100)]);
+    let diagnosis = machine.examined_by(&mut healer(""));
+    assert_eq!(struck(&diagnosis), [(Opcode::KillProcess, 5)]);
+    let Diagnosis::Culprit { evidence, victims, culprit, .. } = diagnosis else { panic!("nobody blamed") };
+    assert_eq!((victims, culprit), (1, Culprit::Process { pid: 5 }));
+    let texts: Vec<&str> = evidence.iter().map(|evidence| evidence.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            "process 5 (of1) of user 1001 has 700.0 MiB of memory and 0.0 MiB of swap space, more than any other that may be killed",
+            "20.0 MiB of 1000.0 MiB of memory are available (limit 50.0 MiB), 0.0 MiB of 0.0 MiB of swap space are free",
+            "700.0 MiB would be freed, 80.0 MiB are needed",
+        ]
+    );
+}
+
+#[test]
+fn no_more_processes_are_struck_than_are_enough() {
+    let sizes = |sizes: [u64; 3]| {
+        let processes =
+            sizes.iter().zip(5..).map(|(size, pid)| process(pid, pid + 100, 1001, *size)).collect();
+        struck(&Machine::out_of_memory(processes).examined_by(&mut healer("")))
+    };
+    assert_eq!(sizes([90, 300, 90]), [(Opcode::KillProcess, 6)]);
+    assert_eq!(sizes([70, 70, 70]), [(Opcode::KillProcess, 5), (Opcode::KillProcess, 6)]);
+}
+
+#[test]
+fn many_small_children_are_laid_at_the_process_above_them_although_an_innocent_is_larger_than_each() {
+    let machine = Machine::out_of_memory(hog(40, 20, 100, 70));
+    assert_eq!(struck(&machine.examined_by(&mut healer(""))), [(Opcode::KillTree, 20)]);
+}
+
+#[test]
+fn children_that_come_again_are_laid_at_their_parent_and_a_parent_that_comes_again_at_the_user() {
+    let mut healer = healer("");
+    let mut machine = Machine::out_of_memory(hog(3, 280, 100, 70));
+    assert_eq!(struck(&machine.examined_by(&mut healer)), [(Opcode::KillProcess, 100)]);
+    // Those that were not struck and were there before are no successors.
+    machine.now += 2;
+    machine.processes.retain(|process| process.pid != 100);
+    assert_eq!(struck(&machine.examined_by(&mut healer)), [(Opcode::KillProcess, 101)]);
+    machine.now += 2;
+    machine.processes = hog(3, 280, 200, 103_000_000_000);
+    assert_eq!(struck(&machine.examined_by(&mut healer)), [(Opcode::KillTree, 20)]);
+    machine.now += 2;
+    machine.processes = hog(3, 280, 300, 105_000_000_000);
+    assert_eq!(struck(&machine.examined_by(&mut healer)), [(Opcode::KillUser, 1001)]);
+}
+
+#[test]
+fn what_came_again_long_after_is_no_relapse() {
+    let mut healer = healer("relapse = '10s'");
+    let mut machine = Machine::out_of_memory(hog(3, 280, 100, 70));
+    machine.examined_by(&mut healer);
+    machine.now += 11;
+    machine.processes = hog(3, 280, 200, 110_000_000_000);
+    assert_eq!(struck(&machine.examined_by(&mut healer)), [(Opcode::KillProcess, 200)]);
+}
+
+#[test]
+fn enough_memory_blames_nobody_and_the_reason_has_the_numbers() {
+    let mut machine = Machine::out_of_memory(hog(3, 280, 100, 70));
+    machine.available = 51 * MIB;
+    let diagnosis = machine.examined_by(&mut healer(""));
+    assert!(
+        reason(&diagnosis).starts_with("51.0 MiB of 1000.0 MiB of memory are available"),
+        "{diagnosis:?}"
+    );
+}
+
+#[test]
+fn swap_space_that_is_free_makes_up_for_memory_until_work_stands_still() {
+    let mut machine = Machine::out_of_memory(hog(3, 280, 100, 70));
+    (machine.swap, machine.swap_free) = (1000 * MIB, 500 * MIB);
+    assert!(struck(&machine.examined_by(&mut healer(""))).is_empty());
+    machine.stalled_ms = 600;
+    assert_eq!(struck(&machine.examined_by(&mut healer(""))).len(), 1);
+    (machine.stalled_ms, machine.swap_free) = (0, 90 * MIB);
+    assert_eq!(struck(&machine.examined_by(&mut healer(""))).len(), 1);
+}
+
+#[test]
+fn stalls_without_a_lack_of_memory_blame_nobody() {
+    let mut machine = Machine::out_of_memory(hog(3, 280, 100, 70));
+    (machine.available, machine.stalled_ms) = (400 * MIB, 900);
+    assert!(struck(&machine.examined_by(&mut healer(""))).is_empty());
+}
+
+#[test]
+fn after_the_kernels_killer_made_room_nobody_else_is_killed() {
+    let mut machine = Machine::out_of_memory(hog(3, 280, 100, 70));
+    (machine.available, machine.oom_kills) = (300 * MIB, 1);
+    assert!(struck(&machine.examined_by(&mut healer(""))).is_empty());
+    machine.available = 80 * MIB;
+    assert_eq!(struck(&machine.examined_by(&mut healer(""))).len(), 1);
+}
+
+#[test]
+fn what_was_swapped_out_counts() {
+    let mut machine = Machine::out_of_memory(vec![process(5, 1, 1001, 100), process(6, 1, 1002, 300)]);
+    machine.processes[0].swap = 600 * MIB;
+    (machine.swap, machine.swap_free) = (700 * MIB, 10 * MIB);
+    assert_eq!(struck(&machine.examined_by(&mut healer(""))), [(Opcode::KillProcess, 5)]);
+}
+
+#[test]
+fn root_system_users_and_whoever_is_on_the_list_are_spared_with_all_around_them() {
+    let mut processes = vec![process(5, 1, 0, 200), process(6, 1, 500, 200), process(7, 1, 2000, 200)];
+    processes.push(Process { command: "postgres".to_owned(), ..process(8, 1, 1001, 200) });
+    processes.push(Process { cgroup: 9, cgroup_name: "shop.service".to_owned(), ..process(9, 1, 1002, 190) });
+    processes.push(process(10, 1, 1002, 10));
+    let spare = "spare = ['db']\nspare_commands = ['postgres']\nspare_cgroups = ['shop.service']";
+    let diagnosis = Machine::out_of_memory(processes.clone()).examined_by(&mut healer(spare));
+    assert!(
+        reason(&diagnosis)
+            .contains("largest-user: user 0 has 200.0 MiB in 1 processes, but process 5 (of1) is spared"),
+        "{diagnosis:?}"
+    );
+    processes[4].cgroup_name = "other.service".to_owned();
+    let machine = Machine::out_of_memory(processes);
+    assert_eq!(struck(&machine.examined_by(&mut healer(spare))), [(Opcode::KillProcess, 9)]);
+}
+
+#[test]
+fn the_largest_user_is_blamed_where_only_that_is_asked_for() {
+    let machine = Machine::out_of_memory(hog(40, 20, 100, 70));
+    let policy = "policies = ['largest-user']";
+    assert_eq!(struck(&machine.examined_by(&mut healer(policy))), [(Opcode::KillUser, 1001)]);
+    let spared = format!("{policy}\nspare = [1001]");
+    assert!(struck(&machine.examined_by(&mut healer(&spared))).is_empty());
+}
+
+#[test]
+fn a_control_group_is_killed_process_by_process_if_one_repair_can_name_them() {
+    let of_group = |pid: u32, mebibytes| Process {
+        cgroup: 77,
+        cgroup_name: "batch.service".to_owned(),
+        ..process(pid, 1, 1001 + pid % 2, mebibytes)
+    };
+    let machine = |count: u32| {
+        Machine::out_of_memory(
+            (0..count).map(|index| of_group(100 + index, 800 / u64::from(count))).collect(),
+        )
+    };
+    let policy = "policies = ['largest-cgroup']";
+    let diagnosis = machine(20).examined_by(&mut healer(policy));
+    assert_eq!(struck(&diagnosis).len(), 20);
+    assert!(matches!(diagnosis, Diagnosis::Culprit { culprit: Culprit::Cgroup { id: 77 }, victims: 20, .. }));
+    let too_many = machine(40).examined_by(&mut healer(policy));
+    assert!(reason(&too_many).contains("one repair names 32 at most"), "{too_many:?}");
+}
+
+#[test]
+fn combined_policies_must_agree() {
+    let both = "policies = ['largest-process', 'largest-user']\ncombine = 'all'";
+    let agreed = Machine::out_of_memory(hog(2, 400, 100, 70));
+    assert_eq!(struck(&agreed.examined_by(&mut healer(both))), [(Opcode::KillProcess, 100)]);
+    let mut processes = hog(10, 50, 100, 70);
+    processes.push(process(6000, 1, 1003, 300));
+    let divided = Machine::out_of_memory(processes).examined_by(&mut healer(both));
+    assert!(reason(&divided).contains("the policies do not agree"), "{divided:?}");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_errors() {
+    for (settings, complaint) in [
+        ("policies = []", "`policies` is empty"),
+        ("relief = 0.5", "`relief` is 0.5"),
+        ("swap_share = 2.0", "`swap_share` is 2"),
+        ("most_processes = 0", "`most_processes` is 0"),
+        ("relapse = '48h'", "`relapse` must be at most 24h"),
+        ("spare = ['eve']", "names user `eve`"),
+        ("hogs = 1", "unknown field `hogs`"),
+    ] {
+        let error = MemoryHog::new(settings.parse().unwrap(), &Users::new()).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{error}");
+    }
+}
+
+fn any_process() -> impl Strategy<Value = Process> {
+    let ids = (0..40u32, 0..40u32, prop_oneof![Just(0), Just(500), 1000..1004u32], 0..3u64);
+    (ids, any::<[u16; 2]>(), 0..4u32, 0..3u64).prop_map(
+        |((pid, parent, user, start), [rss, swap], flags, cgroup)| Process {
+            start,
+            flags,
+            swap: u64::from(swap) * (MIB / 64),
+            rss: u64::from(rss) * (MIB / 64),
+            cgroup,
+            cgroup_name: if cgroup == 0 { String::new() } else { format!("g{cgroup}") },
+            ..process(pid, parent, user, 0)
+        },
+    )
+}
+
+proptest! {
+    /// Whatever the table says, circles of parents among it.
+    #[test]
+    fn who_is_spared_is_never_struck_nor_killed_along_and_what_is_struck_is_enough(
+        processes in prop::collection::vec(any_process(), 0..40),
+        policies in prop::sample::subsequence(
+            vec!["largest-process", "largest-tree", "largest-user", "largest-cgroup"], 1..=4),
+        swap in any::<bool>(),
+    ) {
+        let mut healer = healer(&format!("policies = {policies:?}\nspare_cgroups = ['g2']"));
+        let mut machine = Machine::out_of_memory(processes);
+        machine.swap = if swap { 500 * MIB } else { 0 };
+        // The last of one number is the one that counts.
+        let by_pid: std::collections::BTreeMap<u32, &Process> =
+            machine.processes.iter().map(|process| (process.pid, process)).collect();
+        if let Diagnosis::Culprit { repair, evidence, .. } = machine.examined_by(&mut healer) {
+            prop_assert!((1..=Repair::MOST).contains(&repair.commands.len()));
+            let relief = evidence.last().unwrap();
+            prop_assert!(relief.value >= relief.limit.unwrap());
+            for command in repair.commands {
+                let mut struck = by_pid.values().filter(|process| match command.opcode {
+                    Opcode::KillUser => process.user == command.subject,
+                    _ => process.pid == command.subject,
+                });
+                prop_assert!(struck.clone().next().is_some());
+                prop_assert!(struck.all(|process| !healer.spares(process)), "{command:?}");
+            }
+        }
+    }
+}
