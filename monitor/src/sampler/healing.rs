@@ -9,7 +9,7 @@ use crate::guard;
 use crate::journal::What;
 use crate::proposals::{Found, Proposed};
 use crate::victim::{Victim, matching};
-use backdoors_healers::{Case, Culprit, Diagnosis, Healer};
+use backdoors_healers::{Case, Culprit, Diagnosis, Healer, Repair};
 use backdoors_sensor_box::{Command, Opcode, ProcessView};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -209,7 +209,9 @@ impl Sampler {
         let index = found.number;
         let is_news = !self.was_told(now, index, told) || made.is_some();
         let Found { healer, culprit, evidence, commands, victims, .. } = found;
-        let orders = order_texts(&self.config.name, &commands);
+        // What a plug-in says is as long as it likes; the reason why it is withheld tells how long.
+        let told_of = &commands[..commands.len().min(Repair::MOST)];
+        let orders = order_texts(&self.config.name, told_of);
         if is_news || matches!(decision, Decision::Act(_)) {
             self.note(What::Diagnosis { healer: healer.clone(), culprit, evidence, victims, mode });
         }
