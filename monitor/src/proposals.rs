@@ -60,7 +60,9 @@ impl std::fmt::Display for State {
 /// What a healer found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// The healer.
+    /// The healer's number: two of a target may have one name.
+    pub number: usize,
+    /// The healer's name.
     pub healer: String,
     /// Whom it blames.
     pub culprit: Culprit,
@@ -76,7 +78,7 @@ pub struct Found {
 
 impl Found {
     fn is_that_of(&self, other: &Found) -> bool {
-        self.healer == other.healer
+        self.number == other.number
             && self.culprit == other.culprit
             && Victim::of_all(&self.commands) == Victim::of_all(&other.commands)
     }
@@ -106,8 +108,6 @@ pub enum Proposed {
     Made(u64),
     /// It confirms one.
     Confirmed(u64),
-    /// A human rejected it before.
-    Rejected(u64),
 }
 
 /// Why a proposal can be neither approved nor rejected. Nothing was written.
@@ -148,32 +148,29 @@ impl Proposals {
         self.all.iter()
     }
 
-    /// Takes in what a healer found.
+    /// Takes in what a healer found, and is left to a human.
     pub fn propose(&mut self, now: Duration, found: Found) -> Proposed {
         self.expire(now);
-        if let Some(id) = self.rejected(now, &found) {
-            return Proposed::Rejected(id);
-        }
-        let mut confirmed = None;
-        for proposal in self.all.iter_mut().filter(|proposal| proposal.state == State::Open) {
-            if proposal.found.is_that_of(&found) {
-                confirmed = Some(proposal.id);
-                proposal.confirmed = now;
-                proposal.found = found.clone();
-            } else if proposal.found.healer == found.healer {
-                self.ended.push((proposal.id, State::Overtaken));
-                proposal.state = State::Overtaken;
-                proposal.since = now;
-            }
-        }
-        if let Some(id) = confirmed {
-            return Proposed::Confirmed(id);
+        self.supersede(now, &found);
+        let is_it =
+            |proposal: &&mut Proposal| proposal.state == State::Open && proposal.found.is_that_of(&found);
+        if let Some(proposal) = self.all.iter_mut().find(is_it) {
+            proposal.confirmed = now;
+            proposal.found = found;
+            return Proposed::Confirmed(proposal.id);
         }
         self.last += 1;
         let id = self.last;
         self.make_room(now);
         self.all.push_back(Proposal { id, found, made: now, confirmed: now, state: State::Open, since: now });
         Proposed::Made(id)
+    }
+
+    /// Takes in what a healer found, whatever becomes of it: what it found before is overtaken.
+    pub fn supersede(&mut self, now: Duration, found: &Found) {
+        self.end(now, State::Overtaken, |proposal| {
+            proposal.found.number == found.number && !proposal.found.is_that_of(found)
+        });
     }
 
     /// The rejection of what a healer found that still holds.
@@ -184,8 +181,8 @@ impl Proposals {
     }
 
     /// Takes in that a healer blames nobody.
-    pub fn withdraw(&mut self, now: Duration, healer: &str) {
-        self.end(now, State::Withdrawn, |proposal| proposal.found.healer == healer);
+    pub fn withdraw(&mut self, now: Duration, healer: usize) {
+        self.end(now, State::Withdrawn, |proposal| proposal.found.number == healer);
     }
 
     /// Takes in that victims are struck, by whomever.

@@ -63,7 +63,8 @@ impl Healer for OneByOne {
         };
         let commands: Vec<Command> = killable.iter().rev().take(3).map(kill).collect();
         let text = format!("user {user} has {} processes", killable.len());
-        let evidence = vec![Evidence { name: "count".into(), text, value: killable.len() as u64, limit: None }];
+        let evidence =
+            vec![Evidence { name: "count".into(), text, value: killable.len() as u64, limit: None }];
         let victims = commands.len() as u64;
         Diagnosis::Culprit { culprit: Culprit::User { user }, evidence, repair: Repair { commands }, victims }
     }
@@ -154,35 +155,32 @@ fn all_healers_together_make_no_more_repairs_in_a_minute_than_the_budget_has() {
 
 #[test]
 fn what_would_kill_too_many_is_withheld_once_and_can_be_approved() {
-    let mut simulation = connected(&format!("budget = {{ victims_per_minute = 100 }}\n{ACT}"));
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    let mut simulation = connected(&format!("budget = {{ victims_per_minute = 10 }}\n{ACT}"));
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     simulation.run(ms(10_000));
-    assert_eq!(simulation.machine.alive(BOMBER), 300);
+    assert_eq!(simulation.machine.alive(BOMBER), 30);
     let entries = simulation.take();
     let withheld = of_kind(&entries, "withheld");
     assert_eq!(withheld.len(), 1, "{withheld:?}");
     assert!(withheld[0].ends_with("it is proposal 1"), "{withheld:?}");
-    assert!(
-        withheld[0].contains("it would kill 300, and 100 of 100 victims a minute are left"),
-        "{withheld:?}"
-    );
+    assert!(withheld[0].contains("it would kill 30, and 10 of 10 victims a minute are left"), "{withheld:?}");
     assert_eq!(of_kind(&entries, "diagnosis").len(), 1);
     let reply = approve(&mut simulation, 1, false).unwrap();
-    assert!(matches!(reply.commands[0].outcome, Outcome::Done(view) if view.signalled == 300));
+    assert!(matches!(reply.commands[0].outcome, Outcome::Done(view) if view.signalled == 30));
     assert_eq!(proposals(&simulation), [(1, State::Approved)]);
 }
 
 #[test]
 fn a_command_is_bounded_on_the_target_by_what_is_left_of_the_budget() {
-    let mut simulation = connected(&format!("budget = {{ victims_per_minute = 310 }}\n{ACT}"));
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    let mut simulation = connected(&format!("budget = {{ victims_per_minute = 35 }}\n{ACT}"));
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     // The bomb grows between the look at it and the blow.
     simulation.machine.deaf = true;
     simulation.run(ms(200));
-    simulation.machine.crowd(320, BOMBER, 50, 200);
+    simulation.machine.crowd(50, BOMBER, 10, 20);
     simulation.machine.deaf = false;
     simulation.run(ms(500));
-    assert_eq!(simulation.machine.alive(BOMBER), 40);
+    assert_eq!(simulation.machine.alive(BOMBER), 5);
     let entries = simulation.take();
     assert_eq!(of_kind(&entries, "gave-up").len(), 1);
     assert_eq!(of_kind(&entries, "unkillable").len(), 0, "nobody signalled those");
@@ -191,12 +189,12 @@ fn a_command_is_bounded_on_the_target_by_what_is_left_of_the_budget() {
 #[test]
 fn a_victim_is_not_struck_again_within_its_cooldown_but_a_human_may() {
     let mut simulation = connected(&format!("budget = {{ victim_cooldown = '10s' }}\n{ACT}"));
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     simulation.run(ms(300));
     simulation.take();
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     simulation.run(ms(9000));
-    assert_eq!(simulation.machine.alive(BOMBER), 300);
+    assert_eq!(simulation.machine.alive(BOMBER), 30);
     let withheld = of_kind(&simulation.take(), "withheld");
     assert_eq!(withheld.len(), 1, "{withheld:?}");
     assert!(withheld[0].contains("user 60001 was struck less than 10 s ago"), "{withheld:?}");
@@ -206,21 +204,21 @@ fn a_victim_is_not_struck_again_within_its_cooldown_but_a_human_may() {
     assert_eq!(simulation.machine.alive(BOMBER), 0);
     assert_eq!(proposals(&simulation), [(1, State::Overtaken)]);
     // What a human orders is not bound, and counts.
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     order(&mut simulation, kill_user(BOMBER)).unwrap();
     assert_eq!(simulation.machine.alive(BOMBER), 0);
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     simulation.run(ms(9000));
-    assert_eq!(simulation.machine.alive(BOMBER), 300);
+    assert_eq!(simulation.machine.alive(BOMBER), 30);
 }
 
 #[test]
 fn whoever_is_on_the_spare_list_is_struck_by_no_healer_and_cannot_be_approved() {
     for spare in ["users = [60001]", "commands = ['sh']"] {
         let mut simulation = connected(&format!("spare = {{ {spare} }}\n{ACT}"));
-        simulation.machine.crowd(20, BOMBER, 300, 200);
+        simulation.machine.crowd(20, BOMBER, 30, 20);
         simulation.run(ms(10_000));
-        assert_eq!(simulation.machine.alive(BOMBER), 300);
+        assert_eq!(simulation.machine.alive(BOMBER), 30);
         let withheld = of_kind(&simulation.take(), "withheld");
         assert_eq!(withheld.len(), 1, "{withheld:?}");
         assert!(withheld[0].contains("on the spare list"), "{withheld:?}");
@@ -231,7 +229,7 @@ fn whoever_is_on_the_spare_list_is_struck_by_no_healer_and_cannot_be_approved() 
 #[test]
 fn the_same_culprit_found_again_is_the_same_proposal_until_it_is_not_confirmed_any_more() {
     let mut simulation = connected(&format!("proposal_lifetime = '20s'\n{PROPOSE}"));
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     simulation.run(ms(30_000));
     assert_eq!(proposals(&simulation), [(1, State::Open)]);
     let entries = simulation.take();
@@ -239,7 +237,7 @@ fn the_same_culprit_found_again_is_the_same_proposal_until_it_is_not_confirmed_a
         of_kind(&entries, "proposal"),
         ["forkbomb proposes 1: backdoors heal web1 --uid 60001; to have it done: backdoors approve web1 1"]
     );
-    (20..320).for_each(|index| simulation.machine.bury(index));
+    (20..50).for_each(|index| simulation.machine.bury(index));
     simulation.run(ms(25_000));
     assert_eq!(proposals(&simulation), [(1, State::Expired)]);
     assert_eq!(of_kind(&simulation.take(), "proposal-ended"), ["proposal 1 is expired"]);
@@ -250,10 +248,10 @@ fn the_same_culprit_found_again_is_the_same_proposal_until_it_is_not_confirmed_a
 #[test]
 fn a_proposal_is_tried_dry_then_approved_and_only_once() {
     let mut simulation = connected(PROPOSE);
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     simulation.run(ms(300));
     let reply = approve(&mut simulation, 1, true).unwrap();
-    assert_eq!((reply.matching.len(), simulation.machine.alive(BOMBER)), (300, 300));
+    assert_eq!((reply.matching.len(), simulation.machine.alive(BOMBER)), (30, 30));
     assert_eq!(proposals(&simulation), [(1, State::Open)]);
     approve(&mut simulation, 1, false).unwrap();
     assert_eq!(simulation.machine.alive(BOMBER), 0);
@@ -264,9 +262,9 @@ fn a_proposal_is_tried_dry_then_approved_and_only_once() {
 #[test]
 fn a_culprit_that_is_gone_or_another_one_by_now_is_not_struck() {
     let mut simulation = connected(PROPOSE);
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     simulation.run(ms(300));
-    (20..320).for_each(|index| simulation.machine.bury(index));
+    (20..50).for_each(|index| simulation.machine.bury(index));
     let told = approve(&mut simulation, 1, false).unwrap_err();
     assert_eq!(told, OrderError::Unsafe { id: 1, reason: Unsafe::NoProcess(BOMBER) });
 
@@ -287,17 +285,17 @@ fn a_culprit_that_is_gone_or_another_one_by_now_is_not_struck() {
 #[test]
 fn a_rejected_proposal_is_not_made_again_and_not_done_either() {
     for mode in [PROPOSE, ACT] {
-        let lines = format!("budget = {{ victims_per_minute = 250 }}\n{mode}");
+        let lines = format!("budget = {{ victims_per_minute = 25 }}\n{mode}");
         let mut simulation = connected(&lines);
-        simulation.machine.crowd(20, BOMBER, 300, 200);
+        simulation.machine.crowd(20, BOMBER, 30, 20);
         simulation.run(ms(300));
         reject(&mut simulation, 1).unwrap();
         assert_eq!(reject(&mut simulation, 2), Err(NotOpen::Unknown(2)));
         simulation.take();
         // Now it would fit into the budget.
-        (20..100).for_each(|index| simulation.machine.bury(index));
+        (20..28).for_each(|index| simulation.machine.bury(index));
         simulation.run(ms(10_000));
-        assert_eq!(simulation.machine.alive(BOMBER), 220);
+        assert_eq!(simulation.machine.alive(BOMBER), 22);
         assert_eq!(proposals(&simulation), [(1, State::Rejected)]);
         let withheld = of_kind(&simulation.take(), "withheld");
         assert_eq!(withheld.len(), 1, "{withheld:?}");
@@ -319,7 +317,7 @@ fn a_proposal_is_withdrawn_when_nobody_is_blamed_any_more() {
 #[test]
 fn who_does_not_hold_the_lease_approves_nothing() {
     let mut simulation = connected(PROPOSE);
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     simulation.run(ms(300));
     let words = simulation.machine.region(RegionKind::LEASE).0;
     let held = LeaseWord::from_word(words.load(0));
@@ -333,8 +331,8 @@ fn who_does_not_hold_the_lease_approves_nothing() {
 fn victims_that_do_not_die_are_told_once_and_left_alone() {
     let lines = format!("budget = {{ victim_cooldown = '0s', unkillable_cooldown = '30s' }}\n{ACT}");
     let mut simulation = connected(&lines);
-    simulation.machine.immortal = (120..330).collect();
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.machine.immortal = (120..142).collect();
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     simulation.run(ms(25_000));
     assert_eq!(simulation.machine.obeyed.len(), 1, "they are struck once");
     let entries = simulation.take();
@@ -342,7 +340,7 @@ fn victims_that_do_not_die_are_told_once_and_left_alone() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].starts_with("command 1 killed 120 sh, 121 sh, "), "{told:?}");
     assert!(
-        told[0].ends_with(" and 202 more, and they do not die; healers leave them alone for 30 s"),
+        told[0].ends_with(" and 14 more, and they do not die; healers leave them alone for 30 s"),
         "{told:?}"
     );
     assert_eq!(of_kind(&entries, "gave-up").len(), 1);
@@ -413,30 +411,36 @@ fn every_word_and_deed_is_in_the_journal_with_what_it_was_based_on() {
     // Proposed, tried dry, approved; another one rejected; one expired.
     let lines = format!("proposal_lifetime = '20s'\n{PROPOSE}");
     let mut simulation = connected(&lines);
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     simulation.run(ms(300));
     approve(&mut simulation, 1, true).unwrap();
     approve(&mut simulation, 1, false).unwrap();
     approve(&mut simulation, 1, false).unwrap_err();
-    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.machine.crowd(20, BOMBER, 30, 20);
     simulation.run(ms(3000));
     reject(&mut simulation, 2).unwrap();
     simulation.run(ms(25_000));
-    (20..320).for_each(|index| simulation.machine.bury(index));
+    (20..50).for_each(|index| simulation.machine.bury(index));
     simulation.run(ms(25_000));
     told.extend(simulation.take());
-    // Refused by the target, withheld, without end, in doubt, and of several commands.
+    // Refused by the target, withheld, without end, and of several commands.
     let mut simulation = one_by_one("patience = '300ms'\nbudget = { repairs_per_minute = 4 }\n");
     simulation.machine.immortal = [148].into();
     simulation.machine.refused.insert(147);
     simulation.machine.crowd(20, BOMBER, 29, 4);
     simulation.run(ms(1500));
     simulation.machine.deaf = true;
-    simulation.run(ms(1000));
-    simulation.restart_agent();
-    simulation.machine.crowd(20, BOMBER, 29, 4);
-    simulation.machine.deaf = true;
     simulation.run(ms(4000));
+    told.extend(simulation.take());
+    // In doubt.
+    let mut simulation = connected("");
+    simulation.machine.deaf = true;
+    let (reply, _) = sync_channel(1);
+    let order = Order { wanted: kill_user(BOMBER), by: "test".into(), reply };
+    simulation.sampler.request(Request::Order(order));
+    simulation.run(ms(100));
+    simulation.restart_agent();
+    simulation.run(ms(1000));
     told.extend(simulation.take());
 
     let mut kinds: Vec<String> = Vec::new();
@@ -448,8 +452,7 @@ fn every_word_and_deed_is_in_the_journal_with_what_it_was_based_on() {
         }
         kinds.push(kind);
     }
-    let beside = ["rule", "lease", "repaired", "unknown"];
-    for kind in What::AUDIT.iter().filter(|kind| !beside.contains(kind)) {
+    for kind in What::AUDIT.iter().filter(|kind| **kind != "rule") {
         assert!(kinds.iter().any(|told| told == kind), "no {kind}: {kinds:?}");
     }
     // Nothing is written before it was told why.

@@ -99,7 +99,14 @@ pub enum What {
     /// What a human ordered or approved was not begun.
     NotBegun { by: String, order: String, reason: String },
     /// A command was written to the target.
-    CommandWritten { sequence: u64, by: String, opcode: &'static str, subject: u32, dry_run: bool },
+    CommandWritten {
+        sequence: u64,
+        by: String,
+        opcode: &'static str,
+        subject: u32,
+        most_victims: u64,
+        dry_run: bool,
+    },
     /// The target looked at it.
     Acknowledged { sequence: u64, state: &'static str, after_ns: u64 },
     /// It ended as asked.
@@ -301,7 +308,7 @@ impl What {
             }
             What::ProposalEnded { proposal, state } => format!("proposal {proposal} is {state}"),
             What::NotBegun { by, order, reason } => format!("not begun: {order} (by {by}): {reason}"),
-            What::CommandWritten { sequence, by, opcode, subject, dry_run } => {
+            What::CommandWritten { sequence, by, opcode, subject, dry_run, .. } => {
                 let dry = if *dry_run { ", dry run" } else { "" };
                 format!("command {sequence} written: {opcode} {subject}{dry} (by {by})")
             }

@@ -8,13 +8,17 @@ fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn found(healer: &str, user: u32, victims: u64) -> Found {
-    let evidence =
-        Evidence { name: "measure".into(), text: format!("{victims}"), value: victims, limit: None };
+const FORKBOMB: usize = 0;
+const RUNAWAY: usize = 1;
+const MEMORYHOG: usize = 2;
+
+fn found(number: usize, user: u32, victims: u64) -> Found {
+    let evidence = Evidence { name: "measure".into(), text: format!("{victims}"), value: victims, limit: None };
     let command =
         Command { opcode: Opcode::KillUser, subject: user, start: 0, most_victims: 0, dry_run: false };
     Found {
-        healer: healer.to_owned(),
+        number,
+        healer: "forkbomb".to_owned(),
         culprit: Culprit::User { user },
         evidence: vec![evidence],
         commands: vec![command],
@@ -34,8 +38,8 @@ fn states(proposals: &Proposals) -> Vec<(u64, State)> {
 #[test]
 fn the_same_found_again_confirms_the_proposal_with_newer_evidence() {
     let mut proposals = proposals();
-    assert_eq!(proposals.propose(at(0), found("forkbomb", 5, 300)), Proposed::Made(1));
-    assert_eq!(proposals.propose(at(5), found("forkbomb", 5, 350)), Proposed::Confirmed(1));
+    assert_eq!(proposals.propose(at(0), found(FORKBOMB, 5, 300)), Proposed::Made(1));
+    assert_eq!(proposals.propose(at(5), found(FORKBOMB, 5, 350)), Proposed::Confirmed(1));
     let proposal = proposals.open(at(604), 1).unwrap();
     assert_eq!((proposal.made, proposal.confirmed, proposal.found.victims), (at(0), at(5), 350));
     assert_eq!(proposal.found.evidence[0].text, "350");
@@ -44,8 +48,8 @@ fn the_same_found_again_confirms_the_proposal_with_newer_evidence() {
 #[test]
 fn a_proposal_never_changes_whom_it_would_strike() {
     let mut proposals = proposals();
-    proposals.propose(at(0), found("forkbomb", 5, 300));
-    let mut other = found("forkbomb", 5, 300);
+    proposals.propose(at(0), found(FORKBOMB, 5, 300));
+    let mut other = found(FORKBOMB, 5, 300);
     other.commands[0] =
         Command { opcode: Opcode::KillTree, subject: 9, start: 1, most_victims: 0, dry_run: false };
     assert_eq!(proposals.propose(at(5), other), Proposed::Made(2));
@@ -61,9 +65,9 @@ fn a_proposal_never_changes_whom_it_would_strike() {
 #[test]
 fn healers_do_not_overtake_each_other_but_what_strikes_their_victims_does() {
     let mut proposals = proposals();
-    proposals.propose(at(0), found("forkbomb", 5, 300));
-    proposals.propose(at(0), found("runaway", 5, 300));
-    proposals.propose(at(0), found("memoryhog", 6, 1));
+    proposals.propose(at(0), found(FORKBOMB, 5, 300));
+    proposals.propose(at(0), found(RUNAWAY, 5, 300));
+    proposals.propose(at(0), found(MEMORYHOG, 6, 1));
     assert!(states(&proposals).iter().all(|(_, state)| *state == State::Open));
     proposals.overtake(at(1), &[Victim::User(5)]);
     assert_eq!(states(&proposals), [(1, State::Overtaken), (2, State::Overtaken), (3, State::Open)]);
@@ -72,24 +76,25 @@ fn healers_do_not_overtake_each_other_but_what_strikes_their_victims_does() {
 #[test]
 fn a_proposal_expires_if_it_is_not_confirmed_and_is_withdrawn_if_nobody_is_blamed() {
     let mut proposals = proposals();
-    proposals.propose(at(0), found("forkbomb", 5, 300));
+    proposals.propose(at(0), found(FORKBOMB, 5, 300));
     assert!(proposals.open(at(599), 1).is_ok());
     assert_eq!(proposals.open(at(600), 1), Err(NotOpen::Over { id: 1, state: State::Expired }));
-    assert_eq!(proposals.propose(at(600), found("forkbomb", 5, 300)), Proposed::Made(2));
-    proposals.withdraw(at(601), "runaway");
-    proposals.withdraw(at(601), "forkbomb");
+    assert_eq!(proposals.propose(at(600), found(FORKBOMB, 5, 300)), Proposed::Made(2));
+    proposals.withdraw(at(601), RUNAWAY);
+    proposals.withdraw(at(601), FORKBOMB);
     assert_eq!(proposals.take_ended(), [(1, State::Expired), (2, State::Withdrawn)]);
     assert_eq!(proposals.take_ended(), []);
 }
 
 #[test]
-fn what_was_rejected_is_not_made_again_for_a_lifetime() {
+fn a_rejection_holds_for_a_lifetime() {
     let mut proposals = proposals();
-    proposals.propose(at(0), found("forkbomb", 5, 300));
+    proposals.propose(at(0), found(FORKBOMB, 5, 300));
     proposals.reject(at(1), 1).unwrap();
-    assert_eq!(proposals.propose(at(600), found("forkbomb", 5, 310)), Proposed::Rejected(1));
-    assert_eq!(proposals.propose(at(600), found("forkbomb", 6, 310)), Proposed::Made(2));
-    assert_eq!(proposals.propose(at(601), found("forkbomb", 5, 310)), Proposed::Made(3));
+    assert_eq!(proposals.rejected(at(600), &found(FORKBOMB, 5, 310)), Some(1));
+    assert_eq!(proposals.rejected(at(600), &found(FORKBOMB, 6, 310)), None);
+    assert_eq!(proposals.rejected(at(600), &found(RUNAWAY, 5, 310)), None);
+    assert_eq!(proposals.rejected(at(601), &found(FORKBOMB, 5, 310)), None);
     assert_eq!(proposals.reject(at(601), 1), Err(NotOpen::Over { id: 1, state: State::Rejected }));
     assert_eq!(proposals.reject(at(601), 9), Err(NotOpen::Unknown(9)));
 }
@@ -98,19 +103,30 @@ fn what_was_rejected_is_not_made_again_for_a_lifetime() {
 fn numbers_of_an_earlier_run_are_not_given_again_soon() {
     let mut before = Proposals::new(LIFETIME, at(1_763_743_277));
     let mut after = Proposals::new(LIFETIME, at(1_763_743_377));
-    assert_eq!(before.propose(at(0), found("forkbomb", 5, 1)), Proposed::Made(743_278));
-    assert_eq!(after.propose(at(0), found("forkbomb", 5, 1)), Proposed::Made(743_378));
+    assert_eq!(before.propose(at(0), found(FORKBOMB, 5, 1)), Proposed::Made(743_278));
+    assert_eq!(after.propose(at(0), found(FORKBOMB, 5, 1)), Proposed::Made(743_378));
+}
+
+#[test]
+fn what_a_healer_found_before_is_overtaken_whatever_becomes_of_what_it_finds_now() {
+    let mut proposals = proposals();
+    proposals.propose(at(0), found(FORKBOMB, 5, 300));
+    proposals.propose(at(0), found(RUNAWAY, 6, 300));
+    proposals.supersede(at(1), &found(FORKBOMB, 5, 310));
+    assert_eq!(states(&proposals), [(1, State::Open), (2, State::Open)]);
+    proposals.supersede(at(1), &found(FORKBOMB, 6, 310));
+    assert_eq!(states(&proposals), [(1, State::Overtaken), (2, State::Open)]);
 }
 
 #[test]
 fn a_rejection_is_forgotten_last() {
     let mut proposals = proposals();
-    proposals.propose(at(0), found("forkbomb", 0, 1));
+    proposals.propose(at(0), found(FORKBOMB, 0, 1));
     proposals.reject(at(0), 1).unwrap();
     for user in 1..1000 {
-        proposals.propose(at(1), found("forkbomb", user, 1));
+        proposals.propose(at(1), found(FORKBOMB, user, 1));
     }
-    assert_eq!(proposals.propose(at(2), found("forkbomb", 0, 1)), Proposed::Rejected(1));
+    assert_eq!(proposals.rejected(at(2), &found(FORKBOMB, 0, 1)), Some(1));
 }
 
 proptest! {
@@ -121,7 +137,7 @@ proptest! {
         let mut proposals = proposals();
         let mut highest = 0;
         for (what, healer, user, time) in steps {
-            let (now, healer) = (at(u64::from(time) % 2000), ["a", "b", "c"][healer]);
+            let now = at(u64::from(time) % 2000);
             match what {
                 0..=2 => if let Proposed::Made(id) = proposals.propose(now, found(healer, user, 1)) {
                     prop_assert!(id > highest);
@@ -132,9 +148,9 @@ proptest! {
                 _ => drop(proposals.reject(now, highest)),
             }
             prop_assert!(proposals.iter().count() <= MOST);
-            for healer in ["a", "b", "c"] {
+            for healer in 0..3 {
                 let open = |proposal: &&Proposal| {
-                    proposal.state == State::Open && proposal.found.healer == healer
+                    proposal.state == State::Open && proposal.found.number == healer
                 };
                 prop_assert!(proposals.iter().filter(open).count() <= 1);
             }

@@ -9,7 +9,7 @@ use crate::guard;
 use crate::journal::What;
 use crate::proposals::{Found, Proposed};
 use crate::victim::{Victim, matching};
-use backdoors_healers::{Case, Culprit, Diagnosis, Healer};
+use backdoors_healers::{Case, Culprit, Diagnosis, Healer, Repair};
 use backdoors_sensor_box::{Command, Opcode, ProcessView};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -133,17 +133,18 @@ impl Sampler {
                 healing.told = None;
                 self.dispatcher.examined(index, now, false);
                 if !told {
-                    self.note(What::NothingFound { healer: healer.clone(), reason });
+                    self.note(What::NothingFound { healer, reason });
                 }
-                self.proposals.withdraw(now, &healer);
+                self.proposals.withdraw(now, index);
                 self.tell_proposals();
             }
             Diagnosis::Culprit { culprit, evidence, repair, victims } => {
                 self.dispatcher.examined(index, now, true);
                 let commands = repair.commands;
-                let found = Found { healer, culprit, evidence, commands, victims, withheld: None };
+                let number = index;
+                let found = Found { number, healer, culprit, evidence, commands, victims, withheld: None };
                 let decision = self.decide(now, mode, &found, processes);
-                self.follow(now, index, mode, found, decision, processes);
+                self.follow(now, mode, found, decision, processes);
             }
         }
     }
@@ -202,7 +203,6 @@ impl Sampler {
     fn follow(
         &mut self,
         now: Duration,
-        index: usize,
         mode: Mode,
         mut found: Found,
         decision: Decision,
@@ -217,19 +217,23 @@ impl Sampler {
             }
         };
         found.withheld.clone_from(&withheld);
-        let proposed = match decision {
-            Decision::Propose | Decision::Leave(_) => Some(self.proposals.propose(now, found.clone())),
-            Decision::Note | Decision::Withhold(_) | Decision::Act(_) => None,
-        };
-        let (made, kept) = match proposed {
-            Some(Proposed::Made(id)) => (Some(id), Some(id)),
-            Some(Proposed::Confirmed(id)) => (None, Some(id)),
-            Some(Proposed::Rejected(_)) | None => (None, None),
+        let (made, kept) = match decision {
+            Decision::Propose | Decision::Leave(_) => match self.proposals.propose(now, found.clone()) {
+                Proposed::Made(id) => (Some(id), Some(id)),
+                Proposed::Confirmed(id) => (None, Some(id)),
+            },
+            Decision::Note | Decision::Withhold(_) | Decision::Act(_) => {
+                self.proposals.supersede(now, &found);
+                (None, None)
+            }
         };
         let told = Told { culprit: found.culprit, victims: Victim::of_all(&found.commands), withheld: kind };
+        let index = found.number;
         let is_news = !self.was_told(now, index, told) || made.is_some();
         let Found { healer, culprit, evidence, commands, victims, .. } = found;
-        let orders = order_texts(&self.config.name, &commands);
+        // What a plug-in says is as long as it likes; the reason why it is withheld tells how long.
+        let told_of = &commands[..commands.len().min(Repair::MOST)];
+        let orders = order_texts(&self.config.name, told_of);
         if is_news || matches!(decision, Decision::Act(_)) {
             self.note(What::Diagnosis { healer: healer.clone(), culprit, evidence, victims, mode });
         }

@@ -191,6 +191,7 @@ impl Sampler {
                 by: self.name_of(&running.source),
                 opcode: command.opcode.name(),
                 subject: command.subject,
+                most_victims: command.most_victims,
                 dry_run: command.dry_run,
             },
             Progress::Acknowledged(view) => What::Acknowledged {
