@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+// Parts of it serve other tests.
+#[allow(dead_code)]
 mod simulation;
 
 use backdoors_monitor::clock::Clock;
