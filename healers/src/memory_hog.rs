@@ -76,7 +76,7 @@ enum Combine {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            policies: vec![Policy::LargestProcess, Policy::LargestTree, Policy::LargestUser],
+            policies: vec![Policy::Process, Policy::Tree, Policy::User],
             combine: Combine::Any,
             relief: 2.0,
             swap_share: 0.1,

@@ -405,5 +405,5 @@ fn a_configuration_is_checked_without_running_it() {
     assert!(check("name = 'm'\nidentity = '.'\njournal = 'j'\n").status.success());
     let bad = check("name = 'm'\nidentity = '.'\n");
     assert_eq!(bad.status.code(), Some(1));
-    assert!(stderr(&bad).contains("missing field `journal`"), "{}", stderr(&bad));
+    assert!(stderr(&bad).contains("missing key `journal`"), "{}", stderr(&bad));
 }

@@ -318,6 +318,7 @@ fn a_reload_takes_in_limits_and_healers_and_keeps_cooldowns() {
     assert_eq!(simulation.machine.alive(BOMBER), 0);
     drop(simulation.take());
     reload(&mut simulation, "");
+    simulation.run(ms(500));
     simulation.machine.crowd(20, BOMBER, 300, 200);
     simulation.run(ms(2000));
     assert_eq!(simulation.take_kinds(), ["reconfigured", "event"]);

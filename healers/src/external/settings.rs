@@ -55,6 +55,14 @@ impl ExternalSettings {
         let settings: ExternalSettings = settings
             .try_into()
             .map_err(|source| SettingsError::Malformed { healer: healer(), source: Box::new(source) })?;
+        if !(SHORTEST..=LONGEST).contains(&settings.timeout) {
+            return senseless("`timeout` must be between 100ms and 60s".into());
+        }
+        if !(LEAST_OUTPUT..=MOST_OUTPUT).contains(&settings.most_output) {
+            return senseless(format!(
+                "`most_output` must be between {LEAST_OUTPUT} and {MOST_OUTPUT} bytes"
+            ));
+        }
         match settings.command.first() {
             None => return senseless("`command` is empty: name a program and its arguments".into()),
             Some(program) if !program.contains('/') => {
@@ -72,14 +80,6 @@ impl ExternalSettings {
         if let Some(unknown) = settings.watches.iter().find(|name| SensorKind::named(name).is_none()) {
             return senseless(format!(
                 "`watches` names `{unknown}`, and there is no such sensor; `backdoors sensors TARGET` lists the names"
-            ));
-        }
-        if !(SHORTEST..=LONGEST).contains(&settings.timeout) {
-            return senseless("`timeout` must be between 100ms and 60s".into());
-        }
-        if !(LEAST_OUTPUT..=MOST_OUTPUT).contains(&settings.most_output) {
-            return senseless(format!(
-                "`most_output` must be between {LEAST_OUTPUT} and {MOST_OUTPUT} bytes"
             ));
         }
         Ok(settings)

@@ -12,16 +12,19 @@ use std::fmt;
 
 /// A policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub(super) enum Policy {
     /// The largest processes, as few as are enough.
-    LargestProcess,
+    #[serde(rename = "largest-process")]
+    Process,
     /// The process above the most memory, with all its descendants.
-    LargestTree,
+    #[serde(rename = "largest-tree")]
+    Tree,
     /// The user whose processes hold most.
-    LargestUser,
+    #[serde(rename = "largest-user")]
+    User,
     /// The control group whose processes hold most.
-    LargestCgroup,
+    #[serde(rename = "largest-cgroup")]
+    Cgroup,
 }
 
 /// Whom a policy blames.
@@ -46,10 +49,10 @@ impl fmt::Display for Policy {
 impl Policy {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Policy::LargestProcess => "largest-process",
-            Policy::LargestTree => "largest-tree",
-            Policy::LargestUser => "largest-user",
-            Policy::LargestCgroup => "largest-cgroup",
+            Policy::Process => "largest-process",
+            Policy::Tree => "largest-tree",
+            Policy::User => "largest-user",
+            Policy::Cgroup => "largest-cgroup",
         }
     }
 
@@ -61,10 +64,10 @@ impl Policy {
         table: &Table<'_>,
     ) -> Result<Blame, String> {
         let (width, culprit, victims, text, command) = match self {
-            Policy::LargestProcess => processes(healer, shortage, table)?,
-            Policy::LargestTree => tree(healer, shortage, table)?,
-            Policy::LargestUser => user(healer, shortage, table)?,
-            Policy::LargestCgroup => cgroup(healer, shortage, table)?,
+            Policy::Process => processes(healer, shortage, table)?,
+            Policy::Tree => tree(healer, shortage, table)?,
+            Policy::User => user(healer, shortage, table)?,
+            Policy::Cgroup => cgroup(healer, shortage, table)?,
         };
         let bytes = victims.iter().map(|process| size(process)).sum();
         let commands = match command {

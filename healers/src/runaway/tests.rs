@@ -123,20 +123,29 @@ fn one_that_has_anothers_number_is_another() {
 
 #[test]
 fn a_stalled_target_and_a_monitor_that_slept_make_nobody_look_busier() {
-    // The target's clock stands while CPU time of half a processor is counted.
-    let mut stalled = healer("");
+    // One of the clocks goes at two fifths of the other, so that half a processor looks like more than one.
+    let half = |second: u64| vec![process(5, second * SECOND / 2)];
+    let (mut stalled, mut slept) = (healer(""), healer(""));
     for second in 0..200 {
-        let look =
-            look_by(&mut stalled, Duration::from_secs(second), 5, vec![process(5, second * SECOND / 2)]);
-        assert_eq!(blamed(&look), None);
+        let (whole, part) = (Duration::from_secs(second), Duration::from_millis(second * 400));
+        let nanoseconds = |time: Duration| time.as_nanos() as u64;
+        assert_eq!(blamed(&look_by(&mut stalled, whole, nanoseconds(part), half(second))), None);
+        assert_eq!(blamed(&look_by(&mut slept, part, nanoseconds(whole), half(second))), None);
     }
-    // The monitor's clock goes at a hundredth of the target's.
-    let mut slept = healer("");
-    for second in 0..200 {
-        let now = Duration::from_millis(second * 10);
-        let look = look_by(&mut slept, now, second * SECOND, vec![process(5, second * SECOND / 2)]);
-        assert_eq!(blamed(&look), None);
+}
+
+#[test]
+fn what_is_averaged_is_no_longer_than_twice_what_it_must_be() {
+    let mut healer = healer("level = 0.5\nfor = '10s'");
+    let mut windows = Vec::new();
+    for second in 0..100 {
+        if let Diagnosis::Culprit { evidence, .. } =
+            look(&mut healer, second, vec![process(5, second * SECOND)])
+        {
+            windows.push(evidence[0].value / SECOND);
+        }
     }
+    assert_eq!((windows.iter().min(), windows.iter().max(), windows.len()), (Some(&10), Some(&19), 90));
 }
 
 #[test]
@@ -147,7 +156,7 @@ fn a_table_that_jumps_accuses_nobody() {
     let races = |second: u64| process(5, second * 3600 * SECOND);
     assert_eq!(found(&mut healer(""), races), None);
     // As much as there is, once in a while: the average is high, but most of the time nothing is used.
-    let leaps = |second: u64| process(5, second / 4 * 4 * SECOND + 4 * SECOND);
+    let leaps = |second: u64| process(5, second / 3 * 2 * SECOND);
     assert_eq!(found(&mut healer("level = 0.5"), leaps), None);
 }
 

@@ -79,7 +79,8 @@ fn check_target(target: &TargetConfig, add: Add<'_>) {
     ];
     for (key, is_good, must) in checks {
         // A wrong period was told; that the default of `fastest` does not fit into it follows.
-        if !is_good && !(key == "fastest" && target.fastest.is_none()) {
+        let follows = key == "fastest" && target.fastest.is_none();
+        if !is_good && !follows {
             let steps: Vec<Step<'_>> = key.split('.').map(Key).collect();
             add(&steps, ConfigError::OutOfRange { target: target.name.clone(), key, must });
         }
@@ -130,6 +131,13 @@ fn wrong_settings(healer: &HealerConfig, users: &Users) -> Vec<(Option<String>, 
             Err(error) => error,
         };
         let complaint = error.to_string();
+        let is_missed = |(key, _): &(Option<String>, _)| {
+            key.as_ref().is_some_and(|key| complaint.contains(&format!("missing field `{key}`")))
+        };
+        if wrong.iter().any(is_missed) {
+            // It was there, and was told.
+            return wrong;
+        }
         let is_to_blame = |key: &&String| {
             let mut without = healer.clone();
             without.settings.remove(*key);

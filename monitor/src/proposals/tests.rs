@@ -13,7 +13,8 @@ const RUNAWAY: usize = 1;
 const MEMORYHOG: usize = 2;
 
 fn found(number: usize, user: u32, victims: u64) -> Found {
-    let evidence = Evidence { name: "measure".into(), text: format!("{victims}"), value: victims, limit: None };
+    let evidence =
+        Evidence { name: "measure".into(), text: format!("{victims}"), value: victims, limit: None };
     let command =
         Command { opcode: Opcode::KillUser, subject: user, start: 0, most_victims: 0, dry_run: false };
     Found {
