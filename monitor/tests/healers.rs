@@ -89,7 +89,10 @@ fn a_program_only_proposes_unless_told_to_act() {
     let mut simulation = connected(&external(&script(folder.path(), BLAME_THE_BOMBER), "propose"));
     simulation.machine.crowd(20, BOMBER, 300, 200);
     let journal = run_until(&mut simulation, &["proposal"]);
-    assert_eq!(last_text(&journal), "own proposes: backdoors heal web1 --uid 60001");
+    assert_eq!(
+        last_text(&journal),
+        "own proposes 1: backdoors heal web1 --uid 60001; to have it done: backdoors approve web1 1"
+    );
     assert_eq!(simulation.machine.slot_bytes(), [0; 64]);
 }
 
@@ -309,7 +312,10 @@ fn a_reload_takes_in_limits_and_healers_and_keeps_cooldowns() {
     let texts = simulation.take_texts();
     assert_eq!(texts[0], "new configuration in force: healers forkbomb; 0 rules; 1 limits");
     assert_eq!(texts[1], "user.processes[60001] is 100 (limit 50)");
-    assert_eq!(texts.last().unwrap(), "forkbomb proposes: backdoors heal web1 --uid 60001");
+    assert_eq!(
+        texts.last().unwrap(),
+        "forkbomb proposes 1: backdoors heal web1 --uid 60001; to have it done: backdoors approve web1 1"
+    );
     // It may act now, and rests all the same.
     reload(&mut simulation, &format!("{limits}{}", bomb("act")));
     simulation.run(ms(8000));

@@ -2,14 +2,20 @@
 
 use super::problem::Step::{self, Item, Key};
 use super::read::Reading;
-use super::target::{HealerConfig, TargetConfig};
-use super::{Config, ConfigError};
+use super::target::{HealerConfig, LimitValue, TargetConfig};
+use super::{Config, ConfigError, parse_duration};
+use crate::clock::nanoseconds;
 use crate::peers::PeerConfigError;
 use backdoors_healers::{Limits, SettingsError, Users};
+use backdoors_sensor_box::layout::NO_LIMIT;
+use backdoors_sensor_box::{Class, Instance, SensorKind, Unit};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
+
+/// Shortest time in which something must change, nanoseconds: kernels tick that often.
+const SHORTEST_LIMIT: u64 = 1_000_000;
 
 /// Adds what is wrong to `reading`; `can_run` says whether a program can be run.
 pub(super) fn check(
@@ -94,9 +100,45 @@ fn check_target(target: &TargetConfig, add: Add<'_>) {
     }
     let mut limits = Limits::default();
     for (sensor, value) in &target.limits {
-        if let Err(error) = target.set_limit(&mut limits, sensor, value) {
+        let set = target.set_limit(&mut limits, sensor, value);
+        let sensible = set.and_then(|()| {
+            let (target, sensor_name) = (target.name.clone(), sensor.clone());
+            senseless(sensor, value).map_or(Ok(()), |problem| {
+                Err(ConfigError::BadLimitValue { target, sensor: sensor_name, problem })
+            })
+        });
+        if let Err(error) = sensible {
             add(&[Key("limits"), Key(sensor)], error);
         }
+    }
+}
+
+/// Why a limit that can be read makes no sense for its sensor.
+fn senseless(sensor: &str, value: &LimitValue) -> Option<String> {
+    let (name, instance) = sensor.split_once('/').map_or((sensor, None), |(name, one)| (name, Some(one)));
+    let line = SensorKind::named(name)?.description()?;
+    let is_time = line.class == Class::Progress || line.unit == Unit::Nanoseconds;
+    if instance.is_some() && line.instance == Instance::Machine {
+        return Some(format!("there is one `{name}` on a machine: leave out what follows the slash"));
+    }
+    match value {
+        LimitValue::Duration(text) if !is_time => {
+            Some(format!("`{text}` is a duration, and this sensor counts something else: write a number"))
+        }
+        LimitValue::Number(nanoseconds) if line.class == Class::Progress && *nanoseconds < SHORTEST_LIMIT => {
+            Some(format!("{nanoseconds} ns are too short: write at least 1ms, with the unit"))
+        }
+        LimitValue::Duration(text)
+            if line.class == Class::Progress
+                && parse_duration(text).is_ok_and(|limit| nanoseconds(limit) < SHORTEST_LIMIT) =>
+        {
+            Some(format!("`{text}` is too short: write at least 1ms"))
+        }
+        // Where some are usual, none is no limit.
+        LimitValue::Number(0) if line.class == Class::Level && line.limit != 0 && line.limit != NO_LIMIT => {
+            Some("0 would always be exceeded: write how many may be there".to_owned())
+        }
+        _ => None,
     }
 }
 

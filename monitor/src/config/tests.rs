@@ -167,6 +167,26 @@ fn budget_spare_list_and_lifetime_are_checked() {
     }
 }
 
+#[test]
+fn limits_that_make_no_sense_are_told() {
+    let all = "\"user.processes\" = 200, \"kernel.timer\" = \"250ms\"";
+    let with = |limits: &str| WHOLE.replace(all, limits);
+    for (limit, complaint) in [
+        ("\"kernel.timer\" = 250", "250 ns are too short: write at least 1ms"),
+        ("\"kernel.timer\" = \"1us\"", "`1us` is too short"),
+        ("\"processes\" = \"5s\"", "`5s` is a duration, and this sensor counts something else"),
+        ("\"processes/5\" = 5", "there is one `processes` on a machine"),
+        ("\"processes\" = 0", "0 would always be exceeded"),
+        ("\"processes\" = -5", "a limit is a number, or a duration"),
+        ("\"user.processes/bob\" = 5", "after the slash stands the number"),
+    ] {
+        let told = lines(&with(limit));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("19:") && told[0].contains(complaint), "{told:?}");
+    }
+    parse(&with("\"processes.lost\" = 0, \"cpu.busy/1\" = 0")).unwrap();
+}
+
 fn lines(text: &str) -> Vec<String> {
     let ConfigError::Bad(bad) = parse(text).unwrap_err() else { panic!("it can be read") };
     bad.problems

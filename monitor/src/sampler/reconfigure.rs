@@ -34,6 +34,12 @@ impl Sampler {
         let rules = std::mem::replace(&mut self.rules, Rules::new(&[]));
         self.rules = Rules::taking_over(&config.rules, rules);
         self.detector.set_limits(limits);
+        if config.healers != self.config.healers {
+            // They are told by the number of their healer, which may be another one's from now on.
+            let now = self.clock.monotonic();
+            (0..self.healers.len()).for_each(|number| self.proposals.withdraw(now, number));
+            self.tell_proposals();
+        }
         self.exchange_healers(made);
         self.spare = spare;
         self.budget.set_bounds(config.budget.bounds());
