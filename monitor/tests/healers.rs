@@ -316,10 +316,10 @@ fn a_reload_takes_in_limits_and_healers_and_keeps_cooldowns() {
         texts.last().unwrap(),
         "forkbomb proposes 1: backdoors heal web1 --uid 60001; to have it done: backdoors approve web1 1"
     );
-    // It may act now, and rests all the same.
+    // It may act now, and rests all the same. What it proposed is withdrawn, because its lines changed.
     reload(&mut simulation, &format!("{limits}{}", bomb("act")));
     simulation.run(ms(8000));
-    assert_eq!(simulation.take_kinds(), ["reconfigured"]);
+    assert_eq!(simulation.take_kinds(), ["proposal-ended", "reconfigured"]);
     simulation.run(ms(2500));
     assert_eq!(simulation.machine.alive(BOMBER), 0);
     drop(simulation.take());
