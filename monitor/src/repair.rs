@@ -4,13 +4,13 @@
 //! The target obeys a sequence once. So the same bytes may be written again when it is unknown whether a write
 //! arrived, and a monitor that starts anew goes on with the sequence that the acknowledgement names.
 
-use backdoors_sensor_box::{
-    AcknowledgementView, Command, CommandState, DecodeError, EncodedCommand, Refusal, Token,
-};
+use backdoors_sensor_box::{AcknowledgementView, Command, CommandState, DecodeError, Refusal, Token};
 use std::time::Duration;
 
 /// How often a command is numbered anew because someone else used its number, before that counts as its refusal.
 const MOST_STALE: u32 = 3;
+/// How often a command is written anew, after a handshake, because the target took it for somebody else's.
+const MOST_NOT_AUTHENTIC: u32 = 3;
 /// Pause between two looks at the acknowledgement while the command is young.
 const POLL: Duration = Duration::from_millis(1);
 /// The same, once it is older than [`PATIENT_AFTER`].
@@ -26,8 +26,8 @@ pub enum Step {
     Write {
         /// The command's number.
         sequence: u64,
-        /// Its bytes.
-        encoded: EncodedCommand,
+        /// The lease by whose right it is written.
+        token: Token,
     },
     /// Nothing before this time.
     Wait(Duration),
@@ -42,6 +42,9 @@ pub enum Progress {
     Written(u64),
     /// The target looked at it.
     Acknowledged(AcknowledgementView),
+    /// The target does not take it for this monitor's: it has given another key meanwhile. After a handshake the command
+    /// is written again, under the same number.
+    NotAuthentic,
 }
 
 /// How a command ended.
@@ -145,6 +148,9 @@ pub struct Repair {
     /// It could be written and this monitor did not hold the lease.
     without_lease: bool,
     stale: u32,
+    not_authentic: u32,
+    /// The last acknowledgement of something that was not authentic: it says nothing of what was written since.
+    before: Option<AcknowledgementView>,
     last: Option<AcknowledgementView>,
 }
 
@@ -160,6 +166,8 @@ impl Repair {
             next_look: now,
             without_lease: false,
             stale: 0,
+            not_authentic: 0,
+            before: None,
             last: None,
         }
     }
@@ -217,7 +225,7 @@ impl Repair {
         let Phase::Writing { sequence, .. } = self.phase else { return Step::Fetch };
         self.without_lease = token.is_none();
         match token {
-            Some(token) => Step::Write { sequence, encoded: self.command.encode(sequence, token) },
+            Some(token) => Step::Write { sequence, token },
             None => {
                 self.rest(now);
                 Step::Wait(self.next_look.min(self.deadline))
@@ -230,6 +238,7 @@ impl Repair {
         self.rest(now);
         match self.phase {
             Phase::Learning { .. } => {
+                self.before = (view.reason == Refusal::NotAuthentic).then_some(*view);
                 if view.state == CommandState::Running {
                     self.phase = Phase::Learning { busy: true };
                 } else {
@@ -237,7 +246,9 @@ impl Repair {
                 }
                 None
             }
-            Phase::Waiting { sequence, .. } | Phase::Running { sequence } if view.command == sequence => {
+            Phase::Waiting { sequence, .. } | Phase::Running { sequence }
+                if view.command == sequence && self.before.as_ref() != Some(view) =>
+            {
                 self.judge(now, sequence, view)
             }
             Phase::Waiting { sequence, arrived } => {
@@ -306,6 +317,15 @@ impl Repair {
             self.stale += 1;
             self.number(now, view);
             return None;
+        }
+        if view.state == CommandState::Refused
+            && view.reason == Refusal::NotAuthentic
+            && self.not_authentic < MOST_NOT_AUTHENTIC
+        {
+            self.not_authentic += 1;
+            self.before = Some(*view);
+            self.phase = Phase::Writing { sequence, again: false };
+            return Some(Progress::NotAuthentic);
         }
         let first = self.last.is_none();
         self.last = Some(*view);

@@ -39,6 +39,8 @@
 #define BD_REFUSAL_NO_SUCH_PROCESS 7
 #define BD_REFUSAL_OTHER_PROCESS 8
 #define BD_REFUSAL_NOT_THE_HOLDER 9
+#define BD_REFUSAL_NOT_AUTHENTIC 16
+#define BD_REFUSAL_NOT_ALLOWED 17
 #define BD_SENSOR_CPU_SWITCHES 1
 #define BD_SENSOR_CPU_SWITCHES_CLASS 1
 #define BD_SENSOR_CPU_SWITCHES_UNIT 1
@@ -188,7 +190,7 @@ struct bd_command {
 	__u64 start;
 	__u64 most_victims;
 	__u64 token;
-	__u64 reserved[2];
+	__u64 mac[2];
 	__u64 sequence;
 };
 _Static_assert(sizeof(struct bd_command) == 64, "size");
@@ -198,7 +200,7 @@ _Static_assert(__builtin_offsetof(struct bd_command, subject) == 8, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, start) == 16, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, most_victims) == 24, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, token) == 32, "offset");
-_Static_assert(__builtin_offsetof(struct bd_command, reserved) == 40, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, mac) == 40, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, sequence) == 56, "offset");
 
 struct bd_acknowledgement {

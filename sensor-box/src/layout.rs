@@ -213,8 +213,8 @@ pub struct CommandSlot {
     pub most_victims: u64,
     /// The [`crate::Token`] of the lease under which the monitor acts; without it nothing is obeyed.
     pub token: u64,
-    /// Zero.
-    pub reserved: [u64; 2],
+    /// What [`crate::Seal::code`] says of all other words; with another one nothing is obeyed.
+    pub mac: [u64; 2],
     /// The number of this command: one more than [`Acknowledgement::accepted`]. Written last.
     pub sequence: u64,
 }
@@ -301,6 +301,7 @@ const _: () = {
     assert!(offset_of!(ProcessEntry, command) == 48);
     assert!(size_of::<CommandSlot>() == 64);
     assert!(offset_of!(CommandSlot, token) == 32);
+    assert!(offset_of!(CommandSlot, mac) == 40);
     assert!(offset_of!(CommandSlot, sequence) == 56);
     assert!(size_of::<Acknowledgement>() == 128);
     assert!(size_of::<LeaseTable>() == 192);

@@ -5,8 +5,11 @@
 
 /* One per command slot; changed by the timer only, but for the counters that hooks raise while it runs. */
 struct run {
-	/* The last sequence looked at, whatever came of it. */
+	/* The last sequence looked at that came with the right code, whatever came of it. */
 	__u64 looked;
+	/* What was last refused for its code: its sequence and that code. */
+	__u64 forged;
+	__u64 forged_mac[2];
 	struct bd_command command;
 	struct bd_acknowledgement answer;
 	/* Of the process the command names. */
@@ -137,14 +140,18 @@ static __always_inline __u32 refusal(struct run *run, __u32 slot)
 	case BD_OPCODE_NOTHING:
 		return BD_REFUSAL_NONE;
 	case BD_OPCODE_KILL_USER:
-		if (command->subject < NONE && is_spared(command->subject))
-			return BD_REFUSAL_SPARED_USER;
-		return BD_REFUSAL_NONE;
 	case BD_OPCODE_KILL_PROCESS:
 	case BD_OPCODE_KILL_TREE:
 		break;
 	default:
 		return BD_REFUSAL_UNKNOWN_OPCODE;
+	}
+	if (!may(slot, command->opcode))
+		return BD_REFUSAL_NOT_ALLOWED;
+	if (command->opcode == BD_OPCODE_KILL_USER) {
+		if (command->subject < NONE && is_spared(command->subject))
+			return BD_REFUSAL_SPARED_USER;
+		return BD_REFUSAL_NONE;
 	}
 	if (command->subject == 1)
 		return BD_REFUSAL_INIT_PROCESS;
@@ -198,6 +205,7 @@ __noinline int consider(__u32 slot, __u64 now)
 	struct bd_command *given;
 	struct run *run;
 	__u64 sequence;
+	int authentic;
 
 	if (slot >= BD_COMMAND_SLOTS)
 		return 0;
@@ -213,10 +221,26 @@ __noinline int consider(__u32 slot, __u64 now)
 	run->command.start = READ(given->start);
 	run->command.most_victims = READ(given->most_victims);
 	run->command.token = READ(given->token);
+	run->command.mac[0] = READ(given->mac[0]);
+	run->command.mac[1] = READ(given->mac[1]);
+	run->command.sequence = sequence;
 	full_barrier();
 	if (READ(given->sequence) != sequence)
 		return 0;
-	run->looked = sequence;
+	authentic = is_authentic(&run->command, slot);
+	if (authentic) {
+		run->looked = sequence;
+		run->forged = 0;
+	} else {
+		/* It may be half of what is being written: so it is looked at again, as long as it is there, but told only
+		 * once. */
+		if (run->forged == sequence && run->forged_mac[0] == run->command.mac[0] &&
+		    run->forged_mac[1] == run->command.mac[1])
+			return 0;
+		run->forged = sequence;
+		run->forged_mac[0] = run->command.mac[0];
+		run->forged_mac[1] = run->command.mac[1];
+	}
 	run->start = 0;
 	run->quiet = 0;
 	run->chosen = 0;
@@ -230,7 +254,9 @@ __noinline int consider(__u32 slot, __u64 now)
 	run->answer.last_death_at = 0;
 	run->answer.finished_at = now;
 	run->answer.state = BD_STATE_REFUSED;
-	if (sequence != run->answer.accepted + 1) {
+	if (!authentic) {
+		run->answer.reason = BD_REFUSAL_NOT_AUTHENTIC;
+	} else if (sequence != run->answer.accepted + 1) {
 		run->answer.reason = BD_REFUSAL_STALE_SEQUENCE;
 	} else {
 		run->answer.accepted = sequence;

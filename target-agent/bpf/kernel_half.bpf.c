@@ -11,6 +11,7 @@
 #include "maps.h"
 #include "scope.h"
 #include "users.h"
+#include "authentication.h"
 #include "commands.h"
 #include "processes.h"
 #include "victims.h"

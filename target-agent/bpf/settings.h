@@ -47,6 +47,18 @@ struct process_name {
 	__u64 start;
 };
 
+/* Who may command through a slot, and what; written by the user half alone, one for each slot. */
+struct seat {
+	__u64 key[2];
+	/* Names the certificate whose holder was given the key; for the user half. */
+	__u64 whose;
+	/* A bit per opcode. */
+	__u64 may;
+	/* 0: nobody. */
+	__u64 admitted;
+};
+_Static_assert(sizeof(struct seat) == 40, "size");
+
 /* Changes while the kernel half runs. */
 struct control {
 	/* Written by the user half: which build made this, for those who adopt it. */

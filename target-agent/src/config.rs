@@ -1,5 +1,9 @@
 //! The agent's configuration file.
 
+mod may;
+
+pub use may::May;
+
 use crate::kernel::Scope;
 use crate::limits::{Limits, UnknownSensor};
 use backdoors_sensor_box::layout::{COMMAND_SLOTS, MAX_PROCESSES};
@@ -42,6 +46,9 @@ pub struct MonitorConfig {
     pub certificate: PathBuf,
     /// Its command slot, 0 to 15; nobody else's.
     pub slot: u32,
+    /// The commands that are obeyed if they come from it; all by default.
+    #[serde(default)]
+    pub may: May,
 }
 
 /// The whole file.
@@ -184,6 +191,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backdoors_sensor_box::{Opcode, Opcodes};
 
     const LEAST: &str = "name = 'a'\nlisten = '127.0.0.1:1'\nidentity = '/i'\nowner = '/o'\n";
 
@@ -210,6 +218,21 @@ mod tests {
         assert!(two("name = 'x'\nslot = 0", "name = 'y'\nslot = 0").unwrap_err().contains("slot 0"));
         assert!(two("name = 'x'\nslot = 0", "name = 'x'\nslot = 1").unwrap_err().contains("name"));
         assert!(two("name = 'x'\nslot = 0", "name = 'y'\nslot = 16").unwrap_err().contains("0 to 15"));
+    }
+
+    #[test]
+    fn a_monitor_may_do_everything_unless_it_is_told_what() {
+        let may = |line: &str| {
+            let text = format!("[[monitor]]\ncertificate = '/c'\nname = 'x'\nslot = 0\n{line}\n");
+            checked(&text).map(|config| config.monitors[0].may.0)
+        };
+        let of = |opcodes: &[Opcode]| Ok(opcodes.iter().copied().collect::<Opcodes>());
+        assert_eq!(may(""), of(&[Opcode::KillProcess, Opcode::KillUser, Opcode::KillTree]));
+        assert_eq!(may("may = []"), of(&[]));
+        assert_eq!(may("may = ['kill-user']"), of(&[Opcode::KillUser]));
+        let wrong = may("may = ['kill-usr']").unwrap_err();
+        assert!(wrong.contains("line 9") && wrong.contains("kill-process, kill-user, kill-tree"), "{wrong}");
+        assert!(may("may = ['nothing']").is_err());
     }
 
     #[test]

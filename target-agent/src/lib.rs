@@ -12,5 +12,6 @@ pub mod memory;
 mod offer;
 mod owner_process;
 pub mod run;
+pub mod seat;
 pub mod source;
 pub mod words;

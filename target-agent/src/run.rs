@@ -4,15 +4,17 @@ mod reception;
 
 use crate::applications::Applications;
 use crate::config::Config;
+use crate::seat::Seat;
 use crate::source::{Source, SourceError};
 use crate::{offer, owner_process};
 use backdoors_rdma::handshake::{
-    AcceptError, Acceptor, Certificate, Hello, Identity, IdentityError, Welcome, serve,
+    AcceptError, Acceptor, Certificate, Hello, Identity, IdentityError, Secret, Welcome, serve,
 };
 use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError};
 use backdoors_rdma::realtime;
-use backdoors_sensor_box::SensorKind;
+use backdoors_sensor_box::layout::COMMAND_SLOTS;
 use backdoors_sensor_box::writer::{Sensor, SensorBox};
+use backdoors_sensor_box::{Opcodes, SensorKind};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -91,7 +93,8 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         tracing::warn!(%error, "the agent's memory is not locked: its heartbeat may stall when memory is short");
     }
     let owner = connect(config)?;
-    let source = Source::bring_up(config, &protected(config))?;
+    let mut source = Source::bring_up(config, &protected(config))?;
+    seat(config, &mut source)?;
     let sensors = SensorBox::adopt(source.memory().sensors.words.clone());
     let sensors = sensors.map_err(|error| RunError::Box(error.to_string()))?;
     let heartbeat = sensors.find(SensorKind::AGENT_HEARTBEAT, 0);
@@ -123,6 +126,21 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     beat(&sensors, heartbeat, &mut stop)?;
     tracing::info!("stopping: monitors lose access, and what fills the sensor box ends");
     lock(&agent).take_down()
+}
+
+/// Leaves the command slots to the monitors that the configuration names, as far as they have shaken hands already, and
+/// takes them from all others.
+fn seat(config: &Config, source: &mut Source) -> Result<(), RunError> {
+    for slot in 0..COMMAND_SLOTS as u32 {
+        let monitor = config.monitors.iter().find(|monitor| monitor.slot == slot);
+        let (mut certificates, mut may) = (Vec::new(), Opcodes::from_bits(0));
+        if let Some(monitor) = monitor {
+            certificates.push(Certificate::load(&monitor.certificate)?.fingerprint().number());
+            may = monitor.may.0;
+        }
+        source.change_seat(slot, |seat| seat.under(&certificates, may))?;
+    }
+    Ok(())
 }
 
 struct Agent {
@@ -177,15 +195,21 @@ impl Agent {
         }
     }
 
-    fn admit(&mut self, monitor: &str, hello: &Hello) -> Result<Welcome, String> {
+    fn admit(&mut self, monitor: &str, certificate: &Certificate, hello: &Hello) -> Result<Welcome, String> {
         if self.stopped {
             return Err("the target's agent is stopping".into());
         }
-        let slot = self.config.monitors.iter().find(|known| known.name == monitor);
-        let slot = slot.ok_or("no slot is set aside for that monitor")?.slot;
+        let known = self.config.monitors.iter().find(|known| known.name == monitor);
+        let known = known.ok_or("no slot is set aside for that monitor")?;
+        let (slot, may) = (known.slot, known.may.0);
         let owner = self.owner.as_mut().ok_or("the owner of the target's memory is gone; try later")?;
         let admission = owner.admit(monitor, slot, &hello.endpoints).map_err(|error| error.to_string())?;
-        Ok(Welcome { target: self.config.name.clone(), admission })
+        // Whatever it wrote by the key of an earlier handshake is nobody's from here on.
+        let secret = Secret::generate().map_err(|error| error.to_string())?;
+        self.source
+            .change_seat(slot, |_| Seat::new(secret.bytes(), certificate.fingerprint().number(), may))
+            .map_err(|error| format!("its key cannot be kept: {error}"))?;
+        Ok(Welcome { target: self.config.name.clone(), admission, secret })
     }
 
     fn take_down(&mut self) -> Result<(), RunError> {
@@ -234,7 +258,9 @@ fn serve_handshakes(
     agent: Arc<Mutex<Agent>>,
 ) -> io::Result<()> {
     thread::Builder::new().name("handshakes".into()).spawn(move || {
-        serve(&listener, &acceptor, move |monitor, hello| lock(&agent).admit(monitor, hello));
+        serve(&listener, &acceptor, move |monitor, certificate, hello| {
+            lock(&agent).admit(monitor, certificate, hello)
+        });
     })?;
     Ok(())
 }

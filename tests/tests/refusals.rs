@@ -150,6 +150,77 @@ fn what_must_not_be_obeyed_is_refused_with_its_reason_and_harms_nobody() {
 }
 
 #[test]
+fn what_was_altered_or_sealed_with_another_key_is_not_authentic_and_uses_up_no_number() {
+    for mode in ["auto", "procfs"] {
+        let pair = Pair::boot(100).unwrap();
+        let mut plan = plan("emulated", "");
+        plan.agent = format!("scope = \"pid-namespace\"\nmode = \"{mode}\"\n");
+        let deployment = pair.install(plan).unwrap();
+        start_as(&deployment, VICTIM);
+        let kill = order(Opcode::KillUser, VICTIM);
+        let dry = rogue(&deployment, &format!("{kill} --flags 1"));
+        assert_eq!((&dry["state"], &dry["matched"]), (&"done".into(), &1.into()), "{dry}");
+        let mut deeds: Vec<String> = (0..448).step_by(37).map(|bit| format!("{kill} --flip {bit}")).collect();
+        // Those of another key, slot and generation, one that was obeyed already, and one that nobody sealed.
+        deeds.extend(["--other-key 255", "--for-slot 1", "--later 1"].map(|other| format!("{kill} {other}")));
+        deeds.push(format!("{kill} --bytes {}", dry["bytes"].as_str().unwrap()));
+        deeds.push(format!("{kill} --bytes {:0112}0200000000000000", 3));
+        for deed in &deeds {
+            let answer = rogue(&deployment, deed);
+            // Whatever carries the number of the last one is not looked at.
+            if answer["judged"] == true {
+                assert_eq!(answer["reason"], Refusal::NotAuthentic.name(), "{deed}: {answer}");
+            }
+            assert_eq!(
+                (&answer["accepted"], &answer["signalled"]),
+                (&1.into(), &0.into()),
+                "{deed}: {answer}"
+            );
+        }
+        assert_eq!(pair.target.processes_of(VICTIM).unwrap(), 1);
+        let killed = rogue(&deployment, &kill);
+        assert_eq!((&killed["sequence"], &killed["state"]), (&2.into(), &"done".into()), "{killed}");
+        assert_eq!(pair.target.processes_of(VICTIM).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_monitor_does_no_more_than_the_target_lets_it() {
+    for mode in ["auto", "procfs"] {
+        let pair = Pair::boot(100).unwrap();
+        let mut plan = plan("emulated", "");
+        plan.agent = format!("scope = \"pid-namespace\"\nmode = \"{mode}\"\n");
+        let mut deployment = pair.install(plan).unwrap();
+        let victim = start_as(&deployment, VICTIM);
+        let may = |deployment: &mut Deployment<'_, Host>, names: &str| {
+            let script =
+                format!("cd {FOLDER}; sed -i '/^may/d' agent.toml; echo 'may = [{names}]' >> agent.toml");
+            pair.target.shell(&script).unwrap();
+            deployment.end("TERM", deployment.agent).unwrap();
+            deployment.start_agent().unwrap();
+        };
+        let refused = |deployment: &Deployment<'_, Host>, opcode: Opcode, subject: u32| {
+            let answer = rogue(deployment, &order(opcode, subject));
+            assert_eq!((&answer["state"], &answer["signalled"]), (&"refused".into(), &0.into()), "{answer}");
+            assert_eq!(answer["reason"], Refusal::NotAllowed.name(), "{answer}");
+            // It was judged, so its number is used up.
+            assert_eq!(answer["accepted"], answer["sequence"], "{answer}");
+        };
+        may(&mut deployment, "");
+        for (opcode, subject) in
+            [(Opcode::KillUser, VICTIM), (Opcode::KillProcess, victim), (Opcode::KillTree, victim)]
+        {
+            refused(&deployment, opcode, subject);
+        }
+        assert_eq!(rogue(&deployment, &order(Opcode::Nothing, 0))["state"], "done");
+        may(&mut deployment, "\"kill-process\"");
+        refused(&deployment, Opcode::KillUser, VICTIM);
+        let killed = rogue(&deployment, &order(Opcode::KillProcess, victim));
+        assert_eq!((&killed["state"], &killed["signalled"]), (&"done".into(), &1.into()), "{killed}");
+    }
+}
+
+#[test]
 fn a_monitor_is_refused_that_does_not_hold_the_lease_or_slept_while_another_took_it() {
     let trio = Trio::boot(100).unwrap();
     let mut plan = plan("emulated", "");

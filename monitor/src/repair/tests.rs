@@ -39,10 +39,7 @@ fn written() -> Repair {
     let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
     assert_eq!(repair.step(at(0), HELD), Step::Fetch);
     assert_eq!(repair.acknowledgement(at(0), &view(7, 7, CommandState::Done)), None);
-    assert_eq!(
-        repair.step(at(0), HELD),
-        Step::Write { sequence: 8, encoded: kill_user().encode(8, HELD.unwrap()) }
-    );
+    assert_eq!(repair.step(at(0), HELD), Step::Write { sequence: 8, token: HELD.unwrap() });
     assert_eq!(repair.written(at(0)), Some(Progress::Written(8)));
     repair
 }
@@ -104,15 +101,46 @@ fn a_stale_number_is_replaced_but_not_for_ever() {
     for next in [11, 21, 31] {
         let sequence = repair.sequence().unwrap();
         assert_eq!(repair.acknowledgement(at(1), &stale(sequence, next - 1)), None);
-        assert_eq!(
-            repair.step(at(1), HELD),
-            Step::Write { sequence: next, encoded: kill_user().encode(next, HELD.unwrap()) }
-        );
+        assert_eq!(repair.step(at(1), HELD), Step::Write { sequence: next, token: HELD.unwrap() });
         repair.written(at(1));
     }
     let last = stale(31, 40);
     repair.acknowledgement(at(2), &last);
     assert_eq!(repair.step(at(2), HELD), Step::Ended(Outcome::Refused(last)));
+}
+
+fn not_authentic(accepted_at: u64) -> AcknowledgementView {
+    let refused = view(8, 7, CommandState::Refused);
+    AcknowledgementView { reason: Refusal::NotAuthentic, accepted_at, ..refused }
+}
+
+#[test]
+fn what_was_not_taken_for_this_monitors_is_written_again_under_its_number_but_not_for_ever() {
+    let mut repair = written();
+    for time in 1..=3 {
+        let refused = not_authentic(time);
+        assert_eq!(repair.acknowledgement(at(10 * time), &refused), Some(Progress::NotAuthentic));
+        assert!(matches!(repair.step(at(10 * time + 1), HELD), Step::Write { sequence: 8, .. }));
+        repair.written(at(10 * time + 1));
+        // What was said of the one before says nothing of this one.
+        assert_eq!(repair.acknowledgement(at(10 * time + 2), &refused), None);
+        assert_eq!(repair.step(at(10 * time + 3), HELD), Step::Fetch);
+    }
+    let last = not_authentic(4);
+    repair.acknowledgement(at(50), &last);
+    assert_eq!(repair.step(at(50), HELD), Step::Ended(Outcome::Refused(last)));
+}
+
+#[test]
+fn what_was_refused_before_it_came_is_not_taken_for_its_own_refusal() {
+    let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
+    repair.acknowledgement(at(0), &not_authentic(1));
+    assert!(matches!(repair.step(at(0), HELD), Step::Write { sequence: 8, .. }));
+    repair.written(at(0));
+    assert_eq!(repair.acknowledgement(at(0), &not_authentic(1)), None);
+    let done = view(8, 8, CommandState::Done);
+    repair.acknowledgement(at(1), &done);
+    assert_eq!(repair.step(at(1), HELD), Step::Ended(Outcome::Done(done)));
 }
 
 #[test]
@@ -243,8 +271,8 @@ proptest! {
                     Mishap::ReadFails => repair.failed(now, false),
                     _ => drop(repair.acknowledgement(now, &acknowledgement)),
                 },
-                Step::Write { sequence, encoded } => {
-                    prop_assert_eq!(encoded, kill_user().encode(sequence, HELD.unwrap()));
+                Step::Write { sequence, token } => {
+                    prop_assert_eq!(Some(token), HELD);
                     match mishaps.next().unwrap_or(Mishap::None) {
                         Mishap::WriteLost => repair.failed(now, true),
                         Mishap::WriteDoneAnswerLost => {

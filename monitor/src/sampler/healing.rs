@@ -31,6 +31,8 @@ pub(super) struct Running {
     pub order_text: String,
     pub source: Source,
     written: Option<Duration>,
+    /// The number of the link it was written over.
+    link: u64,
 }
 
 /// Who wanted the command.
@@ -143,7 +145,7 @@ impl Sampler {
 
     fn begin(&mut self, now: Duration, command: Command, order_text: String, source: Source) {
         let repair = Repair::new(command, now, self.config.patience);
-        self.running = Some(Running { repair, order_text, source, written: None });
+        self.running = Some(Running { repair, order_text, source, written: None, link: 0 });
     }
 
     fn begin_order(&mut self, order: Order) {
@@ -198,8 +200,12 @@ impl Sampler {
             match self.running.as_mut()?.repair.step(now, token) {
                 Step::Wait(until) => return Some(until),
                 Step::Fetch => self.look(now),
-                Step::Write { encoded, .. } => {
-                    let written = self.write_command(now, &encoded);
+                Step::Write { sequence, token } => {
+                    let link = self.links;
+                    let running = self.running.as_mut()?;
+                    running.link = link;
+                    let command = *running.repair.command();
+                    let written = self.write_command(now, &command, sequence, token);
                     let now = self.clock.monotonic();
                     let running = self.running.as_mut()?;
                     match written {
@@ -248,6 +254,10 @@ impl Sampler {
         let (Some(progress), Some(running)) = (progress, &self.running) else { return };
         let command = running.repair.command();
         let what = match progress {
+            // Only a handshake brings the key that the target goes by now. A later link than the one it was written over
+            // has it already.
+            Progress::NotAuthentic if running.link == self.links => return self.give_up_link(now),
+            Progress::NotAuthentic => return,
             Progress::Written(sequence) => What::CommandWritten {
                 sequence,
                 by: match &running.source {

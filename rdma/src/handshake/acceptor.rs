@@ -35,6 +35,8 @@ pub struct Acceptor {
 pub struct Pending {
     /// Its name here.
     pub monitor: String,
+    /// The certificate that it showed, of those it is known by.
+    pub certificate: Certificate,
     /// What it asks.
     pub hello: Hello,
     stream: StreamOwned<ServerConnection, Bounded>,
@@ -56,10 +58,10 @@ impl Acceptor {
     /// # Errors
     /// See [`AcceptError`]; the peer was told, if it can be.
     pub fn accept(&self, stream: TcpStream) -> Result<Pending, AcceptError> {
-        let (monitor, mut stream) = self.prove(stream)?;
+        let (monitor, certificate, mut stream) = self.prove(stream)?;
         let hello: Hello = read_message(&mut stream)?;
         let version = hello.version;
-        let pending = Pending { monitor, hello, stream };
+        let pending = Pending { monitor, certificate, hello, stream };
         if version != VERSION {
             pending.refuse(&format!(
                 "it speaks version {VERSION}, the monitor {version}: update the older one"
@@ -74,14 +76,14 @@ impl Acceptor {
     /// # Errors
     /// See [`AcceptError`]; the peer was told, if it can be.
     pub fn accept_framed(&self, stream: TcpStream) -> Result<(String, Framed), AcceptError> {
-        self.prove(stream).map(|(name, stream)| (name, Framed::accepted(stream)))
+        self.prove(stream).map(|(name, _, stream)| (name, Framed::accepted(stream)))
     }
 
-    /// The name of the peer, and the stream to it, which must still be used up within the same bounded time.
+    /// The name of the peer, its certificate, and the stream to it, which must still be used up within the same bounded time.
     fn prove(
         &self,
         stream: TcpStream,
-    ) -> Result<(String, StreamOwned<ServerConnection, Bounded>), AcceptError> {
+    ) -> Result<(String, Certificate, StreamOwned<ServerConnection, Bounded>), AcceptError> {
         // Without it a small answer could wait for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
         let session = ServerConnection::new(Arc::clone(&self.config)).map_err(AcceptError::Identity)?;
@@ -97,8 +99,8 @@ impl Acceptor {
         }
         let shown = stream.conn.peer_certificates().and_then(|certificates| certificates.first());
         let monitor = self.monitors.iter().find(|(_, known)| Some(&known.0) == shown);
-        let monitor = monitor.map(|(name, _)| name.clone()).ok_or(AcceptError::Stranger)?;
-        Ok((monitor, stream))
+        let (name, certificate) = monitor.cloned().ok_or(AcceptError::Stranger)?;
+        Ok((name, certificate, stream))
     }
 }
 
@@ -129,10 +131,10 @@ impl Pending {
 }
 
 /// Shakes hands with everybody who comes, each in a thread of its own, so that a stuck peer holds up no other.
-/// `decide` says what a monitor is admitted to, or why not. Ends only when the listener is shut down.
+/// `decide` says what a monitor, that showed this certificate, is admitted to, or why not. Ends only when the listener is shut down.
 pub fn serve<F>(listener: &TcpListener, acceptor: &Arc<Acceptor>, decide: F)
 where
-    F: Fn(&str, &Hello) -> Result<Welcome, String> + Send + Sync + 'static,
+    F: Fn(&str, &Certificate, &Hello) -> Result<Welcome, String> + Send + Sync + 'static,
 {
     let decide = Arc::new(decide);
     let busy = Arc::new(AtomicUsize::new(0));
@@ -178,11 +180,11 @@ impl Drop for Place {
 fn shake(
     acceptor: &Acceptor,
     stream: TcpStream,
-    decide: &dyn Fn(&str, &Hello) -> Result<Welcome, String>,
+    decide: &dyn Fn(&str, &Certificate, &Hello) -> Result<Welcome, String>,
 ) -> Result<(String, bool), AcceptError> {
     let pending = acceptor.accept(stream)?;
     let monitor = pending.monitor.clone();
-    match decide(&monitor, &pending.hello) {
+    match decide(&monitor, &pending.certificate, &pending.hello) {
         Ok(welcome) => pending.welcome(welcome)?,
         Err(reason) => {
             tracing::warn!(monitor, reason, "monitor refused");

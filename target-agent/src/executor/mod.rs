@@ -16,9 +16,10 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+use crate::seat::{Seat, Seats};
 use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot};
 use backdoors_sensor_box::writer::Torn;
-use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal, Token};
+use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal, Seal, Token};
 use marks::Marks;
 use run::Run;
 use std::time::Duration;
@@ -43,6 +44,10 @@ pub struct Policy {
     pub spared: Vec<u32>,
     /// How long after a command was accepted its victims may take to die.
     pub give_up: Duration,
+    /// Who may command, and what.
+    pub seats: Seats,
+    /// Generation of the command slots.
+    pub generation: u64,
 }
 
 impl Policy {
@@ -50,6 +55,14 @@ impl Policy {
     #[must_use]
     pub fn protects(&self, pid: u32, start: u64) -> bool {
         self.protected.iter().any(|known| known.pid == pid && (known.start == 0 || known.start == start))
+    }
+
+    /// Whether a command is of the monitor whose slot it is in.
+    #[must_use]
+    pub fn is_authentic(&self, slot: usize, given: &CommandSlot) -> bool {
+        let key = self.seats.get(slot).and_then(Seat::key);
+        let seal = |key| Seal { key, slot: slot as u32, generation: self.generation };
+        key.is_some_and(|key| seal(key).is_on(given))
     }
 
     /// Whether processes of this user are never signalled.
@@ -176,8 +189,10 @@ impl Executor {
             else {
                 continue;
             };
-            run.consider(&given, now, lease().allows(slot, given.token), &self.policy, processes);
-            actions.acknowledgements.push((slot, run.answer));
+            let holds_lease = lease().allows(slot, given.token);
+            if run.consider(&given, slot, now, holds_lease, &self.policy, processes) {
+                actions.acknowledgements.push((slot, run.answer));
+            }
             if run.running() {
                 accepted |= 1 << slot;
             }

@@ -7,8 +7,10 @@ use zerocopy::FromZeros;
 
 #[derive(Debug)]
 pub(super) struct Run {
-    /// The last sequence looked at, whatever came of it.
+    /// The last sequence looked at that came with the right code, whatever came of it.
     pub(super) looked: u64,
+    /// What was last refused for its code: its sequence and that code.
+    forged: Option<(u64, [u64; 2])>,
     command: CommandSlot,
     pub(super) answer: Acknowledgement,
     /// Of the process the command names.
@@ -35,7 +37,10 @@ impl Run {
     /// A slot whose last answer was `answer`.
     pub(super) fn continuing(answer: Acknowledgement) -> Run {
         let command = CommandSlot::new_zeroed();
-        Run { looked: answer.command, command, answer, start: 0, alive: 0, quiet: 0, chosen: 0 }
+        // A sequence that came with a wrong code may yet come with the right one.
+        let forged = answer.reason == Refusal::NotAuthentic as u32;
+        let looked = if forged { answer.accepted } else { answer.command };
+        Run { looked, forged: None, command, answer, start: 0, alive: 0, quiet: 0, chosen: 0 }
     }
 
     pub(super) fn running(&self) -> bool {
@@ -59,31 +64,51 @@ impl Run {
         self.command.flags & CommandFlags::DRY_RUN != 0
     }
 
-    /// Judges a command that was not looked at before.
+    /// Judges a command of `slot` that was not looked at before. `false` if there is nothing new to be said of it.
     pub(super) fn consider(
         &mut self,
         given: &CommandSlot,
+        slot: usize,
         now: u64,
         holds_lease: bool,
         policy: &Policy,
         processes: &[Candidate],
-    ) {
+    ) -> bool {
         let accepted = self.answer.accepted;
-        *self = Run::continuing(Acknowledgement {
+        let answer = Acknowledgement {
             command: given.sequence,
             accepted,
             state: CommandState::Refused as u32,
             accepted_at: now,
             finished_at: now,
             ..no_answer()
-        });
+        };
+        if !policy.is_authentic(slot, given) {
+            // It may be half of what is being written: so it is looked at again, as long as it is there, but told only once.
+            let forged = Some((given.sequence, given.mac));
+            if self.forged == forged {
+                return false;
+            }
+            let looked = self.looked;
+            *self = Run::continuing(Acknowledgement { reason: Refusal::NotAuthentic as u32, ..answer });
+            (self.looked, self.forged) = (looked, forged);
+            return true;
+        }
+        *self = Run::continuing(answer);
         self.command = *given;
+        self.judge_authentic(slot, holds_lease, policy, processes);
+        true
+    }
+
+    fn judge_authentic(&mut self, slot: usize, holds_lease: bool, policy: &Policy, processes: &[Candidate]) {
+        let (given, accepted) = (self.command, self.answer.accepted);
         if given.sequence != accepted.wrapping_add(1) {
             self.answer.reason = Refusal::StaleSequence as u32;
             return;
         }
         self.answer.accepted = given.sequence;
-        let judged = if holds_lease { self.judge(policy, processes) } else { Err(Refusal::NotTheHolder) };
+        let judged =
+            if holds_lease { self.judge(slot, policy, processes) } else { Err(Refusal::NotTheHolder) };
         match judged {
             Err(reason) => self.answer.reason = reason as u32,
             Ok(start) => {
@@ -99,16 +124,19 @@ impl Run {
     }
 
     /// The start of the process that an obeyed command names, 0 if it names none.
-    fn judge(&self, policy: &Policy, processes: &[Candidate]) -> Result<u64, Refusal> {
+    fn judge(&self, slot: usize, policy: &Policy, processes: &[Candidate]) -> Result<u64, Refusal> {
         let subject = self.command.subject;
-        match self.opcode() {
-            None => return Err(Refusal::UnknownOpcode),
-            Some(Opcode::Nothing) => return Ok(0),
-            Some(Opcode::KillUser) => {
+        let opcode = self.opcode().ok_or(Refusal::UnknownOpcode)?;
+        if opcode != Opcode::Nothing && !policy.seats[slot].may().has(opcode) {
+            return Err(Refusal::NotAllowed);
+        }
+        match opcode {
+            Opcode::Nothing => return Ok(0),
+            Opcode::KillUser => {
                 let spared = u32::try_from(subject).is_ok_and(|user| policy.spares(user));
                 return if spared { Err(Refusal::SparedUser) } else { Ok(0) };
             }
-            Some(Opcode::KillProcess | Opcode::KillTree) => {}
+            Opcode::KillProcess | Opcode::KillTree => {}
         }
         if subject == u64::from(policy.init) {
             return Err(Refusal::InitProcess);

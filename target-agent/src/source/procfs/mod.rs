@@ -12,9 +12,12 @@ use crate::limits::Limits;
 use crate::memory::{
     ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory, new_generation,
 };
+use crate::seat::{Seat, Seats};
 use crate::words::Words;
 use backdoors_sensor_box::LeaseWords;
-use backdoors_sensor_box::layout::{BoxHeader, Capabilities, ProcessEntry, ProcessTableHeader, SensorRecord};
+use backdoors_sensor_box::layout::{
+    BoxHeader, COMMAND_SLOTS, Capabilities, ProcessEntry, ProcessTableHeader, SensorRecord,
+};
 use backdoors_sensor_box::writer::{
     Acknowledgements, CommandSlots, LayOutError, NewSensorError, ProcessTable, SensorBox, Shape,
 };
@@ -40,6 +43,7 @@ const RECORDS: usize = 8 + 2 * 128;
 pub struct ProcfsSource {
     memory: Arc<TargetMemory>,
     protected: Arc<Mutex<Vec<u32>>>,
+    seats: Arc<Mutex<Seats>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -86,6 +90,7 @@ impl ProcfsSource {
         let sensors = SensorBox::lay_out(memory.sensors.words.clone(), &shape)?;
         let table = ProcessTable::lay_out(memory.processes.words.clone(), memory.generation)?;
         let protected = Arc::new(Mutex::new(protected.to_vec()));
+        let seats = Arc::new(Mutex::new([Seat::empty(); COMMAND_SLOTS]));
         let stop = Arc::new(AtomicBool::new(false));
         let mut rounds = Rounds {
             reader: Reader::new(),
@@ -95,10 +100,12 @@ impl ProcfsSource {
             lease: LeaseWords::new(memory.lease.words.clone())?,
             spared: config.spared_users.clone(),
             protected: Arc::clone(&protected),
+            seats: Arc::clone(&seats),
+            generation: memory.generation,
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("procfs".into()).spawn(move || rounds.run(&stopped))?;
-        Ok(ProcfsSource { memory, protected, stop, thread: Some(thread) })
+        Ok(ProcfsSource { memory, protected, seats, stop, thread: Some(thread) })
     }
 
     pub(super) fn memory(&self) -> &Arc<TargetMemory> {
@@ -107,6 +114,13 @@ impl ProcfsSource {
 
     pub(super) fn look_after(&self, protected: &[u32]) {
         *self.protected.lock().unwrap_or_else(PoisonError::into_inner) = protected.to_vec();
+    }
+
+    pub(super) fn change_seat(&self, slot: u32, change: impl FnOnce(Seat) -> Seat) -> io::Result<()> {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let seat = seats.get_mut(slot as usize).ok_or(io::ErrorKind::NotFound)?;
+        *seat = change(*seat);
+        Ok(())
     }
 
     pub(super) fn take_down(&mut self) {
@@ -128,6 +142,8 @@ struct Rounds {
     lease: LeaseWords<Words>,
     spared: Vec<u32>,
     protected: Arc<Mutex<Vec<u32>>>,
+    seats: Arc<Mutex<Seats>>,
+    generation: u64,
 }
 
 impl Rounds {
@@ -150,7 +166,9 @@ impl Rounds {
     fn policy(&self) -> Policy {
         let pids = self.protected.lock().unwrap_or_else(PoisonError::into_inner);
         let protected = pids.iter().map(|&pid| ProtectedProcess { pid, start: 0 }).collect();
-        Policy { init: 1, protected, spared: self.spared.clone(), give_up: GIVE_UP }
+        let seats = *self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let (spared, generation) = (self.spared.clone(), self.generation);
+        Policy { init: 1, protected, spared, give_up: GIVE_UP, seats, generation }
     }
 
     fn round(&mut self, executor: &mut Executor, readings: &Readings) {

@@ -1,0 +1,165 @@
+//! What the kernel half makes of commands that are not their monitor's own, or more than it may do.
+
+use crate::host::{Host, eventually, inside, key, may_all, order, victim};
+use backdoors_sensor_box::layout::CommandSlot;
+use backdoors_sensor_box::writer::SensorBox;
+use backdoors_sensor_box::{
+    Command as Order, CommandState, LeaseWord, Opcode, Opcodes, Refusal, SensorKind, SharedWords,
+};
+use backdoors_target_agent::seat::Seat;
+use backdoors_tests::mutations::Mutations;
+use std::time::{Duration, Instant};
+use zerocopy::{FromBytes, FromZeros};
+
+const SLOTS: usize = 16;
+
+fn wait_for_processes(host: &Host, user: u32, count: u64) {
+    eventually("the victims", || (host.sensor(SensorKind::USER_PROCESSES, user) >= count).then_some(()));
+}
+
+/// The slot that gives an order to the holder of a slot's key.
+fn sealed(host: &Host, slot: usize, order: &Order, sequence: u64) -> CommandSlot {
+    let encoded = order.encode(sequence, host.lease(slot), &host.seal(slot));
+    CommandSlot::read_from_bytes(&[&encoded.body[..], &encoded.sequence].concat()).unwrap()
+}
+
+/// Waits until the kernel half has looked at all slots since now.
+fn wait_for_a_look(host: &Host) {
+    let sensors = SensorBox::adopt(host.half().memory.sensors.words.clone()).unwrap();
+    let ticks = sensors.find(SensorKind::KERNEL_TIMER, 0).unwrap();
+    let before = sensors.value(ticks);
+    // One tick may have been half over.
+    eventually("two ticks", || (sensors.value(ticks) > before + 1).then_some(()));
+}
+
+#[test]
+fn what_is_altered_foreign_or_from_before_is_refused_and_the_right_command_under_its_number_is_obeyed() {
+    inside(
+        "guard::what_is_altered_foreign_or_from_before_is_refused_and_the_right_command_under_its_number_is_obeyed",
+        || {
+            let host = Host::start("");
+            let mut victim = victim(60171, 10, "exec sleep 1000");
+            wait_for_processes(&host, 60171, 1);
+            let right = sealed(&host, 0, &order(Opcode::KillUser, 60171), 1);
+            let altered = [
+                CommandSlot { opcode: Opcode::KillProcess as u32, ..right },
+                CommandSlot { flags: 1, ..right },
+                CommandSlot { subject: 60172, ..right },
+                CommandSlot { start: 1, ..right },
+                CommandSlot { most_victims: 1, ..right },
+                CommandSlot { token: right.token + (1 << 32), ..right },
+                CommandSlot { mac: [right.mac[0] ^ 1, right.mac[1]], ..right },
+                CommandSlot { mac: [right.mac[0], right.mac[1] ^ 1 << 63], ..right },
+                CommandSlot { mac: [0; 2], ..right },
+                CommandSlot { sequence: 2, ..right },
+                // Those of other monitors, and of who has no seat.
+                sealed(&host, 1, &order(Opcode::KillUser, 60171), 1),
+            ];
+            host.lease(0);
+            let refused = |given: &CommandSlot| {
+                host.write_slot(0, given);
+                wait_for_a_look(&host);
+                let answer = eventually("an answer", || host.acknowledgement(0));
+                let expected = (CommandState::Refused, Refusal::NotAuthentic, given.sequence, 0);
+                assert_eq!(
+                    (answer.state, answer.reason, answer.command, answer.accepted),
+                    expected,
+                    "{given:?}"
+                );
+            };
+            altered.iter().for_each(&refused);
+            let right = sealed(&host, 0, &order(Opcode::KillUser, 60171), 1);
+            // In a slot that is nobody's, or its monitor's by a later key.
+            for seat in [Seat::empty(), Seat::new([9; 16], 1, may_all())] {
+                host.half().set_seat(0, &seat).unwrap();
+                refused(&right);
+            }
+            assert!(victim.try_wait().unwrap().is_none());
+            // None of that has used up its number.
+            host.half().set_seat(0, &Seat::new(key(0), 1, may_all())).unwrap();
+            assert_eq!(host.end_of(0, 1).state, CommandState::Done);
+            victim.wait().unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_monitor_does_only_what_it_may() {
+    inside("guard::a_monitor_does_only_what_it_may", || {
+        let mut host = Host::start("");
+        let mut victim = victim(60173, 10, "exec sleep 1000");
+        wait_for_processes(&host, 60173, 1);
+        let allow = |host: &Host, opcodes: &[Opcode]| {
+            let may: Opcodes = opcodes.iter().copied().collect();
+            host.half().set_seat(0, &Seat::new(key(0), 1, may)).unwrap();
+        };
+        allow(&host, &[]);
+        for opcode in [Opcode::KillProcess, Opcode::KillTree] {
+            assert_eq!(host.refused(opcode, victim.id()), Refusal::NotAllowed);
+        }
+        assert_eq!(host.refused(Opcode::KillUser, 60173), Refusal::NotAllowed);
+        assert_eq!(host.order(0, order(Opcode::Nothing, 0)).state, CommandState::Done);
+        allow(&host, &[Opcode::KillProcess]);
+        assert_eq!(host.refused(Opcode::KillUser, 60173), Refusal::NotAllowed);
+        assert_eq!(host.order(0, order(Opcode::KillProcess, victim.id())).state, CommandState::Done);
+        victim.wait().unwrap();
+    });
+}
+
+#[test]
+fn of_mutated_commands_in_all_slots_the_kernel_half_obeys_none() {
+    inside("guard::of_mutated_commands_in_all_slots_the_kernel_half_obeys_none", || {
+        let full = std::env::var_os("BACKDOORS_FULL").is_some();
+        let (most, time) = if full { (1_000_000, None) } else { (1_000_000, Some(Duration::from_secs(10))) };
+        let host = Host::start("");
+        let lease = || LeaseWord::from_word(host.half().memory.lease.words.load(0));
+        let mut bystander = victim(60174, 10, "exec sleep 1000");
+        let mut culprit = victim(60175, 10, "sleep 1000 & wait; exec sleep 1000");
+        wait_for_processes(&host, 60174, 1);
+        wait_for_processes(&host, 60175, 2);
+        let mut mutations = Mutations::new(7);
+        // What an enemy may have seen: one command of each slot that was obeyed.
+        let dry = Order { dry_run: true, ..order(Opcode::KillUser, 60174) };
+        let past: Vec<CommandSlot> = (0..SLOTS)
+            .map(|slot| {
+                let given = sealed(&host, slot, &dry, 1);
+                host.write_slot(slot, &given);
+                assert_eq!(host.answer(slot, 1).state, CommandState::Done);
+                given
+            })
+            .collect();
+        let (begun, mut written, mut judged) = (Instant::now(), 0, 0);
+        while written < most && time.is_none_or(|time| begun.elapsed() < time) {
+            // One slot after the other has the lease, so that nothing but the code is in the way.
+            let holder = written / SLOTS % SLOTS;
+            host.lease(holder);
+            for slot in 0..SLOTS {
+                let token = lease().token().unwrap().word();
+                let good = host.seal(slot).put_on(CommandSlot {
+                    opcode: Opcode::KillUser as u32,
+                    subject: 60174,
+                    token,
+                    sequence: 2,
+                    ..CommandSlot::new_zeroed()
+                });
+                host.write_slot(slot, &mutations.wrong(&good, &past, &host.seal(slot)));
+            }
+            written += SLOTS;
+            wait_for_a_look(&host);
+            for slot in 0..SLOTS {
+                let answer = eventually("an answer", || host.acknowledgement(slot));
+                assert_eq!(answer.accepted, 1, "slot {slot}: {answer:?}");
+                assert_ne!(answer.state, CommandState::Running, "slot {slot}: {answer:?}");
+                judged += usize::from(answer.state == CommandState::Refused);
+            }
+        }
+        println!("{written} mutated commands in {:?}", begun.elapsed());
+        assert!(judged > written / 10 * 9 && written > 1000, "{judged} of {written}");
+        assert!(bystander.try_wait().unwrap().is_none());
+        host.write_slot(3, &sealed(&host, 3, &order(Opcode::KillUser, 60175), 2));
+        let answer = host.end_of(3, 2);
+        assert_eq!((answer.state, answer.signalled), (CommandState::Done, 2), "{answer:?}");
+        culprit.wait().unwrap();
+        bystander.kill().unwrap();
+    });
+}
