@@ -26,8 +26,8 @@ pub enum Step {
     Write {
         /// The command's number.
         sequence: u64,
-        /// The lease by whose right it is written.
-        token: Token,
+        /// The lease by whose right it is written; `None`: it is a vote, which needs none.
+        token: Option<Token>,
     },
     /// Nothing before this time.
     Wait(Duration),
@@ -52,6 +52,8 @@ pub enum Progress {
 pub enum Outcome {
     /// Everything that matched is dead, or was counted.
     Done(AcknowledgementView),
+    /// It counts as a vote for the same command of whoever holds the lease.
+    Voted(AcknowledgementView),
     /// The target refused; the acknowledgement says why. Nothing was killed.
     Refused(AcknowledgementView),
     /// The target gave up: matching processes are alive.
@@ -83,6 +85,8 @@ pub enum Wait {
     Acknowledgement,
     /// The death of the last culprit: it was accepted and is running.
     End,
+    /// Other monitors, that must want it, too.
+    Agreement,
 }
 
 impl Wait {
@@ -96,6 +100,7 @@ impl Wait {
             Wait::PathAfterWrite => "the path to the target (it may have been written)",
             Wait::Acknowledgement => "the target to look at it (it was written)",
             Wait::End => "its end (it is running)",
+            Wait::Agreement => "other monitors to want the same (it was written)",
         }
     }
 }
@@ -141,6 +146,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Repair {
     command: Command,
+    vote: bool,
     started: Duration,
     deadline: Duration,
     phase: Phase,
@@ -160,6 +166,7 @@ impl Repair {
     pub fn new(command: Command, now: Duration, patience: Duration) -> Repair {
         Repair {
             command,
+            vote: false,
             started: now,
             deadline: now.saturating_add(patience),
             phase: Phase::Learning { busy: false },
@@ -170,6 +177,12 @@ impl Repair {
             before: None,
             last: None,
         }
+    }
+
+    /// A vote for a command that the holder of the lease is to give, otherwise as [`Repair::new`].
+    #[must_use]
+    pub fn vote(command: Command, now: Duration, patience: Duration) -> Repair {
+        Repair { vote: true, ..Repair::new(command, now, patience) }
     }
 
     /// The command.
@@ -198,7 +211,7 @@ impl Repair {
     /// Whether the next thing to do is to write, for which the lease is needed.
     #[must_use]
     pub fn needs_lease(&self) -> bool {
-        matches!(self.phase, Phase::Writing { .. })
+        matches!(self.phase, Phase::Writing { .. }) && !self.vote
     }
 
     /// What to do at `now`. Nothing is written without a `token`, that is while this monitor does not hold the lease.
@@ -213,6 +226,7 @@ impl Repair {
                     Wait::PathAfterWrite
                 }
                 Phase::Waiting { .. } => Wait::Acknowledgement,
+                Phase::Running { .. } if self.last.is_some_and(|view| awaits(&view)) => Wait::Agreement,
                 Phase::Running { .. } => Wait::End,
                 Phase::Writing { .. } if self.without_lease => Wait::Lease,
                 Phase::Learning { .. } | Phase::Writing { .. } | Phase::Ended(_) => Wait::Path,
@@ -223,9 +237,12 @@ impl Repair {
             return Step::Wait(self.next_look.min(self.deadline));
         }
         let Phase::Writing { sequence, .. } = self.phase else { return Step::Fetch };
+        if self.vote {
+            return Step::Write { sequence, token: None };
+        }
         self.without_lease = token.is_none();
         match token {
-            Some(token) => Step::Write { sequence, token },
+            Some(_) => Step::Write { sequence, token },
             None => {
                 self.rest(now);
                 Step::Wait(self.next_look.min(self.deadline))
@@ -239,7 +256,7 @@ impl Repair {
         match self.phase {
             Phase::Learning { .. } => {
                 self.before = (view.reason == Refusal::NotAuthentic).then_some(*view);
-                if view.state == CommandState::Running {
+                if view.state == CommandState::Running || awaits(view) {
                     self.phase = Phase::Learning { busy: true };
                 } else {
                     self.number(now, view);
@@ -332,7 +349,8 @@ impl Repair {
         match view.state {
             // The number without a verdict: the target is about to judge it.
             CommandState::Idle => return None,
-            CommandState::Running => self.phase = Phase::Running { sequence },
+            CommandState::Running | CommandState::Awaiting => self.phase = Phase::Running { sequence },
+            CommandState::Voted => drop(self.end(Outcome::Voted(*view))),
             CommandState::Done => drop(self.end(Outcome::Done(*view))),
             CommandState::Refused => drop(self.end(Outcome::Refused(*view))),
             CommandState::GaveUp => drop(self.end(Outcome::GaveUp(*view))),
@@ -360,6 +378,10 @@ impl Repair {
         let pause = if now.saturating_sub(self.started) < PATIENT_AFTER { POLL } else { SLOW_POLL };
         self.next_look = now.saturating_add(pause);
     }
+}
+
+fn awaits(view: &AcknowledgementView) -> bool {
+    view.state == CommandState::Awaiting
 }
 
 #[cfg(test)]

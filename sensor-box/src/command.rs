@@ -60,6 +60,10 @@ numbered! {
         Refused = 3 "refused",
         /// Given up: matching processes are alive that cannot be killed, or the bound on victims was reached.
         GaveUp = 4 "gave-up",
+        /// Not obeyed yet: so many monitors must want it that not all have said so. `matched` tells how many have.
+        Awaiting = 8 "awaiting",
+        /// It was a vote, and counts as one.
+        Voted = 9 "voted",
     }
 }
 
@@ -91,6 +95,8 @@ numbered! {
         NotAuthentic = 16 "not authentic: the key is another one, or the command was altered",
         /// The target's configuration does not let this monitor do that.
         NotAllowed = 17 "the target does not allow this monitor to do that",
+        /// Fewer monitors wanted it than must, until the window was over. `matched` tells how many did.
+        NoAgreement = 18 "too few monitors wanted the same in time",
     }
 }
 
@@ -158,13 +164,23 @@ impl Command {
     /// `seal` is for.
     #[must_use]
     pub fn encode(&self, sequence: u64, token: Token, seal: &Seal) -> EncodedCommand {
+        self.encoded(sequence, token.word(), 0, seal)
+    }
+
+    /// The bytes of a vote for this command, under the number `sequence`.
+    #[must_use]
+    pub fn encode_vote(&self, sequence: u64, seal: &Seal) -> EncodedCommand {
+        self.encoded(sequence, 0, CommandFlags::VOTE, seal)
+    }
+
+    fn encoded(&self, sequence: u64, token: u64, flags: u32, seal: &Seal) -> EncodedCommand {
         let slot = seal.put_on(CommandSlot {
             opcode: self.opcode as u32,
-            flags: if self.dry_run { CommandFlags::DRY_RUN } else { 0 },
+            flags: flags | if self.dry_run { CommandFlags::DRY_RUN } else { 0 },
             subject: u64::from(self.subject),
             start: self.start,
             most_victims: self.most_victims,
-            token: token.word(),
+            token,
             mac: [0; 2],
             sequence,
         });

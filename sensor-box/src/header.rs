@@ -48,6 +48,7 @@ pub fn c_header() -> String {
     constant("LEASE_HOLDER_SHIFT", LeaseBits::HOLDER_SHIFT.to_string());
     constant("LEASE_TERM_SHIFT", LeaseBits::TERM_SHIFT.to_string());
     constant("COMMAND_DRY_RUN", format!("{:#x}", CommandFlags::DRY_RUN));
+    constant("COMMAND_VOTE", format!("{:#x}", CommandFlags::VOTE));
     for (opcode, name) in Opcode::ALL {
         constant(&format!("OPCODE_{}", c_name(name)), (*opcode as u32).to_string());
     }

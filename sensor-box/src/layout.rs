@@ -67,15 +67,18 @@ impl Capabilities {
     pub const HELPER_KILLS: u64 = 1 << 4;
     /// The box covers one pid namespace, not the whole machine.
     pub const SCOPED: u64 = 1 << 5;
+    /// Some commands are obeyed only if several monitors want them.
+    pub const AGREEMENT: u64 = 1 << 6;
 
     /// Every bit this version knows, with the name screens show.
-    pub const NAMES: [(u64, &'static str); 6] = [
+    pub const NAMES: [(u64, &'static str); 7] = [
         (Self::KERNEL_HALF, "kernel-half"),
         (Self::PROCFS, "procfs"),
         (Self::KERNEL_KILLS_ALL, "kernel-kills-all"),
         (Self::KERNEL_KILLS_RUNNING, "kernel-kills-running"),
         (Self::HELPER_KILLS, "helper-kills"),
         (Self::SCOPED, "scoped"),
+        (Self::AGREEMENT, "agreement"),
     ];
 }
 
@@ -226,6 +229,9 @@ pub struct CommandFlags;
 impl CommandFlags {
     /// Match and count, signal nobody.
     pub const DRY_RUN: u32 = 1 << 0;
+    /// Not to be obeyed: says that this monitor would have the holder of the lease obeyed who gives the same command. It
+    /// needs no lease.
+    pub const VOTE: u32 = 1 << 1;
 }
 
 /// What the target answers, one per slot.

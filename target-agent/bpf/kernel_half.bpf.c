@@ -13,6 +13,8 @@
 #include "users.h"
 #include "authentication.h"
 #include "commands.h"
+#include "agreement.h"
+#include "consider.h"
 #include "processes.h"
 #include "victims.h"
 #include "strike.h"

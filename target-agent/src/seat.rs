@@ -38,6 +38,12 @@ impl Seat {
         (self.admitted != 0).then_some(CommandKey::from_bytes(self.key))
     }
 
+    /// Names the certificate of the monitor that has it.
+    #[must_use]
+    pub fn whose(&self) -> u64 {
+        self.whose
+    }
+
     /// What the monitor may do.
     #[must_use]
     pub fn may(&self) -> Opcodes {

@@ -4,7 +4,7 @@
 
 use backdoors_sensor_box::layout::{Acknowledgement, CommandSlot};
 use backdoors_sensor_box::{CommandKey, CommandState, LeaseWord, Opcode, Opcodes, Refusal, Seal};
-use backdoors_target_agent::executor::{Candidate, Executor, Policy};
+use backdoors_target_agent::executor::{Agreement, Candidate, Executor, Policy};
 use backdoors_target_agent::seat::Seat;
 use backdoors_tests::mutations::Mutations;
 use std::time::Duration;
@@ -23,8 +23,15 @@ fn policy() -> Policy {
     let everything: Opcodes = Opcode::ALL.iter().map(|(opcode, _)| *opcode).collect();
     let mut seats = [Seat::empty(); 16];
     seats[SLOT] = Seat::new(KEY, 1, everything);
-    let give_up = Duration::from_secs(5);
-    Policy { init: 1, protected: Vec::new(), spared: Vec::new(), give_up, seats, generation: SEAL.generation }
+    Policy {
+        init: 1,
+        protected: Vec::new(),
+        spared: Vec::new(),
+        give_up: Duration::from_secs(5),
+        seats,
+        generation: SEAL.generation,
+        agreement: Agreement::default(),
+    }
 }
 
 /// One round of a target on which the victim never dies.

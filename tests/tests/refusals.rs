@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on should panic
 
-use backdoors_sensor_box::layout::RegionKind;
+use backdoors_sensor_box::layout::{CommandFlags, RegionKind};
 use backdoors_sensor_box::{Opcode, Refusal};
 use backdoors_tests::deployment::{Deployment, Watcher};
 use backdoors_tests::healing::plan;
@@ -45,6 +45,20 @@ fn rogue_as(
 fn rogue(deployment: &Deployment<'_, Host>, deed: &str) -> Value {
     let certificate = format!("{FOLDER}/target.crt");
     let (code, printed) = rogue_as(deployment, "monitor", FOLDER, &certificate, deed);
+    assert_eq!(code, 0, "`{deed}`: {printed}");
+    serde_json::from_str(&printed).unwrap_or_else(|error| panic!("`{deed}`: {error}: {printed}"))
+}
+
+/// Runs the rogue on the machine of one of several monitors, with that one's keys.
+fn deed_of(deployment: &Deployment<'_, Host>, watcher: &Watcher<'_, Host>, deed: &str) -> Value {
+    let program = watcher.machine.program("backdoors-rogue").unwrap();
+    let (address, name) = (deployment.target.address(), watcher.name);
+    let (code, printed) = watcher
+        .try_command(&format!(
+            "{program} --address {address}:7801 --certificate {FOLDER}/target.crt --identity {FOLDER} \
+             --name {name} {deed}"
+        ))
+        .unwrap();
     assert_eq!(code, 0, "`{deed}`: {printed}");
     serde_json::from_str(&printed).unwrap_or_else(|error| panic!("`{deed}`: {error}: {printed}"))
 }
@@ -227,18 +241,7 @@ fn a_monitor_is_refused_that_does_not_hold_the_lease_or_slept_while_another_took
     plan.agent = "scope = \"pid-namespace\"\n".to_owned();
     let deployment = trio.install(plan).unwrap();
     let victim = start_as(&deployment, VICTIM);
-    let deed = |watcher: &Watcher<'_, Host>, deed: &str| -> Value {
-        let program = watcher.machine.program("backdoors-rogue").unwrap();
-        let (address, name) = (deployment.target.address(), watcher.name);
-        let (code, printed) = watcher
-            .try_command(&format!(
-                "{program} --address {address}:7801 --certificate {FOLDER}/target.crt --identity {FOLDER} \
-                 --name {name} {deed}"
-            ))
-            .unwrap();
-        assert_eq!(code, 0, "`{deed}`: {printed}");
-        serde_json::from_str(&printed).unwrap_or_else(|error| panic!("`{deed}`: {error}: {printed}"))
-    };
+    let deed = |watcher: &Watcher<'_, Host>, deed: &str| deed_of(&deployment, watcher, deed);
     let [first, second] = &deployment.watchers[..] else { panic!("two monitors") };
     let kill = order(Opcode::KillUser, VICTIM);
     let refused = |watcher: &Watcher<'_, Host>, token: u64| {
@@ -274,6 +277,57 @@ fn a_monitor_is_refused_that_does_not_hold_the_lease_or_slept_while_another_took
     trio.pair.target.shell(&format!("test -d /proc/{victim}")).unwrap();
     let killed = deed(first, &format!("{kill} --token {again}"));
     assert_eq!((&killed["state"], &killed["signalled"]), (&"done".into(), &1.into()), "{killed}");
+}
+
+#[test]
+fn a_lying_monitor_with_its_own_keys_and_the_lease_is_not_obeyed_where_two_of_three_must_agree() {
+    for mode in ["auto", "procfs"] {
+        let trio = Trio::boot(100).unwrap();
+        let mut plan = plan("emulated", "");
+        // Its window is longer than a command of the rogue takes. The third monitor never comes.
+        plan.agent = format!(
+            "scope = \"pid-namespace\"\nmode = \"{mode}\"\n[agreement]\nneeded = 2\nwindow = \"5s\"\n\
+             [[monitor]]\nname = \"third\"\ncertificate = \"{FOLDER}/target.crt\"\nslot = 5\n"
+        );
+        let deployment = trio.install(plan).unwrap();
+        let victim = start_as(&deployment, VICTIM);
+        let [liar, honest] = &deployment.watchers[..] else { panic!("two monitors") };
+        let kill = order(Opcode::KillUser, VICTIM);
+        let vote = format!("{kill} --flags {}", CommandFlags::VOTE);
+        let token = deed_of(&deployment, liar, "take-lease")["token"].as_u64().unwrap();
+        // It votes for what it wants, asks for it, says it is the other monitor, and repeats what it said.
+        let voted = deed_of(&deployment, liar, &vote);
+        assert_eq!(voted["state"], "voted", "{voted}");
+        let alone = deed_of(&deployment, liar, &format!("{kill} --token {token}"));
+        assert_eq!(
+            (&alone["reason"], &alone["matched"]),
+            (&Refusal::NoAgreement.name().into(), &1.into()),
+            "{alone}"
+        );
+        for lie in
+            [format!("{vote} --for-slot 1"), format!("{kill} --bytes {}", voted["bytes"].as_str().unwrap())]
+        {
+            let answer = deed_of(&deployment, liar, &lie);
+            assert!(
+                answer["judged"] == false || answer["reason"] == Refusal::NotAuthentic.name(),
+                "{answer}"
+            );
+        }
+        // What the honest one wants is something else.
+        deed_of(
+            &deployment,
+            honest,
+            &format!("{} --flags {}", order(Opcode::KillUser, SPARED), CommandFlags::VOTE),
+        );
+        let refused = deed_of(&deployment, liar, &format!("{kill} --token {token}"));
+        assert_eq!(refused["reason"], Refusal::NoAgreement.name(), "{refused}");
+        trio.pair.target.shell(&format!("test -d /proc/{victim}")).unwrap();
+        // Where both want the same, it is done.
+        let voted = deed_of(&deployment, honest, &vote);
+        assert_eq!((&voted["state"], &voted["signalled"]), (&"voted".into(), &0.into()), "{voted}");
+        let killed = deed_of(&deployment, liar, &format!("{kill} --token {token}"));
+        assert_eq!((&killed["state"], &killed["signalled"]), (&"done".into(), &1.into()), "{killed}");
+    }
 }
 
 #[test]

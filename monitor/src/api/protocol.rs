@@ -327,6 +327,8 @@ pub struct HealAnswer {
 pub enum HealOutcome {
     /// As asked.
     Done,
+    /// Another monitor holds the lease: it counts as a vote for the same command of that one.
+    Voted,
     /// The target refused.
     Refused,
     /// The target gave up: some of those to be killed are alive.

@@ -170,6 +170,11 @@ impl TargetHandle {
         let end = |view| Some(CommandEnd::new(&reply.command, view, reply.took));
         let (outcome, reason, end) = match &reply.outcome {
             Outcome::Done(view) => (HealOutcome::Done, None, end(view)),
+            Outcome::Voted(_) => {
+                let reason =
+                    "another monitor holds the lease; this counts as a vote for the same command there";
+                (HealOutcome::Voted, Some(reason.to_owned()), None)
+            }
             Outcome::Refused(view) => {
                 (HealOutcome::Refused, Some(format!("the target refused: {}", view.reason)), None)
             }

@@ -39,7 +39,7 @@ fn written() -> Repair {
     let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
     assert_eq!(repair.step(at(0), HELD), Step::Fetch);
     assert_eq!(repair.acknowledgement(at(0), &view(7, 7, CommandState::Done)), None);
-    assert_eq!(repair.step(at(0), HELD), Step::Write { sequence: 8, token: HELD.unwrap() });
+    assert_eq!(repair.step(at(0), HELD), Step::Write { sequence: 8, token: HELD });
     assert_eq!(repair.written(at(0)), Some(Progress::Written(8)));
     repair
 }
@@ -101,7 +101,7 @@ fn a_stale_number_is_replaced_but_not_for_ever() {
     for next in [11, 21, 31] {
         let sequence = repair.sequence().unwrap();
         assert_eq!(repair.acknowledgement(at(1), &stale(sequence, next - 1)), None);
-        assert_eq!(repair.step(at(1), HELD), Step::Write { sequence: next, token: HELD.unwrap() });
+        assert_eq!(repair.step(at(1), HELD), Step::Write { sequence: next, token: HELD });
         repair.written(at(1));
     }
     let last = stale(31, 40);
@@ -141,6 +141,35 @@ fn what_was_refused_before_it_came_is_not_taken_for_its_own_refusal() {
     let done = view(8, 8, CommandState::Done);
     repair.acknowledgement(at(1), &done);
     assert_eq!(repair.step(at(1), HELD), Step::Ended(Outcome::Done(done)));
+}
+
+#[test]
+fn a_vote_is_written_without_the_lease_and_ends_when_it_counts() {
+    let mut repair = Repair::vote(kill_user(), at(0), PATIENCE);
+    repair.acknowledgement(at(0), &view(7, 7, CommandState::Done));
+    assert!(!repair.needs_lease());
+    for token in [None, HELD] {
+        assert_eq!(repair.step(at(0), token), Step::Write { sequence: 8, token: None });
+    }
+    repair.written(at(0));
+    let voted = view(8, 8, CommandState::Voted);
+    assert_eq!(repair.acknowledgement(at(1), &voted), Some(Progress::Acknowledged(voted)));
+    assert_eq!(repair.step(at(1), None), Step::Ended(Outcome::Voted(voted)));
+}
+
+#[test]
+fn a_command_that_others_must_want_too_is_waited_for_until_it_ends() {
+    let mut repair = written();
+    let awaiting = view(8, 8, CommandState::Awaiting);
+    assert_eq!(repair.acknowledgement(at(1), &awaiting), Some(Progress::Acknowledged(awaiting)));
+    assert_eq!(repair.step(at(2), HELD), Step::Fetch);
+    let refused = AcknowledgementView { reason: Refusal::NoAgreement, ..view(8, 8, CommandState::Refused) };
+    let mut patient = written();
+    patient.acknowledgement(at(1), &awaiting);
+    patient.acknowledgement(at(2), &refused);
+    assert_eq!(patient.step(at(3), HELD), Step::Ended(Outcome::Refused(refused)));
+    let end = Outcome::TimedOut { waiting_for: Wait::Agreement, last: Some(awaiting) };
+    assert_eq!(repair.step(PATIENCE, HELD), Step::Ended(end));
 }
 
 #[test]
@@ -272,7 +301,7 @@ proptest! {
                     _ => drop(repair.acknowledgement(now, &acknowledgement)),
                 },
                 Step::Write { sequence, token } => {
-                    prop_assert_eq!(Some(token), HELD);
+                    prop_assert_eq!(token, HELD);
                     match mishaps.next().unwrap_or(Mishap::None) {
                         Mishap::WriteLost => repair.failed(now, true),
                         Mishap::WriteDoneAnswerLost => {

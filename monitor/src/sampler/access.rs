@@ -45,18 +45,21 @@ impl Sampler {
         })
     }
 
-    /// Writes a command into this monitor's slot: its body, and behind it the sequence that makes it valid.
+    /// Writes a command, or without a `token` a vote for it, into this monitor's slot: its body, and behind it the sequence that makes it valid.
     pub(super) fn write_command(
         &mut self,
         now: Duration,
         command: &Command,
         sequence: u64,
-        token: Token,
+        token: Option<Token>,
     ) -> Result<(), WriteFailed> {
         let mut may_have_changed = false;
         let written = self.with_region(now, RegionKind::COMMAND, |link, region| {
             let seal = Seal { key: link.command_key(), slot: link.slot(), generation: region.generation };
-            let command = command.encode(sequence, token, &seal);
+            let command = match token {
+                Some(token) => command.encode(sequence, token, &seal),
+                None => command.encode_vote(sequence, &seal),
+            };
             let slice = |offset, bytes: &[u8]| {
                 let outside = AccessError::Invalid("the command slot is smaller than a command");
                 region.range.slice(offset, bytes.len() as u64).ok_or(FetchError::Access(outside))

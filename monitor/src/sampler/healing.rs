@@ -9,6 +9,7 @@ use crate::guard;
 use crate::journal::What;
 use crate::repair::{Progress, Repair, Step};
 use backdoors_healers::{Case, Diagnosis, Healer};
+use backdoors_sensor_box::layout::Capabilities;
 use backdoors_sensor_box::{Command, FetchError, Opcode, Process, ProcessView};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::SyncSender;
@@ -49,12 +50,17 @@ impl Sampler {
     fn due(&self, now: Duration) -> impl Iterator<Item = usize> {
         // One command per slot: who wants to act waits for the one under way.
         let busy = self.running.is_some();
-        // Who acts is who holds the lease; the others may look.
-        let stands_by = self.other_holder().is_some();
+        // Who acts is who holds the lease; the others may look, or vote where the target wants to hear them.
+        let stands_by = self.other_holder().is_some() && !self.votes_count();
         let may_act = move |healing: &Healing| !((busy || stands_by) && healing.mode == Mode::Act);
         (0..self.healers.len()).filter(move |&index| {
             may_act(&self.healers[index]) && self.dispatcher.is_due(index, now, &self.exceeded)
         })
+    }
+
+    /// Whether the target obeys some commands only if several monitors want them.
+    fn votes_count(&self) -> bool {
+        self.fetcher.view().capabilities & Capabilities::AGREEMENT != 0
     }
 
     /// Calls the healers whose turn it is.
@@ -144,7 +150,8 @@ impl Sampler {
     }
 
     fn begin(&mut self, now: Duration, command: Command, order_text: String, source: Source) {
-        let repair = Repair::new(command, now, self.config.patience);
+        let vote = self.other_holder().is_some() && self.votes_count();
+        let repair = if vote { Repair::vote } else { Repair::new }(command, now, self.config.patience);
         self.running = Some(Running { repair, order_text, source, written: None, link: 0 });
     }
 
@@ -156,7 +163,7 @@ impl Sampler {
             drop(reply.try_send(Err(OrderError::Unreachable(why))));
             return;
         }
-        if let Some(slot) = self.other_holder() {
+        if let Some(slot) = self.other_holder().filter(|_| !self.votes_count()) {
             drop(reply.try_send(Err(OrderError::NotTheHolder(slot))));
             return;
         }

@@ -11,12 +11,15 @@
 //! | descendants in a killed tree | marked at birth, always found | lost if every ancestor up to the tree died between two rounds |
 //! | the agent is restarted | commands go on | a command under way ends as [`CommandState::GaveUp`]: who it had counted and signalled is not known any more |
 
+mod agreement;
 mod marks;
 mod run;
 #[cfg(test)]
 mod tests;
 
 use crate::seat::{Seat, Seats};
+pub use agreement::Agreement;
+use agreement::Votes;
 use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot};
 use backdoors_sensor_box::writer::Torn;
 use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal, Seal, Token};
@@ -48,6 +51,8 @@ pub struct Policy {
     pub seats: Seats,
     /// Generation of the command slots.
     pub generation: u64,
+    /// Which commands several monitors must want.
+    pub agreement: Agreement,
 }
 
 impl Policy {
@@ -115,6 +120,7 @@ pub struct Actions {
 pub struct Executor {
     policy: Policy,
     runs: [Run; COMMAND_SLOTS],
+    votes: Votes,
     marks: Marks,
 }
 
@@ -131,7 +137,7 @@ impl Executor {
         let runs = std::array::from_fn(|slot| match earlier(slot) {
             Ok(answer) => {
                 let mut run = answer.map_or_else(Run::default, Run::continuing);
-                if run.running() {
+                if run.running() || run.awaiting() {
                     run.give_up(now, Refusal::None);
                     interrupted.push((slot, run.answer));
                 }
@@ -151,7 +157,7 @@ impl Executor {
                 run
             }
         });
-        (Executor { policy, runs, marks: Marks::default() }, interrupted)
+        (Executor { policy, runs, votes: Votes::default(), marks: Marks::default() }, interrupted)
     }
 
     /// Replaces the policy, e.g. when another process became part of Backdoors.
@@ -185,12 +191,22 @@ impl Executor {
         let mut accepted = 0;
         for slot in 0..COMMAND_SLOTS {
             let run = &mut self.runs[slot];
+            if run.awaiting() {
+                if run.weigh(slot, now, lease(), &self.policy, &mut self.votes, processes) {
+                    actions.acknowledgements.push((slot, run.answer));
+                }
+                accepted |= u16::from(run.running()) << slot;
+                continue;
+            }
             let Some(given) = slots(slot).filter(|given| !run.running() && given.sequence != run.looked)
             else {
                 continue;
             };
             let holds_lease = lease().allows(slot, given.token);
             if run.consider(&given, slot, now, holds_lease, &self.policy, processes) {
+                if run.answer.state == CommandState::Voted as u32 {
+                    self.votes.cast(slot, &given, &self.policy, now);
+                }
                 actions.acknowledgements.push((slot, run.answer));
             }
             if run.running() {

@@ -1,5 +1,6 @@
 //! One command slot: the command that was looked at last, and its answer.
 
+use super::agreement::Votes;
 use super::{Candidate, Policy};
 use backdoors_sensor_box::layout::{Acknowledgement, CommandFlags, CommandSlot};
 use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal};
@@ -45,6 +46,10 @@ impl Run {
 
     pub(super) fn running(&self) -> bool {
         self.answer.state == CommandState::Running as u32
+    }
+
+    pub(super) fn awaiting(&self) -> bool {
+        self.answer.state == CommandState::Awaiting as u32
     }
 
     /// Whether the monitor that gave the command still holds the lease, by the term it had in mind.
@@ -107,20 +112,73 @@ impl Run {
             return;
         }
         self.answer.accepted = given.sequence;
-        let judged =
-            if holds_lease { self.judge(slot, policy, processes) } else { Err(Refusal::NotTheHolder) };
+        let vote = given.flags & CommandFlags::VOTE != 0;
+        let judged = if holds_lease || vote {
+            self.judge(slot, policy, processes)
+        } else {
+            Err(Refusal::NotTheHolder)
+        };
         match judged {
             Err(reason) => self.answer.reason = reason as u32,
             Ok(start) => {
                 self.start = start;
-                if self.opcode() == Some(Opcode::Nothing) {
-                    self.answer.state = CommandState::Done as u32;
+                let state = if vote {
+                    CommandState::Voted
+                } else if self.opcode() == Some(Opcode::Nothing) {
+                    CommandState::Done
                 } else {
-                    self.answer.state = CommandState::Running as u32;
                     self.answer.finished_at = 0;
-                }
+                    // The next round weighs it.
+                    let awaits = policy.agreement.is_needed_for(&given);
+                    if awaits { CommandState::Awaiting } else { CommandState::Running }
+                };
+                self.answer.state = state as u32;
             }
         }
+    }
+
+    /// Decides about a command that waits for others to want it, too. `false` if there is nothing new to be said of it.
+    pub(super) fn weigh(
+        &mut self,
+        slot: usize,
+        now: u64,
+        lease: LeaseWord,
+        policy: &Policy,
+        votes: &mut Votes,
+        processes: &[Candidate],
+    ) -> bool {
+        let wanted = votes.agreeing(slot, &self.command, policy, now);
+        let judged = if self.allowed_by(lease, slot) {
+            self.judge(slot, policy, processes)
+        } else {
+            Err(Refusal::NotTheHolder)
+        };
+        let reason = match judged {
+            Err(reason) => reason,
+            Ok(start) if start != self.start => Refusal::OtherProcess,
+            Ok(_) if wanted >= policy.agreement.needed => Refusal::None,
+            Ok(_) => {
+                let news = std::mem::replace(&mut self.answer.matched, wanted) != wanted;
+                if now.saturating_sub(self.answer.accepted_at) < policy.agreement.window() {
+                    return news;
+                }
+                Refusal::NoAgreement
+            }
+        };
+        self.answer.reason = reason as u32;
+        if reason == Refusal::None {
+            self.command.most_victims = votes.use_up(slot, &self.command, policy, now);
+            self.answer = Acknowledgement {
+                state: CommandState::Running as u32,
+                accepted_at: now,
+                matched: 0,
+                ..self.answer
+            };
+        } else {
+            self.answer.state = CommandState::Refused as u32;
+            self.answer.finished_at = now;
+        }
+        true
     }
 
     /// The start of the process that an obeyed command names, 0 if it names none.

@@ -14,6 +14,7 @@ fn policy() -> Policy {
         give_up: Duration::from_secs(5),
         seats: std::array::from_fn(|slot| Seat::new(key(slot), 0, everything())),
         generation: GENERATION,
+        agreement: Agreement::default(),
     }
 }
 

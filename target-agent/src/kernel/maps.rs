@@ -1,11 +1,12 @@
 //! A kernel half that runs: its memory, and what the user half tells it.
 
+use crate::executor::Agreement;
 use crate::kernel::pins::Pins;
 use crate::kernel::settings::{Control, MAX_PROTECTED, MAX_SPARED, ProcessName};
 use crate::memory::{ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory};
 use crate::seat::Seat;
 use backdoors_sensor_box::layout::{
-    BoxHeader, COMMAND_SLOTS, MAX_SENSORS, ProcessEntry, ProcessTableHeader, SensorRecord,
+    BoxHeader, COMMAND_SLOTS, Capabilities, MAX_SENSORS, ProcessEntry, ProcessTableHeader, SensorRecord,
 };
 use backdoors_sensor_box::writer::{ProcessTable, SensorBox};
 use backdoors_sensor_box::{SensorKind, SharedWords};
@@ -157,6 +158,26 @@ impl KernelHalf {
             write_bytes(memory, offset, &user.to_le_bytes());
         }
         write_bytes(memory, offset_of!(Control, spared_count), &count.to_le_bytes());
+    }
+
+    /// Says which commands several monitors must want, and lets monitors know.
+    ///
+    /// # Errors
+    /// If the box cannot be used.
+    pub fn demand(&self, agreement: &Agreement) -> Result<(), Misfit> {
+        let first = offset_of!(Control, agreement) / 8;
+        let window = u64::try_from(agreement.window.as_nanos()).unwrap_or(u64::MAX);
+        let words = [agreement.commands.bits(), window, u64::from(agreement.needed)];
+        for (index, word) in words.into_iter().enumerate() {
+            self.control.words.store(first + index, word);
+        }
+        let layout = |error: &dyn Display| Misfit::OtherLayout(error.to_string());
+        let sensors = SensorBox::adopt(self.memory.sensors.words.clone()).map_err(|error| layout(&error))?;
+        let before =
+            sensors.header().map_err(|error| layout(&error))?.capabilities & !Capabilities::AGREEMENT;
+        let needed = if agreement.is_needed() { Capabilities::AGREEMENT } else { 0 };
+        sensors.set_capabilities(before | needed);
+        Ok(())
     }
 
     /// No command reaches these processes from now on, nor any longer those that were protected before. A process

@@ -59,6 +59,7 @@ impl KernelSource {
                 let seats = KernelHalf::attach(&pins).and_then(|earlier| earlier.seats());
                 pins.remove()?;
                 let half = load(&pins, &plan, &config.spared_users, protected)?;
+                half.demand(&config.agreement).map_err(|error| LoadError::Memory(error.to_string()))?;
                 // Monitors find the new memory by themselves, and go on with the keys that they have.
                 for (slot, seat) in (0..).zip(seats.iter().flatten()) {
                     half.set_seat(slot, seat).map_err(|error| LoadError::Memory(error.to_string()))?;
@@ -66,6 +67,7 @@ impl KernelSource {
                 half
             }
         };
+        half.demand(&config.agreement).map_err(|error| LoadError::Memory(error.to_string()))?;
         half.name_agent(std::process::id()).map_err(|error| LoadError::Memory(error.to_string()))?;
         Ok(KernelSource { half, pins, helper: None })
     }

@@ -1,11 +1,12 @@
 //! What the kernel half makes of commands that are not their monitor's own, or more than it may do.
 
 use crate::host::{Host, eventually, inside, key, may_all, order, victim};
-use backdoors_sensor_box::layout::CommandSlot;
+use backdoors_sensor_box::layout::{Capabilities, CommandSlot};
 use backdoors_sensor_box::writer::SensorBox;
 use backdoors_sensor_box::{
     Command as Order, CommandState, LeaseWord, Opcode, Opcodes, Refusal, SensorKind, SharedWords,
 };
+use backdoors_target_agent::executor::Agreement;
 use backdoors_target_agent::seat::Seat;
 use backdoors_tests::mutations::Mutations;
 use std::time::{Duration, Instant};
@@ -103,6 +104,83 @@ fn a_monitor_does_only_what_it_may() {
         assert_eq!(host.refused(Opcode::KillUser, 60173), Refusal::NotAllowed);
         assert_eq!(host.order(0, order(Opcode::KillProcess, victim.id())).state, CommandState::Done);
         victim.wait().unwrap();
+    });
+}
+
+#[test]
+fn the_kernel_half_obeys_what_enough_monitors_want_in_time_and_nothing_else() {
+    inside("guard::the_kernel_half_obeys_what_enough_monitors_want_in_time_and_nothing_else", || {
+        let host = Host::start("");
+        let demanded =
+            |window| Agreement { needed: 2, window: Duration::from_millis(window), commands: may_all() };
+        host.half().demand(&demanded(1000)).unwrap();
+        assert_ne!(host.sensors().capabilities & Capabilities::AGREEMENT, 0);
+        let mut victim = victim(60176, 10, "exec sleep 1000");
+        wait_for_processes(&host, 60176, 1);
+        let kill = order(Opcode::KillUser, 60176);
+        let vote = |slot: usize, sequence: u64, order: &Order| {
+            let encoded = order.encode_vote(sequence, &host.seal(slot));
+            host.write_slot(
+                slot,
+                &CommandSlot::read_from_bytes(&[&encoded.body[..], &encoded.sequence].concat()).unwrap(),
+            );
+            let answer = host.answer(slot, sequence);
+            assert_eq!((answer.state, answer.accepted), (CommandState::Voted, sequence), "{answer:?}");
+        };
+        let command = |sequence: u64| {
+            host.write_slot(0, &sealed(&host, 0, &kill, sequence));
+            eventually("an end", || {
+                let view = host.acknowledgement(0)?;
+                let on_its_way = matches!(view.state, CommandState::Awaiting | CommandState::Running);
+                (view.command == sequence && !on_its_way).then_some(view)
+            })
+        };
+        let refused = |sequence: u64| {
+            let answer = command(sequence);
+            assert_eq!(
+                (answer.state, answer.reason),
+                (CommandState::Refused, Refusal::NoAgreement),
+                "{answer:?}"
+            );
+            assert_eq!((answer.accepted, answer.matched, answer.signalled), (sequence, 1, 0), "{answer:?}");
+        };
+        // Alone, also after it voted for itself, and for what others do not want.
+        refused(1);
+        vote(0, 2, &kill);
+        refused(3);
+        vote(1, 1, &order(Opcode::KillUser, 60177));
+        refused(4);
+        // A vote that is too old, and one of a monitor that was cut off.
+        host.half().demand(&demanded(50)).unwrap();
+        vote(1, 2, &kill);
+        std::thread::sleep(Duration::from_millis(100));
+        refused(5);
+        host.half().demand(&demanded(20_000)).unwrap();
+        vote(1, 3, &kill);
+        host.half().set_seat(1, &Seat::empty()).unwrap();
+        host.half().demand(&demanded(1000)).unwrap();
+        refused(6);
+        // The monitor that has the slot now is another one, and did not vote.
+        host.half().set_seat(1, &Seat::new(key(1), 2, may_all())).unwrap();
+        assert!(victim.try_wait().unwrap().is_none());
+        host.half().demand(&demanded(20_000)).unwrap();
+        // While it waits.
+        host.write_slot(0, &sealed(&host, 0, &kill, 7));
+        eventually("a command that waits", || {
+            let view = host.acknowledgement(0)?;
+            (view.command == 7 && view.state == CommandState::Awaiting).then_some(())
+        });
+        vote(2, 1, &kill);
+        let answer = host.end_of(0, 7);
+        assert_eq!(
+            (answer.state, answer.matched, answer.signalled),
+            (CommandState::Done, 1, 1),
+            "{answer:?}"
+        );
+        victim.wait().unwrap();
+        // The vote was good for that one only.
+        host.half().demand(&demanded(100)).unwrap();
+        refused(8);
     });
 }
 

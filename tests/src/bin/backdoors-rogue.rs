@@ -216,7 +216,7 @@ fn command(session: &mut Session, words: &CommandWords) -> Result<serde_json::Va
     let written = Instant::now();
     let (view, judged) = loop {
         let view = acknowledgement(session)?;
-        if view != before && view.command == sequence && view.state != CommandState::Running {
+        if view != before && view.command == sequence && !on_its_way(&view) {
             break (view, true);
         }
         // The same sequence once more is no new command.
@@ -265,6 +265,10 @@ fn from_hexadecimal(text: &str) -> Result<Vec<u8>> {
         bail!("{} bytes are no slot", bytes.len());
     }
     Ok(bytes)
+}
+
+fn on_its_way(view: &AcknowledgementView) -> bool {
+    matches!(view.state, CommandState::Running | CommandState::Awaiting)
 }
 
 fn slice(range: RemoteRange, offset: u64, length: u64) -> Result<RemoteRange> {

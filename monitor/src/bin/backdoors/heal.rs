@@ -63,7 +63,7 @@ pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
         print(&show(&answer))?;
     }
     Ok(match answer.outcome {
-        HealOutcome::Done => ExitCode::SUCCESS,
+        HealOutcome::Done | HealOutcome::Voted => ExitCode::SUCCESS,
         HealOutcome::Refused => ExitCode::from(REFUSED),
         HealOutcome::Unreachable => ExitCode::from(UNREACHABLE),
         HealOutcome::GaveUp | HealOutcome::TimedOut | HealOutcome::Unknown => ExitCode::from(NOT_DONE),

@@ -6,7 +6,7 @@ mod fill;
 mod readings;
 
 use crate::config::Config;
-use crate::executor::{Candidate, Executor, Kill, Policy, ProtectedProcess};
+use crate::executor::{Agreement, Candidate, Executor, Kill, Policy, ProtectedProcess};
 use crate::kernel::Scope;
 use crate::limits::Limits;
 use crate::memory::{
@@ -81,9 +81,10 @@ impl ProcfsSource {
             generation: new_generation()?,
         });
         let scoped = if config.scope == Scope::PidNamespace { Capabilities::SCOPED } else { 0 };
+        let agreement = if config.agreement.is_needed() { Capabilities::AGREEMENT } else { 0 };
         let shape = Shape {
             generation: memory.generation,
-            capabilities: Capabilities::PROCFS | Capabilities::HELPER_KILLS | scoped,
+            capabilities: Capabilities::PROCFS | Capabilities::HELPER_KILLS | scoped | agreement,
             cpus: super::kernel::cpus(),
             tick_period: CALM.as_nanos() as u64,
         };
@@ -102,6 +103,7 @@ impl ProcfsSource {
             protected: Arc::clone(&protected),
             seats: Arc::clone(&seats),
             generation: memory.generation,
+            agreement: config.agreement,
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("procfs".into()).spawn(move || rounds.run(&stopped))?;
@@ -144,6 +146,7 @@ struct Rounds {
     protected: Arc<Mutex<Vec<u32>>>,
     seats: Arc<Mutex<Seats>>,
     generation: u64,
+    agreement: Agreement,
 }
 
 impl Rounds {
@@ -167,8 +170,8 @@ impl Rounds {
         let pids = self.protected.lock().unwrap_or_else(PoisonError::into_inner);
         let protected = pids.iter().map(|&pid| ProtectedProcess { pid, start: 0 }).collect();
         let seats = *self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        let (spared, generation) = (self.spared.clone(), self.generation);
-        Policy { init: 1, protected, spared, give_up: GIVE_UP, seats, generation }
+        let (spared, generation, agreement) = (self.spared.clone(), self.generation, self.agreement);
+        Policy { init: 1, protected, spared, give_up: GIVE_UP, seats, generation, agreement }
     }
 
     fn round(&mut self, executor: &mut Executor, readings: &Readings) {
