@@ -28,7 +28,7 @@ static __always_inline int needs_agreement(struct bd_command *command)
 
 __noinline int cast_vote(__u32 slot, __u64 now)
 {
-	struct seat *seat = bpf_map_lookup_elem(&seats, &slot);
+	struct seat *seat = seat_of(slot);
 	struct bd_command *command;
 
 	if (slot >= BD_COMMAND_SLOTS || !seat)
@@ -46,7 +46,7 @@ __noinline int cast_vote(__u32 slot, __u64 now)
 /* Whether a vote holds for a command: of a monitor that still may do that, and not too old. */
 static __always_inline int holds(__u32 slot, struct bd_command *command, __u64 now)
 {
-	struct seat *seat = bpf_map_lookup_elem(&seats, &slot);
+	struct seat *seat = seat_of(slot);
 	struct vote *vote = &votes[slot];
 
 	return vote->at && vote->opcode == command->opcode && vote->subject == command->subject &&

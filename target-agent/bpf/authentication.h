@@ -42,10 +42,18 @@ static __always_inline __u64 sip_end(struct sip_state *state)
 	return state->v0 ^ state->v1 ^ state->v2 ^ state->v3;
 }
 
+static __always_inline struct seat *seat_of(__u32 slot)
+{
+	/* A copy: of what is on the stack older kernels forget the bounds. */
+	__u32 key = slot;
+
+	return bpf_map_lookup_elem(&seats, &key);
+}
+
 /* Whether the code on a command is the one that the slot's key makes of it. Takes the same time whichever bits are wrong. */
 __noinline int is_authentic(struct bd_command *command, __u32 slot)
 {
-	struct seat *seat = bpf_map_lookup_elem(&seats, &slot);
+	struct seat *seat = seat_of(slot);
 	struct sip_state state;
 	__u64 low, high;
 
@@ -77,7 +85,7 @@ __noinline int is_authentic(struct bd_command *command, __u32 slot)
 /* Whether the target's configuration lets the slot's monitor do this. */
 static __always_inline int may(__u32 slot, __u32 opcode)
 {
-	struct seat *seat = bpf_map_lookup_elem(&seats, &slot);
+	struct seat *seat = seat_of(slot);
 
 	return seat && opcode < 64 && READ(seat->may) >> opcode & 1;
 }

@@ -1,6 +1,7 @@
 //! The agent's configuration file.
 
 mod agreement;
+mod certificates;
 mod may;
 
 pub use may::May;
@@ -46,8 +47,9 @@ pub enum Kills {
 pub struct MonitorConfig {
     /// Its name here.
     pub name: String,
-    /// PEM file of its certificate.
-    pub certificate: PathBuf,
+    /// PEM file of its certificate; several while its key is rolled over.
+    #[serde(rename = "certificate", deserialize_with = "certificates::deserialize")]
+    pub certificates: Vec<PathBuf>,
     /// Its command slot, 0 to 15; nobody else's.
     pub slot: u32,
     /// The commands that are obeyed if they come from it; all by default.
@@ -279,6 +281,17 @@ mod tests {
         for wrong in ["0s", "61s", "2", "soon"] {
             assert!(with(&format!("needed = 2\nwindow = '{wrong}'")).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_monitor_has_one_certificate_or_more() {
+        let with = |certificate: &str| {
+            checked(&format!("[[monitor]]\nname = 'x'\nslot = 0\ncertificate = {certificate}\n"))
+                .map(|config| config.monitors[0].certificates.clone())
+        };
+        assert_eq!(with("'/a'").unwrap(), [PathBuf::from("/a")]);
+        assert_eq!(with("['/a', '/b']").unwrap(), [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert!(with("[]").is_err());
     }
 
     #[test]

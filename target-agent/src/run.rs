@@ -1,6 +1,9 @@
 //! `backdoors-agent run`: brings everything up, then has nothing left to do but the heartbeat.
 
+mod monitors;
 mod reception;
+
+pub use monitors::KnownError;
 
 use crate::applications::Applications;
 use crate::config::Config;
@@ -12,13 +15,13 @@ use backdoors_rdma::handshake::{
 };
 use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError};
 use backdoors_rdma::realtime;
-use backdoors_sensor_box::layout::COMMAND_SLOTS;
+use backdoors_sensor_box::SensorKind;
 use backdoors_sensor_box::writer::{Sensor, SensorBox};
-use backdoors_sensor_box::{Opcodes, SensorKind};
+use monitors::Known;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,7 +39,10 @@ pub enum RunError {
     /// Nothing fills the sensor box.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// Key or certificates cannot be used.
+    /// The monitors cannot be known.
+    #[error(transparent)]
+    Known(#[from] KnownError),
+    /// The agent's own key or certificate cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The handshake cannot be served.
@@ -84,17 +90,19 @@ pub enum RunError {
 ///
 /// # Errors
 /// See [`RunError`].
-pub fn run(config: &Config) -> Result<(), RunError> {
+pub fn run(path: &Path) -> Result<(), RunError> {
+    let config = &Config::load(path).map_err(KnownError::from)?;
     let mut stop = stop_socket()?;
     let listener = TcpListener::bind(config.listen)
         .map_err(|source| RunError::Listen { address: config.listen, source })?;
-    let acceptor = Arc::new(acceptor(config)?);
+    let known = Known::load(config)?;
+    let identity = Identity::load(&config.identity, &config.name)?;
+    let acceptor = Arc::new(Acceptor::new(&identity, known.by_certificate())?);
     if let Err(error) = realtime::lock_memory() {
         tracing::warn!(%error, "the agent's memory is not locked: its heartbeat may stall when memory is short");
     }
     let owner = connect(config)?;
-    let mut source = Source::bring_up(config, &protected(config))?;
-    seat(config, &mut source)?;
+    let source = Source::bring_up(config, &protected(config))?;
     let sensors = SensorBox::adopt(source.memory().sensors.words.clone());
     let sensors = sensors.map_err(|error| RunError::Box(error.to_string()))?;
     let heartbeat = sensors.find(SensorKind::AGENT_HEARTBEAT, 0);
@@ -102,6 +110,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let applications = reception::take_up(config, &source);
     let mut agent = Agent {
         config: config.clone(),
+        known,
         source,
         applications,
         reception: None,
@@ -114,6 +123,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         let reception = reception::serve(path, Arc::clone(&agent))?;
         lock(&agent).reception = Some(reception);
     }
+    monitors::reload_when_told(path.into(), Arc::clone(&acceptor), Arc::clone(&agent))?;
     serve_handshakes(listener, acceptor, Arc::clone(&agent))?;
     look_after(Arc::clone(&agent))?;
     let generation = sensors.header().map(|header| header.generation).unwrap_or_default();
@@ -128,23 +138,9 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     lock(&agent).take_down()
 }
 
-/// Leaves the command slots to the monitors that the configuration names, as far as they have shaken hands already, and
-/// takes them from all others.
-fn seat(config: &Config, source: &mut Source) -> Result<(), RunError> {
-    for slot in 0..COMMAND_SLOTS as u32 {
-        let monitor = config.monitors.iter().find(|monitor| monitor.slot == slot);
-        let (mut certificates, mut may) = (Vec::new(), Opcodes::from_bits(0));
-        if let Some(monitor) = monitor {
-            certificates.push(Certificate::load(&monitor.certificate)?.fingerprint().number());
-            may = monitor.may.0;
-        }
-        source.change_seat(slot, |seat| seat.under(&certificates, may))?;
-    }
-    Ok(())
-}
-
 struct Agent {
     config: Config,
+    known: Known,
     source: Source,
     applications: Applications,
     /// Closing it ends the thread that serves applications.
@@ -161,14 +157,13 @@ fn lock(agent: &Mutex<Agent>) -> MutexGuard<'_, Agent> {
 }
 
 impl Agent {
-    fn slots(&self) -> Vec<u32> {
-        self.config.monitors.iter().map(|monitor| monitor.slot).collect()
-    }
-
     fn hand_over(&mut self) -> Result<(), OwnerError> {
-        let slots = self.slots();
+        // Without an owner, too, nobody is obeyed who is not known.
+        let seated =
+            self.known.seat(&mut self.source).map_err(|error| OwnerError::Device(error.to_string()))?;
         let owner = self.owner.as_mut().ok_or_else(|| OwnerError::Lost("it is gone".into()))?;
-        offer::hand_over(owner, self.source.memory(), &slots, &self.applications).map(drop)
+        monitors::cut_off(owner, &seated)?;
+        offer::hand_over(owner, self.source.memory(), &self.known.slots(), &self.applications).map(drop)
     }
 
     fn look_after(&mut self) {
@@ -177,7 +172,7 @@ impl Agent {
         }
         self.source.look_after(&self.config, &protected(&self.config));
         self.applications.look_after(Instant::now());
-        let slots = self.slots();
+        let slots = self.known.slots();
         let memory = self.source.memory();
         let applications = &self.applications;
         let look = |owner| offer::is_handed_over(owner, memory, &slots, applications);
@@ -199,8 +194,8 @@ impl Agent {
         if self.stopped {
             return Err("the target's agent is stopping".into());
         }
-        let known = self.config.monitors.iter().find(|known| known.name == monitor);
-        let known = known.ok_or("no slot is set aside for that monitor")?;
+        // It may have been removed while it proved who it is.
+        let known = self.known.holder(monitor, certificate).ok_or("it is not known any more")?;
         let (slot, may) = (known.slot, known.may.0);
         let owner = self.owner.as_mut().ok_or("the owner of the target's memory is gone; try later")?;
         let admission = owner.admit(monitor, slot, &hello.endpoints).map_err(|error| error.to_string())?;
@@ -219,8 +214,8 @@ impl Agent {
             for (region, _) in owner.regions()? {
                 owner.retire(region)?;
             }
-            for monitor in &self.config.monitors {
-                match owner.dismiss(&monitor.name) {
+            for monitor in owner.monitors()? {
+                match owner.dismiss(&monitor) {
                     Ok(()) | Err(OwnerError::UnknownMonitor(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -241,15 +236,6 @@ fn protected(config: &Config) -> Vec<u32> {
 
 fn connect(config: &Config) -> Result<Client, RunError> {
     Client::connect(&config.owner).map_err(|source| RunError::NoOwner { path: config.owner.clone(), source })
-}
-
-fn acceptor(config: &Config) -> Result<Acceptor, RunError> {
-    let identity = Identity::load(&config.identity, &config.name)?;
-    let mut monitors = Vec::new();
-    for monitor in &config.monitors {
-        monitors.push((monitor.name.clone(), Certificate::load(&monitor.certificate)?));
-    }
-    Ok(Acceptor::new(&identity, monitors)?)
 }
 
 fn serve_handshakes(

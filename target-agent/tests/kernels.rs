@@ -56,7 +56,8 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
         Deployment::install(&machine, &machine, plan).unwrap_or_else(|error| panic!("{error}\n{}", said()));
     deployment.start_daemon().unwrap();
     let listing = deployment.backdoors("sensors target").unwrap();
-    assert!(listing.contains("kernel-half") && listing.contains(capability), "{listing}");
+    let has_it = listing.contains("kernel-half") && listing.contains(capability);
+    assert!(has_it, "{listing}\n{}", said());
     machine.shell(format!("kill -STOP {}", deployment.agent)).unwrap();
     for name in ["kernel.timer", "cpu.switches", "cpu.ticks", "cpu.softirqs", "forks"] {
         let before = sensor(&deployment, name);

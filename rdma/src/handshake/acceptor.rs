@@ -7,8 +7,8 @@ use crate::handshake::{Answer, Hello, VERSION, Welcome, pins};
 use rustls::{AlertDescription, ServerConfig, ServerConnection, StreamOwned};
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -25,9 +25,20 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Knows the monitors that may be admitted.
 #[derive(Debug)]
-pub struct Acceptor {
+pub struct Acceptor(RwLock<Known>);
+
+#[derive(Clone, Debug)]
+struct Known {
     config: Arc<ServerConfig>,
-    monitors: Vec<(String, Certificate)>,
+    monitors: Arc<[(String, Certificate)]>,
+}
+
+impl Known {
+    fn new(identity: &Identity, monitors: Vec<(String, Certificate)>) -> Result<Known, AcceptError> {
+        let certificates = monitors.iter().map(|(_, certificate)| certificate);
+        let config = pins::server_config(identity, certificates).map_err(AcceptError::Identity)?;
+        Ok(Known { config, monitors: monitors.into() })
+    }
 }
 
 /// A monitor that proved who it is, asked, and waits. Dropped without an answer, the connection just closes.
@@ -48,9 +59,17 @@ impl Acceptor {
     /// # Errors
     /// [`AcceptError::Identity`] if `identity` cannot be used.
     pub fn new(identity: &Identity, monitors: Vec<(String, Certificate)>) -> Result<Acceptor, AcceptError> {
-        let known = monitors.iter().map(|(_, certificate)| certificate);
-        let config = pins::server_config(identity, known).map_err(AcceptError::Identity)?;
-        Ok(Acceptor { config, monitors })
+        Known::new(identity, monitors).map(|known| Acceptor(RwLock::new(known)))
+    }
+
+    /// Admits these monitors from now on, and no others; handshakes under way go on by what was known when they began.
+    ///
+    /// # Errors
+    /// [`AcceptError::Identity`] if `identity` cannot be used; then those known before stay.
+    pub fn know(&self, identity: &Identity, monitors: Vec<(String, Certificate)>) -> Result<(), AcceptError> {
+        let known = Known::new(identity, monitors)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
     }
 
     /// Waits, for a bounded time, until the peer has proved who it is and asked its question.
@@ -86,7 +105,8 @@ impl Acceptor {
     ) -> Result<(String, Certificate, StreamOwned<ServerConnection, Bounded>), AcceptError> {
         // Without it a small answer could wait for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
-        let session = ServerConnection::new(Arc::clone(&self.config)).map_err(AcceptError::Identity)?;
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let session = ServerConnection::new(known.config).map_err(AcceptError::Identity)?;
         let mut stream = StreamOwned::new(session, Bounded::new(stream, ACCEPT_TIME));
         while stream.conn.is_handshaking() {
             if let Err(error) = stream.conn.complete_io(&mut stream.sock) {
@@ -98,7 +118,7 @@ impl Acceptor {
             }
         }
         let shown = stream.conn.peer_certificates().and_then(|certificates| certificates.first());
-        let monitor = self.monitors.iter().find(|(_, known)| Some(&known.0) == shown);
+        let monitor = known.monitors.iter().find(|(_, known)| Some(&known.0) == shown);
         let (name, certificate) = monitor.cloned().ok_or(AcceptError::Stranger)?;
         Ok((name, certificate, stream))
     }

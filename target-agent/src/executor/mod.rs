@@ -217,8 +217,9 @@ impl Executor {
         // monitors are ever obeyed in one round (sensor-box/tests/loom_lease.rs).
         let lease = lease();
         for (slot, run) in self.runs.iter_mut().enumerate().filter(|(_, run)| run.running()) {
-            if !run.allowed_by(lease, slot) {
-                run.give_up(now, Refusal::NotTheHolder);
+            let may = run.opcode().is_some_and(|opcode| self.policy.seats[slot].may().has(opcode));
+            if !run.allowed_by(lease, slot) || !may {
+                run.give_up(now, if may { Refusal::NotTheHolder } else { Refusal::NotAllowed });
                 actions.acknowledgements.push((slot, run.answer));
                 accepted &= !(1 << slot);
             }

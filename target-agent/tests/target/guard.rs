@@ -9,6 +9,7 @@ use backdoors_sensor_box::{
 use backdoors_target_agent::executor::Agreement;
 use backdoors_target_agent::seat::Seat;
 use backdoors_tests::mutations::Mutations;
+use rustix::process::Signal;
 use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, FromZeros};
 
@@ -104,6 +105,34 @@ fn a_monitor_does_only_what_it_may() {
         assert_eq!(host.refused(Opcode::KillUser, 60173), Refusal::NotAllowed);
         assert_eq!(host.order(0, order(Opcode::KillProcess, victim.id())).state, CommandState::Done);
         victim.wait().unwrap();
+    });
+}
+
+#[test]
+fn a_command_under_way_ends_when_its_monitor_is_cut_off_and_its_victims_are_spared() {
+    inside("guard::a_command_under_way_ends_when_its_monitor_is_cut_off_and_its_victims_are_spared", || {
+        let host = Host::start("kills = 'helper'\n");
+        let mut victim = victim(60178, 10, "exec sleep 1000");
+        wait_for_processes(&host, 60178, 1);
+        host.freeze_agent();
+        // Nobody but the helper can kill who sleeps.
+        host.signal(host.half().helper().1, Signal::STOP);
+        host.write_slot(0, &sealed(&host, 0, &order(Opcode::KillUser, 60178), 1));
+        let state = |wanted| {
+            eventually("a state", || {
+                let view = host.acknowledgement(0)?;
+                (view.command == 1 && view.state == wanted).then_some(view)
+            })
+        };
+        assert_eq!(state(CommandState::Running).accepted, 1);
+        host.half().set_seat(0, &Seat::empty()).unwrap();
+        let answer = state(CommandState::GaveUp);
+        assert_eq!((answer.reason, answer.signalled), (Refusal::NotAllowed, 0), "{answer:?}");
+        host.signal(host.half().helper().1, Signal::CONT);
+        let rounds = host.half().helper().0;
+        eventually("rounds of the helper", || (host.half().helper().0 > rounds + 2).then_some(()));
+        assert!(victim.try_wait().unwrap().is_none());
+        victim.kill().unwrap();
     });
 }
 

@@ -53,6 +53,8 @@ enum Deed {
     Read(Place),
     /// Write zeros there
     Write(Place),
+    /// Read it until that fails, and tell how; then write a command
+    KeepReading(Place),
 }
 
 #[derive(clap::Args)]
@@ -129,6 +131,7 @@ fn main() -> Result<()> {
             let mut bytes = vec![0; usize::try_from(range.length)?];
             outcome(session.read(range, &mut bytes))
         }
+        Deed::KeepReading(place) => keep_reading(&mut session, place)?,
         Deed::Write(place) => {
             let range = place.range(&session)?;
             let bytes = vec![0; usize::try_from(range.length)?];
@@ -137,6 +140,28 @@ fn main() -> Result<()> {
     };
     println!("{answer}");
     Ok(())
+}
+
+/// How often who keeps reading reads.
+const PERIOD: Duration = Duration::from_millis(5);
+
+fn keep_reading(session: &mut Session, place: &Place) -> Result<serde_json::Value> {
+    let range = place.range(session)?;
+    let mut bytes = vec![0; usize::try_from(range.length)?];
+    println!("reading");
+    let begun = Instant::now();
+    while session.read(range, &mut bytes).is_ok() {
+        if begun.elapsed() > PATIENCE {
+            bail!("it could be read for {PATIENCE:?}");
+        }
+        std::thread::sleep(PERIOD);
+    }
+    // Over the other connection.
+    let read = outcome(session.read(range, &mut bytes));
+    let slot = session.region(RegionKind::COMMAND).context("no command slot")?.range;
+    let write =
+        outcome(session.submit(&mut [Operation::Write { to: slot, from: &[1; size_of::<CommandSlot>()] }]));
+    Ok(json!({ "read": read, "write": write }))
 }
 
 fn outcome(result: std::result::Result<(), AccessError>) -> serde_json::Value {
