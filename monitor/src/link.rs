@@ -8,6 +8,7 @@ pub use session::{SessionLink, SessionLinker};
 
 use crate::judge::Failure;
 use backdoors_rdma::{AccessError, Operation, RemoteRange, Request, Ticket};
+use backdoors_sensor_box::CommandKey;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub struct Region {
 pub trait Link: Send {
     /// The command slot this monitor was given.
     fn slot(&self) -> u32;
+
+    /// What the target knows this monitor's commands by, as long as there is no later link.
+    fn command_key(&self) -> CommandKey;
 
     /// Connections that still work, as far as is known.
     fn connections(&self) -> usize;

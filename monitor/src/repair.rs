@@ -4,13 +4,13 @@
 //! The target obeys a sequence once. So the same bytes may be written again when it is unknown whether a write
 //! arrived, and a monitor that starts anew goes on with the sequence that the acknowledgement names.
 
-use backdoors_sensor_box::{
-    AcknowledgementView, Command, CommandState, DecodeError, EncodedCommand, Refusal, Token,
-};
+use backdoors_sensor_box::{AcknowledgementView, Command, CommandState, DecodeError, Refusal, Token};
 use std::time::Duration;
 
 /// How often a command is numbered anew because someone else used its number, before that counts as its refusal.
 const MOST_STALE: u32 = 3;
+/// How often a command is written anew, after a handshake, because the target took it for somebody else's.
+const MOST_NOT_AUTHENTIC: u32 = 3;
 /// Pause between two looks at the acknowledgement while the command is young.
 const POLL: Duration = Duration::from_millis(1);
 /// The same, once it is older than [`PATIENT_AFTER`].
@@ -26,8 +26,8 @@ pub enum Step {
     Write {
         /// The command's number.
         sequence: u64,
-        /// Its bytes.
-        encoded: EncodedCommand,
+        /// The lease by whose right it is written; `None`: it is a vote, which needs none.
+        token: Option<Token>,
     },
     /// Nothing before this time.
     Wait(Duration),
@@ -42,6 +42,9 @@ pub enum Progress {
     Written(u64),
     /// The target looked at it.
     Acknowledged(AcknowledgementView),
+    /// The target does not take it for this monitor's: it has given another key meanwhile. After a handshake the command
+    /// is written again, under the same number.
+    NotAuthentic,
 }
 
 /// How a command ended.
@@ -49,6 +52,8 @@ pub enum Progress {
 pub enum Outcome {
     /// Everything that matched is dead, or was counted.
     Done(AcknowledgementView),
+    /// It counts as a vote for the same command of whoever holds the lease.
+    Voted(AcknowledgementView),
     /// The target refused; the acknowledgement says why. Nothing was killed.
     Refused(AcknowledgementView),
     /// The target gave up: matching processes are alive.
@@ -80,6 +85,8 @@ pub enum Wait {
     Acknowledgement,
     /// The death of the last culprit: it was accepted and is running.
     End,
+    /// Other monitors, that must want it, too.
+    Agreement,
 }
 
 impl Wait {
@@ -93,6 +100,7 @@ impl Wait {
             Wait::PathAfterWrite => "the path to the target (it may have been written)",
             Wait::Acknowledgement => "the target to look at it (it was written)",
             Wait::End => "its end (it is running)",
+            Wait::Agreement => "other monitors to want the same (it was written)",
         }
     }
 }
@@ -138,6 +146,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Repair {
     command: Command,
+    vote: bool,
     started: Duration,
     deadline: Duration,
     phase: Phase,
@@ -145,6 +154,9 @@ pub struct Repair {
     /// It could be written and this monitor did not hold the lease.
     without_lease: bool,
     stale: u32,
+    not_authentic: u32,
+    /// The last acknowledgement of something that was not authentic: it says nothing of what was written since.
+    before: Option<AcknowledgementView>,
     last: Option<AcknowledgementView>,
 }
 
@@ -154,14 +166,23 @@ impl Repair {
     pub fn new(command: Command, now: Duration, patience: Duration) -> Repair {
         Repair {
             command,
+            vote: false,
             started: now,
             deadline: now.saturating_add(patience),
             phase: Phase::Learning { busy: false },
             next_look: now,
             without_lease: false,
             stale: 0,
+            not_authentic: 0,
+            before: None,
             last: None,
         }
+    }
+
+    /// A vote for a command that the holder of the lease is to give, otherwise as [`Repair::new`].
+    #[must_use]
+    pub fn vote(command: Command, now: Duration, patience: Duration) -> Repair {
+        Repair { vote: true, ..Repair::new(command, now, patience) }
     }
 
     /// The command.
@@ -190,7 +211,7 @@ impl Repair {
     /// Whether the next thing to do is to write, for which the lease is needed.
     #[must_use]
     pub fn needs_lease(&self) -> bool {
-        matches!(self.phase, Phase::Writing { .. })
+        matches!(self.phase, Phase::Writing { .. }) && !self.vote
     }
 
     /// What to do at `now`. Nothing is written without a `token`, that is while this monitor does not hold the lease.
@@ -205,6 +226,7 @@ impl Repair {
                     Wait::PathAfterWrite
                 }
                 Phase::Waiting { .. } => Wait::Acknowledgement,
+                Phase::Running { .. } if self.last.is_some_and(|view| awaits(&view)) => Wait::Agreement,
                 Phase::Running { .. } => Wait::End,
                 Phase::Writing { .. } if self.without_lease => Wait::Lease,
                 Phase::Learning { .. } | Phase::Writing { .. } | Phase::Ended(_) => Wait::Path,
@@ -215,9 +237,12 @@ impl Repair {
             return Step::Wait(self.next_look.min(self.deadline));
         }
         let Phase::Writing { sequence, .. } = self.phase else { return Step::Fetch };
+        if self.vote {
+            return Step::Write { sequence, token: None };
+        }
         self.without_lease = token.is_none();
         match token {
-            Some(token) => Step::Write { sequence, encoded: self.command.encode(sequence, token) },
+            Some(_) => Step::Write { sequence, token },
             None => {
                 self.rest(now);
                 Step::Wait(self.next_look.min(self.deadline))
@@ -230,14 +255,17 @@ impl Repair {
         self.rest(now);
         match self.phase {
             Phase::Learning { .. } => {
-                if view.state == CommandState::Running {
+                self.before = (view.reason == Refusal::NotAuthentic).then_some(*view);
+                if view.state == CommandState::Running || awaits(view) {
                     self.phase = Phase::Learning { busy: true };
                 } else {
                     self.number(now, view);
                 }
                 None
             }
-            Phase::Waiting { sequence, .. } | Phase::Running { sequence } if view.command == sequence => {
+            Phase::Waiting { sequence, .. } | Phase::Running { sequence }
+                if view.command == sequence && self.before.as_ref() != Some(view) =>
+            {
                 self.judge(now, sequence, view)
             }
             Phase::Waiting { sequence, arrived } => {
@@ -307,12 +335,22 @@ impl Repair {
             self.number(now, view);
             return None;
         }
+        if view.state == CommandState::Refused
+            && view.reason == Refusal::NotAuthentic
+            && self.not_authentic < MOST_NOT_AUTHENTIC
+        {
+            self.not_authentic += 1;
+            self.before = Some(*view);
+            self.phase = Phase::Writing { sequence, again: false };
+            return Some(Progress::NotAuthentic);
+        }
         let first = self.last.is_none();
         self.last = Some(*view);
         match view.state {
             // The number without a verdict: the target is about to judge it.
             CommandState::Idle => return None,
-            CommandState::Running => self.phase = Phase::Running { sequence },
+            CommandState::Running | CommandState::Awaiting => self.phase = Phase::Running { sequence },
+            CommandState::Voted => drop(self.end(Outcome::Voted(*view))),
             CommandState::Done => drop(self.end(Outcome::Done(*view))),
             CommandState::Refused => drop(self.end(Outcome::Refused(*view))),
             CommandState::GaveUp => drop(self.end(Outcome::GaveUp(*view))),
@@ -340,6 +378,10 @@ impl Repair {
         let pause = if now.saturating_sub(self.started) < PATIENT_AFTER { POLL } else { SLOW_POLL };
         self.next_look = now.saturating_add(pause);
     }
+}
+
+fn awaits(view: &AcknowledgementView) -> bool {
+    view.state == CommandState::Awaiting
 }
 
 #[cfg(test)]

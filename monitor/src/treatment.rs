@@ -25,7 +25,7 @@ impl Ended {
     #[must_use]
     pub fn was_carried_out(&self) -> bool {
         match self.outcome {
-            Outcome::Done(_) => true,
+            Outcome::Done(_) | Outcome::Voted(_) => true,
             // Somebody else acts on the target now.
             Outcome::GaveUp(view) => view.reason != Refusal::NotTheHolder,
             Outcome::Refused(_) | Outcome::TimedOut { .. } | Outcome::Unknown(_) => false,
@@ -43,6 +43,7 @@ impl Ended {
             _ if self.command.dry_run => None,
             Outcome::Done(view) | Outcome::GaveUp(view) => Some(u64::from(view.signalled).min(most)),
             Outcome::Refused(_)
+            | Outcome::Voted(_)
             | Outcome::TimedOut { waiting_for: Wait::Path | Wait::EarlierCommand | Wait::Lease, .. }
             | Outcome::Unknown(Doubt::Unreadable { written: false, .. } | Doubt::Senseless { .. }) => None,
             Outcome::TimedOut { .. } | Outcome::Unknown(_) if self.command.most_victims == 0 => Some(matched),
@@ -73,16 +74,27 @@ pub struct Treatment {
     ended: Vec<Ended>,
     started: Duration,
     patience: Duration,
+    votes: bool,
 }
 
 impl Treatment {
     /// Commands decided on at `now`, each with so much `patience`. `None` if there are none.
     #[must_use]
     pub fn new(commands: Vec<Command>, now: Duration, patience: Duration) -> Option<Treatment> {
+        Treatment::begin(commands, now, patience, false)
+    }
+
+    /// The same as votes, for the holder of the lease to be obeyed. `None` if there are none.
+    #[must_use]
+    pub fn vote(commands: Vec<Command>, now: Duration, patience: Duration) -> Option<Treatment> {
+        Treatment::begin(commands, now, patience, true)
+    }
+
+    fn begin(commands: Vec<Command>, now: Duration, patience: Duration, votes: bool) -> Option<Treatment> {
         let mut to_come = VecDeque::from(commands);
         let first = to_come.pop_front()?;
-        let repair = Repair::new(first, now, patience);
-        Some(Treatment { repair, to_come, ended: Vec::new(), started: now, patience })
+        let repair = if votes { Repair::vote } else { Repair::new }(first, now, patience);
+        Some(Treatment { repair, to_come, ended: Vec::new(), started: now, patience, votes })
     }
 
     /// Commands in all.
@@ -113,7 +125,8 @@ impl Treatment {
         self.ended.push(ended);
         match self.to_come.pop_front() {
             Some(next) if ended.was_carried_out() => {
-                self.repair = Repair::new(next, now, self.patience);
+                let begin = if self.votes { Repair::vote } else { Repair::new };
+                self.repair = begin(next, now, self.patience);
                 Ok(self)
             }
             _ => Err(self.ended),

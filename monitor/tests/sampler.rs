@@ -32,11 +32,11 @@ fn connected(lines: &str) -> Simulation {
 }
 
 /// The command that kills the bomber's processes, bounded by all of the default budget.
-fn kill_user(sequence: u64) -> Vec<u8> {
+fn kill_user(simulation: &Simulation, sequence: u64) -> Vec<u8> {
     let command =
         Command { opcode: Opcode::KillUser, subject: BOMBER, start: 0, most_victims: 2000, dry_run: false };
     let token = LeaseWord::default().taken_by(simulation::Machine::SLOT).token().unwrap();
-    let encoded = command.encode(sequence, token);
+    let encoded = command.encode(sequence, token, &simulation.machine.seal());
     [&encoded.body[..], &encoded.sequence[..]].concat()
 }
 
@@ -51,7 +51,7 @@ fn a_fork_bomb_is_noticed_diagnosed_and_eradicated_by_reads_and_writes() {
     simulation.run(ms(500));
     assert_eq!(simulation.machine.alive(BOMBER), 0);
     assert_eq!(simulation.machine.alive(1000), 10);
-    assert_eq!(simulation.machine.slot_bytes(), kill_user(1));
+    assert_eq!(simulation.machine.slot_bytes(), kill_user(&simulation, 1));
     let journal = simulation.entries.lock().unwrap().clone();
     let kinds: Vec<String> = simulation.take_kinds();
     assert_eq!(kinds, REPAIR);
@@ -142,11 +142,11 @@ fn a_monitor_that_restarts_goes_on_with_the_sequence() {
     simulation.machine.accept_up_to(41);
     simulation.machine.crowd(20, BOMBER, 300, 200);
     simulation.run(ms(300));
-    assert_eq!(simulation.machine.slot_bytes(), kill_user(42));
+    assert_eq!(simulation.machine.slot_bytes(), kill_user(&simulation, 42));
     simulation.restart_monitor();
     simulation.machine.crowd(20, BOMBER, 300, 200);
     simulation.run(ms(300));
-    assert_eq!(simulation.machine.slot_bytes(), kill_user(43));
+    assert_eq!(simulation.machine.slot_bytes(), kill_user(&simulation, 43));
     assert_eq!(simulation.machine.alive(BOMBER), 0);
 }
 
@@ -167,7 +167,7 @@ fn a_sequence_that_somebody_used_meanwhile_is_replaced() {
     simulation.machine.deaf = true;
     simulation.machine.crowd(20, BOMBER, 300, 200);
     simulation.run(ms(110));
-    assert_eq!(simulation.machine.slot_bytes(), kill_user(1));
+    assert_eq!(simulation.machine.slot_bytes(), kill_user(&simulation, 1));
     // The target looks at last, when command 1 is stale already.
     simulation.machine.accept_up_to(0);
     simulation.machine.deaf = false;
@@ -206,6 +206,19 @@ fn a_repair_survives_the_loss_of_every_connection() {
 }
 
 #[test]
+fn a_monitor_whose_key_was_replaced_shakes_hands_anew_and_its_command_is_obeyed_once() {
+    let mut simulation = connected(ACT);
+    // Somebody else shook hands with its identity.
+    *simulation.machine.key.lock().unwrap() = [9; 16];
+    simulation.machine.crowd(20, BOMBER, 300, 200);
+    simulation.run(ms(1500));
+    assert_eq!(simulation.machine.alive(BOMBER), 0);
+    let obeyed: Vec<u64> = simulation.machine.obeyed.iter().map(|command| command.sequence).collect();
+    assert_eq!((obeyed, simulation.path.dials()), (vec![1], 2));
+    assert!(simulation.take_kinds().contains(&"repaired".to_owned()));
+}
+
+#[test]
 fn spares_carry_on_while_the_agent_is_frozen_and_a_lost_target_is_found_again_by_itself() {
     let mut simulation = connected("lost_after = '300ms'\n");
     simulation.path.set_agent_answers(false);
@@ -233,7 +246,7 @@ fn memory_made_anew_is_taken_up_and_watched_without_help() {
     simulation.machine.crowd(20, BOMBER, 300, 200);
     simulation.run(ms(300));
     assert_eq!(simulation.take_kinds(), REPAIR);
-    assert_eq!(simulation.machine.slot_bytes(), kill_user(1));
+    assert_eq!(simulation.machine.slot_bytes(), kill_user(&simulation, 1));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::access::{AccessError, Operation, RemoteRange, Request};
 use crate::dial::{DialError, Dialer};
 use crate::directory::{Directory, FetchDirectoryError, Region};
 use crate::emulated;
-use crate::handshake::{self, Certificate, HandshakeError, Hello, Identity, ProviderKind, Welcome};
+use crate::handshake::{self, Certificate, HandshakeError, Hello, Identity, ProviderKind, Secret, Welcome};
 use crate::owner::Admission;
 use crate::pool::{Pool, Ticket};
 use crate::verbs::VerbsDialer;
@@ -52,6 +52,7 @@ pub struct SessionConfig {
 pub struct Session {
     target: String,
     admission: Admission,
+    secret: Secret,
     pool: Pool,
     directory: Directory,
 }
@@ -100,13 +101,13 @@ impl Session {
         admit: impl FnOnce(Vec<crate::owner::Endpoint>) -> Result<Welcome, OpenError>,
     ) -> Result<Session, OpenError> {
         let endpoints = dialer.prepare(connections)?;
-        let Welcome { target, admission } = admit(endpoints)?;
+        let Welcome { target, admission, secret } = admit(endpoints)?;
         let connections = dialer.connect(&admission.endpoints)?;
         if connections.is_empty() {
             return Err(DialError::Mismatch("there are none").into());
         }
         let pool = Pool::new(connections);
-        let mut session = Session { target, admission, pool, directory: Directory::default() };
+        let mut session = Session { target, admission, secret, pool, directory: Directory::default() };
         session.refresh_directory()?;
         Ok(session)
     }
@@ -130,6 +131,12 @@ impl Session {
     #[must_use]
     pub fn slot(&self) -> u32 {
         self.admission.slot
+    }
+
+    /// What the target gave this session, and nobody else.
+    #[must_use]
+    pub fn secret(&self) -> &Secret {
+        &self.secret
     }
 
     /// Connections that no failure ended.

@@ -3,7 +3,7 @@
 
 use backdoors_rdma::conformance::Fixture;
 use backdoors_rdma::conformance::fixtures::Process;
-use backdoors_rdma::handshake::Welcome;
+use backdoors_rdma::handshake::{Secret, Welcome};
 use backdoors_rdma::owner::{Client, MemoryOwner, RegionRequest, Rights};
 use backdoors_rdma::{AccessError, Dialer, RemoteRange, Request, Session, SharedMemory, Ticket, emulated};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
@@ -49,7 +49,7 @@ impl Lab {
         let client = self.client();
         Session::open_with(dialer, 2, |endpoints| {
             let admission = client.admit(name, slot, &endpoints)?;
-            Ok(Welcome { target: "target".into(), admission })
+            Ok(Welcome { target: "target".into(), admission, secret: Secret::from_bytes([0; 16]) })
         })
         .unwrap()
     }

@@ -14,13 +14,15 @@
 #define BD_CAPABILITY_KERNEL_KILLS_RUNNING 0x8ULL
 #define BD_CAPABILITY_HELPER_KILLS 0x10ULL
 #define BD_CAPABILITY_SCOPED 0x20ULL
-#define BD_CAPABILITY_KERNEL_SEES_MEMORY 0x40ULL
+#define BD_CAPABILITY_AGREEMENT 0x40ULL
+#define BD_CAPABILITY_KERNEL_SEES_MEMORY 0x80ULL
 #define BD_PROCESS_KERNEL 0x1
 #define BD_PROCESS_PROTECTED 0x2
 #define BD_LEASE_RENEWALS 0xffffffULL
 #define BD_LEASE_HOLDER_SHIFT 24
 #define BD_LEASE_TERM_SHIFT 32
 #define BD_COMMAND_DRY_RUN 0x1
+#define BD_COMMAND_VOTE 0x2
 #define BD_OPCODE_NOTHING 1
 #define BD_OPCODE_KILL_PROCESS 2
 #define BD_OPCODE_KILL_USER 3
@@ -30,6 +32,8 @@
 #define BD_STATE_DONE 2
 #define BD_STATE_REFUSED 3
 #define BD_STATE_GAVE_UP 4
+#define BD_STATE_AWAITING 8
+#define BD_STATE_VOTED 9
 #define BD_REFUSAL_NONE 0
 #define BD_REFUSAL_STALE_SEQUENCE 1
 #define BD_REFUSAL_UNKNOWN_OPCODE 2
@@ -40,6 +44,9 @@
 #define BD_REFUSAL_NO_SUCH_PROCESS 7
 #define BD_REFUSAL_OTHER_PROCESS 8
 #define BD_REFUSAL_NOT_THE_HOLDER 9
+#define BD_REFUSAL_NOT_AUTHENTIC 16
+#define BD_REFUSAL_NOT_ALLOWED 17
+#define BD_REFUSAL_NO_AGREEMENT 18
 #define BD_SENSOR_CPU_SWITCHES 1
 #define BD_SENSOR_CPU_SWITCHES_CLASS 1
 #define BD_SENSOR_CPU_SWITCHES_UNIT 1
@@ -210,7 +217,7 @@ struct bd_command {
 	__u64 start;
 	__u64 most_victims;
 	__u64 token;
-	__u64 reserved[2];
+	__u64 mac[2];
 	__u64 sequence;
 };
 _Static_assert(sizeof(struct bd_command) == 64, "size");
@@ -220,7 +227,7 @@ _Static_assert(__builtin_offsetof(struct bd_command, subject) == 8, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, start) == 16, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, most_victims) == 24, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, token) == 32, "offset");
-_Static_assert(__builtin_offsetof(struct bd_command, reserved) == 40, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, mac) == 40, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, sequence) == 56, "offset");
 
 struct bd_acknowledgement {

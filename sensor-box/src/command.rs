@@ -1,5 +1,6 @@
 //! Commands, their states and the reasons for refusing them.
 
+use crate::authentication::Seal;
 use crate::layout::{CommandFlags, CommandSlot};
 use crate::lease::Token;
 use zerocopy::IntoBytes;
@@ -59,6 +60,10 @@ numbered! {
         Refused = 3 "refused",
         /// Given up: matching processes are alive that cannot be killed, or the bound on victims was reached.
         GaveUp = 4 "gave-up",
+        /// Not obeyed yet: so many monitors must want it that not all have said so. `matched` tells how many have.
+        Awaiting = 8 "awaiting",
+        /// It was a vote, and counts as one.
+        Voted = 9 "voted",
     }
 }
 
@@ -86,6 +91,42 @@ numbered! {
         /// The command's token is not that of the lease, or the lease is another slot's. Also why a command was given
         /// up that was running when another monitor took the lease.
         NotTheHolder = 9 "not the lease holder",
+        /// Its code is not the one that the slot's key makes of it. It was not judged: its number is not used up.
+        NotAuthentic = 16 "not authentic: the key is another one, or the command was altered",
+        /// The target's configuration does not let this monitor do that.
+        NotAllowed = 17 "the target does not allow this monitor to do that",
+        /// Fewer monitors wanted it than must, until the window was over. `matched` tells how many did.
+        NoAgreement = 18 "too few monitors wanted the same in time",
+    }
+}
+
+/// A set of opcodes, a bit for each number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opcodes(u64);
+
+impl Opcodes {
+    /// The set of these bits.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Opcodes {
+        Opcodes(bits)
+    }
+
+    /// A bit for each number.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether the opcode is one of them.
+    #[must_use]
+    pub const fn has(self, opcode: Opcode) -> bool {
+        self.0 & 1 << opcode as u32 != 0
+    }
+}
+
+impl FromIterator<Opcode> for Opcodes {
+    fn from_iter<I: IntoIterator<Item = Opcode>>(opcodes: I) -> Opcodes {
+        Opcodes(opcodes.into_iter().fold(0, |bits, opcode| bits | 1 << opcode as u32))
     }
 }
 
@@ -119,19 +160,30 @@ impl EncodedCommand {
 }
 
 impl Command {
-    /// The bytes that give this command the number `sequence`, by right of the lease that `token` is of.
+    /// The bytes that give this command the number `sequence`, by right of the lease that `token` is of, in the slot that
+    /// `seal` is for.
     #[must_use]
-    pub fn encode(&self, sequence: u64, token: Token) -> EncodedCommand {
-        let slot = CommandSlot {
+    pub fn encode(&self, sequence: u64, token: Token, seal: &Seal) -> EncodedCommand {
+        self.encoded(sequence, token.word(), 0, seal)
+    }
+
+    /// The bytes of a vote for this command, under the number `sequence`.
+    #[must_use]
+    pub fn encode_vote(&self, sequence: u64, seal: &Seal) -> EncodedCommand {
+        self.encoded(sequence, 0, CommandFlags::VOTE, seal)
+    }
+
+    fn encoded(&self, sequence: u64, token: u64, flags: u32, seal: &Seal) -> EncodedCommand {
+        let slot = seal.put_on(CommandSlot {
             opcode: self.opcode as u32,
-            flags: if self.dry_run { CommandFlags::DRY_RUN } else { 0 },
+            flags: flags | if self.dry_run { CommandFlags::DRY_RUN } else { 0 },
             subject: u64::from(self.subject),
             start: self.start,
             most_victims: self.most_victims,
-            token: token.word(),
-            reserved: [0; 2],
+            token,
+            mac: [0; 2],
             sequence,
-        };
+        });
         let mut encoded = EncodedCommand { body: [0; 56], sequence: sequence.to_le_bytes() };
         let length = encoded.body.len();
         encoded.body.copy_from_slice(&slot.as_bytes()[..length]);

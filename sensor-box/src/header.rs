@@ -48,6 +48,7 @@ pub fn c_header() -> String {
     constant("LEASE_HOLDER_SHIFT", LeaseBits::HOLDER_SHIFT.to_string());
     constant("LEASE_TERM_SHIFT", LeaseBits::TERM_SHIFT.to_string());
     constant("COMMAND_DRY_RUN", format!("{:#x}", CommandFlags::DRY_RUN));
+    constant("COMMAND_VOTE", format!("{:#x}", CommandFlags::VOTE));
     for (opcode, name) in Opcode::ALL {
         constant(&format!("OPCODE_{}", c_name(name)), (*opcode as u32).to_string());
     }
@@ -85,7 +86,7 @@ pub fn c_header() -> String {
     });
     c_struct!(out, "bd_command", CommandSlot {
         opcode: "__u32" "", flags: "__u32" "", subject: "__u64" "", start: "__u64" "", most_victims: "__u64" "",
-        token: "__u64" "", reserved: "__u64" "[2]", sequence: "__u64" "",
+        token: "__u64" "", mac: "__u64" "[2]", sequence: "__u64" "",
     });
     c_struct!(out, "bd_acknowledgement", Acknowledgement {
         guard: "__u64" "", command: "__u64" "", accepted: "__u64" "", state: "__u32" "", reason: "__u32" "",

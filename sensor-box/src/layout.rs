@@ -67,17 +67,20 @@ impl Capabilities {
     pub const HELPER_KILLS: u64 = 1 << 4;
     /// The box covers one pid namespace, not the whole machine.
     pub const SCOPED: u64 = 1 << 5;
+    /// Some commands are obeyed only if several monitors want them.
+    pub const AGREEMENT: u64 = 1 << 6;
     /// The kernel half fills the sensors of memory; without it the user half does, and a frozen agent means frozen ones.
-    pub const KERNEL_SEES_MEMORY: u64 = 1 << 6;
+    pub const KERNEL_SEES_MEMORY: u64 = 1 << 7;
 
     /// Every bit this version knows, with the name screens show.
-    pub const NAMES: [(u64, &'static str); 7] = [
+    pub const NAMES: [(u64, &'static str); 8] = [
         (Self::KERNEL_HALF, "kernel-half"),
         (Self::PROCFS, "procfs"),
         (Self::KERNEL_KILLS_ALL, "kernel-kills-all"),
         (Self::KERNEL_KILLS_RUNNING, "kernel-kills-running"),
         (Self::HELPER_KILLS, "helper-kills"),
         (Self::SCOPED, "scoped"),
+        (Self::AGREEMENT, "agreement"),
         (Self::KERNEL_SEES_MEMORY, "kernel-sees-memory"),
     ];
 }
@@ -235,8 +238,8 @@ pub struct CommandSlot {
     pub most_victims: u64,
     /// The [`crate::Token`] of the lease under which the monitor acts; without it nothing is obeyed.
     pub token: u64,
-    /// Zero.
-    pub reserved: [u64; 2],
+    /// What [`crate::Seal::code`] says of all other words; with another one nothing is obeyed.
+    pub mac: [u64; 2],
     /// The number of this command: one more than [`Acknowledgement::accepted`]. Written last.
     pub sequence: u64,
 }
@@ -248,6 +251,9 @@ pub struct CommandFlags;
 impl CommandFlags {
     /// Match and count, signal nobody.
     pub const DRY_RUN: u32 = 1 << 0;
+    /// Not to be obeyed: says that this monitor would have the holder of the lease obeyed who gives the same command. It
+    /// needs no lease.
+    pub const VOTE: u32 = 1 << 1;
 }
 
 /// What the target answers, one per slot.
@@ -324,6 +330,7 @@ const _: () = {
     assert!(offset_of!(ProcessEntry, cgroup_name) == 80);
     assert!(size_of::<CommandSlot>() == 64);
     assert!(offset_of!(CommandSlot, token) == 32);
+    assert!(offset_of!(CommandSlot, mac) == 40);
     assert!(offset_of!(CommandSlot, sequence) == 56);
     assert!(size_of::<Acknowledgement>() == 128);
     assert!(size_of::<LeaseTable>() == 192);

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+pub mod authentication;
 pub mod catalogue;
 pub mod command;
 pub mod decode;
@@ -17,8 +18,9 @@ mod words;
 pub mod writer;
 
 pub use application::{ApplicationSensor, ApplicationState, ApplicationView, ApplicationsFetcher};
+pub use authentication::{CommandKey, Seal};
 pub use catalogue::{CATALOGUE, Class, Instance, SensorDescription, SensorKind, Unit};
-pub use command::{Command, CommandState, EncodedCommand, Opcode, Refusal};
+pub use command::{Command, CommandState, EncodedCommand, Opcode, Opcodes, Refusal};
 pub use decode::{AcknowledgementView, DecodeError, Process, ProcessView, SensorReading, SensorView};
 pub use fetch::{FetchError, SensorFetcher, Taken, fetch_acknowledgement, fetch_processes};
 pub use lease::{Candidacy, LeaseView, LeaseWord, LeaseWords, Token};

@@ -5,7 +5,8 @@
 use backdoors_sensor_box::layout::COMMAND_SLOTS;
 use backdoors_sensor_box::writer::LayOutError;
 use backdoors_sensor_box::{
-    Candidacy, Command, DecodeError, LeaseView, LeaseWord, LeaseWords, LocalWords, Opcode, SharedWords,
+    Candidacy, Command, CommandKey, DecodeError, LeaseView, LeaseWord, LeaseWords, LocalWords, Opcode, Seal,
+    SharedWords,
 };
 use proptest::prelude::*;
 
@@ -34,7 +35,8 @@ fn nobody_is_allowed_anything_by_a_lease_that_nobody_holds() {
 fn a_command_carries_its_token_where_the_kernel_half_looks_for_it() {
     let token = LeaseWord::default().taken_by(2).token().unwrap();
     let command = Command { opcode: Opcode::Nothing, subject: 0, start: 0, most_victims: 0, dry_run: false };
-    let encoded = command.encode(9, token);
+    let seal = Seal { key: CommandKey::from_bytes([1; 16]), slot: 2, generation: 1 };
+    let encoded = command.encode(9, token, &seal);
     assert_eq!(encoded.body[32..40], token.word().to_le_bytes());
     assert_eq!(encoded.sequence, 9u64.to_le_bytes());
 }

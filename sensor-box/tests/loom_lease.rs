@@ -5,7 +5,9 @@
 
 use backdoors_sensor_box::layout::COMMAND_SLOTS;
 use backdoors_sensor_box::writer::CommandSlots;
-use backdoors_sensor_box::{Command, LeaseView, LeaseWord, LeaseWords, Opcode, SharedWords, Token};
+use backdoors_sensor_box::{
+    Command, CommandKey, LeaseView, LeaseWord, LeaseWords, Opcode, Seal, SharedWords, Token,
+};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
@@ -65,7 +67,9 @@ impl Target {
     fn command(&self, slot: usize, sequence: u64, token: Token) {
         let command =
             Command { opcode: Opcode::KillUser, subject: 1, start: 0, most_victims: 0, dry_run: false };
-        let encoded = command.encode(sequence, token);
+        // What loom takes turns with is who is allowed; whose a command is, nothing there can change.
+        let seal = Seal { key: CommandKey::from_bytes([0; 16]), slot: slot as u32, generation: 1 };
+        let encoded = command.encode(sequence, token, &seal);
         let word = |index: usize| u64::from_le_bytes(encoded.body[8 * index..][..8].try_into().unwrap());
         for index in [0, 4] {
             self.commands.store(slot * SLOT_WORDS + index, word(index));

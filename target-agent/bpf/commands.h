@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
-/* Which commands are obeyed, whom they mean, and what is answered. Nothing here signals anybody. */
+/* Which commands are obeyed, and whom they mean. Nothing here signals anybody. */
 #ifndef BACKDOORS_COMMANDS_H
 #define BACKDOORS_COMMANDS_H
 
 /* One per command slot; changed by the timer only, but for the counters that hooks raise while it runs. */
 struct run {
-	/* The last sequence looked at, whatever came of it. */
+	/* The last sequence looked at that came with the right code, whatever came of it. */
 	__u64 looked;
+	/* What was last refused for its code: its sequence and that code. */
+	__u64 forged;
+	__u64 forged_mac[2];
 	struct bd_command command;
 	struct bd_acknowledgement answer;
 	/* Of the process the command names. */
@@ -131,20 +134,24 @@ static __always_inline __u32 refusal(struct run *run, __u32 slot)
 	struct tracked *process;
 	__u32 pid = command->subject;
 
-	if (!allows(READ(lease.lease), slot, command->token))
+	if (!(command->flags & BD_COMMAND_VOTE) && !allows(READ(lease.lease), slot, command->token))
 		return BD_REFUSAL_NOT_THE_HOLDER;
 	switch (command->opcode) {
 	case BD_OPCODE_NOTHING:
 		return BD_REFUSAL_NONE;
 	case BD_OPCODE_KILL_USER:
-		if (command->subject < NONE && is_spared(command->subject))
-			return BD_REFUSAL_SPARED_USER;
-		return BD_REFUSAL_NONE;
 	case BD_OPCODE_KILL_PROCESS:
 	case BD_OPCODE_KILL_TREE:
 		break;
 	default:
 		return BD_REFUSAL_UNKNOWN_OPCODE;
+	}
+	if (!may(slot, command->opcode))
+		return BD_REFUSAL_NOT_ALLOWED;
+	if (command->opcode == BD_OPCODE_KILL_USER) {
+		if (command->subject < NONE && is_spared(command->subject))
+			return BD_REFUSAL_SPARED_USER;
+		return BD_REFUSAL_NONE;
 	}
 	if (command->subject == 1)
 		return BD_REFUSAL_INIT_PROCESS;
@@ -161,89 +168,6 @@ static __always_inline __u32 refusal(struct run *run, __u32 slot)
 		return BD_REFUSAL_SPARED_USER;
 	run->start = process->start;
 	return BD_REFUSAL_NONE;
-}
-
-__noinline int publish(__u32 slot)
-{
-	struct bd_acknowledgement *answer, *shown;
-	__u64 guard;
-
-	if (slot >= BD_COMMAND_SLOTS)
-		return 0;
-	answer = &runs[slot].answer;
-	shown = &acknowledgements[slot];
-	guard = READ(shown->guard) | 1;
-	WRITE(shown->guard, guard);
-	full_barrier();
-	shown->command = answer->command;
-	shown->accepted = answer->accepted;
-	shown->state = answer->state;
-	shown->reason = answer->reason;
-	shown->matched = READ(answer->matched);
-	shown->signalled = READ(answer->signalled);
-	shown->remaining = answer->remaining;
-	shown->sweeps = answer->sweeps;
-	shown->accepted_at = answer->accepted_at;
-	shown->first_signal_at = READ(answer->first_signal_at);
-	shown->last_death_at = READ(answer->last_death_at);
-	shown->finished_at = answer->finished_at;
-	full_barrier();
-	WRITE(shown->guard, guard + 1);
-	return 0;
-}
-
-/* Looks at a slot; returns 1 if a command that signals processes was accepted. */
-__noinline int consider(__u32 slot, __u64 now)
-{
-	struct bd_command *given;
-	struct run *run;
-	__u64 sequence;
-
-	if (slot >= BD_COMMAND_SLOTS)
-		return 0;
-	run = &runs[slot];
-	given = &commands[slot];
-	sequence = READ(given->sequence);
-	if (sequence == run->looked)
-		return 0;
-	full_barrier();
-	run->command.opcode = READ(given->opcode);
-	run->command.flags = READ(given->flags);
-	run->command.subject = READ(given->subject);
-	run->command.start = READ(given->start);
-	run->command.most_victims = READ(given->most_victims);
-	run->command.token = READ(given->token);
-	full_barrier();
-	if (READ(given->sequence) != sequence)
-		return 0;
-	run->looked = sequence;
-	run->start = 0;
-	run->quiet = 0;
-	run->chosen = 0;
-	run->answer.command = sequence;
-	run->answer.matched = 0;
-	run->answer.signalled = 0;
-	run->answer.remaining = 0;
-	run->answer.sweeps = 0;
-	run->answer.accepted_at = now;
-	run->answer.first_signal_at = 0;
-	run->answer.last_death_at = 0;
-	run->answer.finished_at = now;
-	run->answer.state = BD_STATE_REFUSED;
-	if (sequence != run->answer.accepted + 1) {
-		run->answer.reason = BD_REFUSAL_STALE_SEQUENCE;
-	} else {
-		run->answer.accepted = sequence;
-		run->answer.reason = refusal(run, slot);
-		if (run->answer.reason == BD_REFUSAL_NONE)
-			run->answer.state = BD_STATE_DONE;
-		if (run->answer.reason == BD_REFUSAL_NONE && run->command.opcode != BD_OPCODE_NOTHING) {
-			run->answer.state = BD_STATE_RUNNING;
-			run->answer.finished_at = 0;
-		}
-	}
-	publish(slot);
-	return run->answer.state == BD_STATE_RUNNING;
 }
 
 #endif

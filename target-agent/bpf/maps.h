@@ -37,6 +37,15 @@ struct {
 	__type(value, __u64);
 } condemned SEC(".maps");
 
+/* What monitors must not learn of each other: no region of any monitor, and no memory that anybody can map. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__uint(max_entries, BD_COMMAND_SLOTS);
+	__type(key, __u32);
+	__type(value, struct seat);
+} seats SEC(".maps");
+
 /* Wakes the helper when there are sentences to carry out. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -53,6 +53,29 @@ struct process_name {
 	__u64 start;
 };
 
+/* Who may command through a slot, and what; written by the user half alone, one for each slot. */
+struct seat {
+	__u64 key[2];
+	/* Names the certificate whose holder was given the key; for the user half. */
+	__u64 whose;
+	/* A bit per opcode. */
+	__u64 may;
+	/* 0: nobody. */
+	__u64 admitted;
+};
+_Static_assert(sizeof(struct seat) == 40, "size");
+
+/* Which commands several monitors must want, and how many; written by the user half. */
+struct agreement {
+	/* A bit per opcode. */
+	__u64 commands;
+	/* Nanoseconds. */
+	__u64 window;
+	/* 1: nobody else need want it. */
+	__u32 needed;
+	__u32 reserved;
+};
+
 /* Changes while the kernel half runs. */
 struct control {
 	/* Written by the user half: which build made this, for those who adopt it. */
@@ -71,7 +94,8 @@ struct control {
 	__u64 helper_pid;
 	/* The process whose end `agent.alive` tells; written by the user half. */
 	struct process_name agent;
+	struct agreement agreement;
 };
-_Static_assert(sizeof(struct control) == 568, "size");
+_Static_assert(sizeof(struct control) == 592, "size");
 
 #endif

@@ -214,22 +214,31 @@ __noinline int settle(__u32 slot, __u64 now)
 	return 0;
 }
 
-/* Which of these slots' commands are overtaken: their monitors have lost the lease. */
+/* Why the command of a slot goes on no longer: its monitor has lost the lease, or may not do that any more. */
+static __always_inline __u32 objection(__u64 word, __u32 slot)
+{
+	if (!allows(word, slot, runs[slot].command.token))
+		return BD_REFUSAL_NOT_THE_HOLDER;
+	return may(slot, runs[slot].command.opcode) ? BD_REFUSAL_NONE : BD_REFUSAL_NOT_ALLOWED;
+}
+
+/* Which of these slots' commands are overtaken. */
 __noinline __u32 overtaken(__u32 slots)
 {
 	__u64 word = READ(lease.lease);
 	__u32 found = 0;
 
 	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++)
-		if (slots & slot_bit(slot) && !allows(word, slot, runs[slot].command.token))
+		if (slots & slot_bit(slot) && objection(word, slot))
 			found |= slot_bit(slot);
 	return found;
 }
 
-/* Gives commands up whose monitors have lost the lease. */
+/* Gives commands up that are overtaken, by what is known of lease and seats now. */
 __noinline int stop(__u32 slots, __u64 now)
 {
 	__u32 hunting = __sync_fetch_and_and(&control.hunting, ~slots);
+	__u64 word = READ(lease.lease);
 
 	if (hunting & slots)
 		sweep(SWEEP_STOP, hunting & slots);
@@ -237,7 +246,8 @@ __noinline int stop(__u32 slots, __u64 now)
 		if (!(slots & slot_bit(slot)))
 			continue;
 		runs[slot].answer.state = BD_STATE_GAVE_UP;
-		runs[slot].answer.reason = BD_REFUSAL_NOT_THE_HOLDER;
+		/* Somebody may have got it back since. */
+		runs[slot].answer.reason = objection(word, slot) ?: BD_REFUSAL_NOT_THE_HOLDER;
 		runs[slot].answer.finished_at = now;
 		publish(slot);
 	}

@@ -1,12 +1,21 @@
 //! The agent's configuration file.
 
+mod agreement;
+mod certificates;
+mod may;
+
+pub use may::May;
+
+use crate::executor::Agreement;
 use crate::kernel::Scope;
 use crate::limits::{Limits, UnknownSensor};
+use agreement::LONGEST_WINDOW;
 use backdoors_sensor_box::layout::{COMMAND_SLOTS, MAX_PROCESSES};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Who fills the sensor box.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -38,10 +47,14 @@ pub enum Kills {
 pub struct MonitorConfig {
     /// Its name here.
     pub name: String,
-    /// PEM file of its certificate.
-    pub certificate: PathBuf,
+    /// PEM file of its certificate; several while its key is rolled over.
+    #[serde(rename = "certificate", deserialize_with = "certificates::deserialize")]
+    pub certificates: Vec<PathBuf>,
     /// Its command slot, 0 to 15; nobody else's.
     pub slot: u32,
+    /// The commands that are obeyed if they come from it; all by default.
+    #[serde(default)]
+    pub may: May,
 }
 
 /// The whole file.
@@ -81,6 +94,9 @@ pub struct Config {
     /// Limits by sensor name, each in its sensor's unit.
     #[serde(default)]
     limits: BTreeMap<String, u64>,
+    /// Which commands are obeyed only if several monitors want them; none by default.
+    #[serde(default, deserialize_with = "agreement::deserialize")]
+    pub agreement: Agreement,
     /// The monitors that may be admitted.
     #[serde(default, rename = "monitor")]
     pub monitors: Vec<MonitorConfig>,
@@ -130,6 +146,19 @@ pub enum ConfigError {
     /// More spared users than there is room for.
     #[error("{0} spared users, but at most {most} can be", most = crate::kernel::settings::MAX_SPARED)]
     SparedUsers(usize),
+    /// More monitors must agree than there are, or nobody.
+    #[error(
+        "[agreement] needed is {needed}, but must be 1 to the number of [[monitor]]s, which is {monitors}"
+    )]
+    Needed {
+        /// How many must agree.
+        needed: u32,
+        /// How many there are.
+        monitors: usize,
+    },
+    /// A window in which nobody could agree, or in which what is agreed on is old.
+    #[error("[agreement] window is {0:?}, but must be 1ms to {LONGEST_WINDOW:?}")]
+    Window(Duration),
     /// A limit for a sensor that does not exist.
     #[error(transparent)]
     Limit(#[from] UnknownSensor),
@@ -168,6 +197,13 @@ impl Config {
         if self.spared_users.len() > crate::kernel::settings::MAX_SPARED {
             return Err(ConfigError::SparedUsers(self.spared_users.len()));
         }
+        let Agreement { needed, window, .. } = self.agreement;
+        if needed != 1 && !(1..=self.monitors.len()).contains(&(needed as usize)) {
+            return Err(ConfigError::Needed { needed, monitors: self.monitors.len() });
+        }
+        if window < Duration::from_millis(1) || window > LONGEST_WINDOW {
+            return Err(ConfigError::Window(window));
+        }
         self.limits().map(drop)?;
         Ok(())
     }
@@ -184,6 +220,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backdoors_sensor_box::{Opcode, Opcodes};
 
     const LEAST: &str = "name = 'a'\nlisten = '127.0.0.1:1'\nidentity = '/i'\nowner = '/o'\n";
 
@@ -210,6 +247,51 @@ mod tests {
         assert!(two("name = 'x'\nslot = 0", "name = 'y'\nslot = 0").unwrap_err().contains("slot 0"));
         assert!(two("name = 'x'\nslot = 0", "name = 'x'\nslot = 1").unwrap_err().contains("name"));
         assert!(two("name = 'x'\nslot = 0", "name = 'y'\nslot = 16").unwrap_err().contains("0 to 15"));
+    }
+
+    #[test]
+    fn a_monitor_may_do_everything_unless_it_is_told_what() {
+        let may = |line: &str| {
+            let text = format!("[[monitor]]\ncertificate = '/c'\nname = 'x'\nslot = 0\n{line}\n");
+            checked(&text).map(|config| config.monitors[0].may.0)
+        };
+        let of = |opcodes: &[Opcode]| Ok(opcodes.iter().copied().collect::<Opcodes>());
+        assert_eq!(may(""), of(&[Opcode::KillProcess, Opcode::KillUser, Opcode::KillTree]));
+        assert_eq!(may("may = []"), of(&[]));
+        assert_eq!(may("may = ['kill-user']"), of(&[Opcode::KillUser]));
+        let wrong = may("may = ['kill-usr']").unwrap_err();
+        assert!(wrong.contains("line 9") && wrong.contains("kill-process, kill-user, kill-tree"), "{wrong}");
+        assert!(may("may = ['nothing']").is_err());
+    }
+
+    #[test]
+    fn no_more_monitors_must_agree_than_there_are() {
+        let two = "[[monitor]]\ncertificate = '/c'\nname = 'x'\nslot = 0\n\
+                   [[monitor]]\ncertificate = '/d'\nname = 'y'\nslot = 1\n";
+        let with =
+            |lines: &str| checked(&format!("[agreement]\n{lines}\n{two}")).map(|config| config.agreement);
+        let agreement = with("needed = 2\nwindow = '500ms'\ncommands = ['kill-user']").unwrap();
+        let commands = Opcodes::from_iter([Opcode::KillUser]);
+        assert_eq!(agreement, Agreement { needed: 2, window: Duration::from_millis(500), commands });
+        assert!(agreement.is_needed() && with("needed = 2").unwrap().is_needed());
+        assert!(!checked(two).unwrap().agreement.is_needed() && !with("needed = 1").unwrap().is_needed());
+        for wrong in ["needed = 3", "needed = 0"] {
+            assert!(with(wrong).unwrap_err().contains("which is 2"), "{wrong}");
+        }
+        for wrong in ["0s", "61s", "2", "soon"] {
+            assert!(with(&format!("needed = 2\nwindow = '{wrong}'")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_monitor_has_one_certificate_or_more() {
+        let with = |certificate: &str| {
+            checked(&format!("[[monitor]]\nname = 'x'\nslot = 0\ncertificate = {certificate}\n"))
+                .map(|config| config.monitors[0].certificates.clone())
+        };
+        assert_eq!(with("'/a'").unwrap(), [PathBuf::from("/a")]);
+        assert_eq!(with("['/a', '/b']").unwrap(), [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert!(with("[]").is_err());
     }
 
     #[test]

@@ -13,5 +13,6 @@ mod offer;
 mod owner_process;
 mod pressure;
 pub mod run;
+pub mod seat;
 pub mod source;
 pub mod words;

@@ -52,7 +52,7 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     match arguments.action {
-        Action::Run { config } => run::run(&Config::load(&config)?)?,
+        Action::Run { config } => run::run(&config)?,
         Action::Detach { config } => Pins::new(&Config::load(&config)?.pins).remove()?,
         Action::Check => std::io::stdout().write_all(check::report().as_bytes()).context("printing")?,
         Action::Helper { pins } => helper::run(&pins).context("helping the kernel half")?,

@@ -1,23 +1,28 @@
 //! `backdoors-agent run`: brings everything up, then has nothing left to do but the heartbeat.
 
+mod monitors;
 mod reception;
+
+pub use monitors::KnownError;
 
 use crate::applications::Applications;
 use crate::config::Config;
 use crate::pressure::PressureWatch;
+use crate::seat::Seat;
 use crate::source::{Source, SourceError};
 use crate::{offer, owner_process};
 use backdoors_rdma::handshake::{
-    AcceptError, Acceptor, Certificate, Hello, Identity, IdentityError, Welcome, serve,
+    AcceptError, Acceptor, Certificate, Hello, Identity, IdentityError, Secret, Welcome, serve,
 };
 use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError};
 use backdoors_rdma::realtime;
 use backdoors_sensor_box::SensorKind;
 use backdoors_sensor_box::writer::{Sensor, SensorBox};
+use monitors::Known;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,7 +40,10 @@ pub enum RunError {
     /// Nothing fills the sensor box.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// Key or certificates cannot be used.
+    /// The monitors cannot be known.
+    #[error(transparent)]
+    Known(#[from] KnownError),
+    /// The agent's own key or certificate cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The handshake cannot be served.
@@ -83,11 +91,14 @@ pub enum RunError {
 ///
 /// # Errors
 /// See [`RunError`].
-pub fn run(config: &Config) -> Result<(), RunError> {
+pub fn run(path: &Path) -> Result<(), RunError> {
+    let config = &Config::load(path).map_err(KnownError::from)?;
     let mut stop = stop_socket()?;
     let listener = TcpListener::bind(config.listen)
         .map_err(|source| RunError::Listen { address: config.listen, source })?;
-    let acceptor = Arc::new(acceptor(config)?);
+    let known = Known::load(config)?;
+    let identity = Identity::load(&config.identity, &config.name)?;
+    let acceptor = Arc::new(Acceptor::new(&identity, known.by_certificate())?);
     if let Err(error) = realtime::lock_memory() {
         tracing::warn!(%error, "the agent's memory is not locked: its heartbeat may stall when memory is short");
     }
@@ -100,6 +111,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let applications = reception::take_up(config, &source);
     let mut agent = Agent {
         config: config.clone(),
+        known,
         source,
         applications,
         reception: None,
@@ -112,6 +124,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         let reception = reception::serve(path, Arc::clone(&agent))?;
         lock(&agent).reception = Some(reception);
     }
+    monitors::reload_when_told(path.into(), Arc::clone(&acceptor), Arc::clone(&agent))?;
     serve_handshakes(listener, acceptor, Arc::clone(&agent))?;
     look_after(Arc::clone(&agent))?;
     let generation = sensors.header().map(|header| header.generation).unwrap_or_default();
@@ -128,6 +141,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
 
 struct Agent {
     config: Config,
+    known: Known,
     source: Source,
     applications: Applications,
     /// Closing it ends the thread that serves applications.
@@ -144,14 +158,13 @@ fn lock(agent: &Mutex<Agent>) -> MutexGuard<'_, Agent> {
 }
 
 impl Agent {
-    fn slots(&self) -> Vec<u32> {
-        self.config.monitors.iter().map(|monitor| monitor.slot).collect()
-    }
-
     fn hand_over(&mut self) -> Result<(), OwnerError> {
-        let slots = self.slots();
+        // Without an owner, too, nobody is obeyed who is not known.
+        let seated =
+            self.known.seat(&mut self.source).map_err(|error| OwnerError::Device(error.to_string()))?;
         let owner = self.owner.as_mut().ok_or_else(|| OwnerError::Lost("it is gone".into()))?;
-        offer::hand_over(owner, self.source.memory(), &slots, &self.applications).map(drop)
+        monitors::cut_off(owner, &seated)?;
+        offer::hand_over(owner, self.source.memory(), &self.known.slots(), &self.applications).map(drop)
     }
 
     fn look_after(&mut self) {
@@ -160,7 +173,7 @@ impl Agent {
         }
         self.source.look_after(&self.config, &protected(&self.config));
         self.applications.look_after(Instant::now());
-        let slots = self.slots();
+        let slots = self.known.slots();
         let memory = self.source.memory();
         let applications = &self.applications;
         let look = |owner| offer::is_handed_over(owner, memory, &slots, applications);
@@ -178,15 +191,21 @@ impl Agent {
         }
     }
 
-    fn admit(&mut self, monitor: &str, hello: &Hello) -> Result<Welcome, String> {
+    fn admit(&mut self, monitor: &str, certificate: &Certificate, hello: &Hello) -> Result<Welcome, String> {
         if self.stopped {
             return Err("the target's agent is stopping".into());
         }
-        let slot = self.config.monitors.iter().find(|known| known.name == monitor);
-        let slot = slot.ok_or("no slot is set aside for that monitor")?.slot;
+        // It may have been removed while it proved who it is.
+        let known = self.known.holder(monitor, certificate).ok_or("it is not known any more")?;
+        let (slot, may) = (known.slot, known.may.0);
         let owner = self.owner.as_mut().ok_or("the owner of the target's memory is gone; try later")?;
         let admission = owner.admit(monitor, slot, &hello.endpoints).map_err(|error| error.to_string())?;
-        Ok(Welcome { target: self.config.name.clone(), admission })
+        // Whatever it wrote by the key of an earlier handshake is nobody's from here on.
+        let secret = Secret::generate().map_err(|error| error.to_string())?;
+        self.source
+            .change_seat(slot, |_| Seat::new(secret.bytes(), certificate.fingerprint().number(), may))
+            .map_err(|error| format!("its key cannot be kept: {error}"))?;
+        Ok(Welcome { target: self.config.name.clone(), admission, secret })
     }
 
     fn take_down(&mut self) -> Result<(), RunError> {
@@ -196,8 +215,8 @@ impl Agent {
             for (region, _) in owner.regions()? {
                 owner.retire(region)?;
             }
-            for monitor in &self.config.monitors {
-                match owner.dismiss(&monitor.name) {
+            for monitor in owner.monitors()? {
+                match owner.dismiss(&monitor) {
                     Ok(()) | Err(OwnerError::UnknownMonitor(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -220,22 +239,15 @@ fn connect(config: &Config) -> Result<Client, RunError> {
     Client::connect(&config.owner).map_err(|source| RunError::NoOwner { path: config.owner.clone(), source })
 }
 
-fn acceptor(config: &Config) -> Result<Acceptor, RunError> {
-    let identity = Identity::load(&config.identity, &config.name)?;
-    let mut monitors = Vec::new();
-    for monitor in &config.monitors {
-        monitors.push((monitor.name.clone(), Certificate::load(&monitor.certificate)?));
-    }
-    Ok(Acceptor::new(&identity, monitors)?)
-}
-
 fn serve_handshakes(
     listener: TcpListener,
     acceptor: Arc<Acceptor>,
     agent: Arc<Mutex<Agent>>,
 ) -> io::Result<()> {
     thread::Builder::new().name("handshakes".into()).spawn(move || {
-        serve(&listener, &acceptor, move |monitor, hello| lock(&agent).admit(monitor, hello));
+        serve(&listener, &acceptor, move |monitor, certificate, hello| {
+            lock(&agent).admit(monitor, certificate, hello)
+        });
     })?;
     Ok(())
 }

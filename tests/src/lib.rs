@@ -6,5 +6,6 @@ pub mod healing;
 pub mod host;
 pub mod machine;
 pub mod made_up_target;
+pub mod mutations;
 pub mod pair;
 pub mod vm;

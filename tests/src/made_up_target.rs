@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use backdoors_rdma::SharedMemory;
-use backdoors_rdma::handshake::{Acceptor, Certificate, Hello, Identity, Welcome, serve};
+use backdoors_rdma::handshake::{Acceptor, Certificate, Hello, Identity, Secret, Welcome, serve};
 use backdoors_rdma::owner::{Admission, MemoryOwner, RegionRequest, Rights};
 use backdoors_sensor_box::layout::{Capabilities, NO_LIMIT, RegionKind, process_table_bytes};
 use backdoors_sensor_box::writer::{ProcessTable, Sensor, SensorBox, Shape};
@@ -160,10 +160,11 @@ pub fn shake_hands_as<O: MemoryOwner + 'static>(
     let acceptor = Arc::new(Acceptor::new(identity, vec![("monitor".to_owned(), monitor.clone())])?);
     let owner = Mutex::new(owner);
     std::thread::spawn(move || {
-        serve(&listener, &acceptor, move |monitor, hello| {
+        serve(&listener, &acceptor, move |monitor, _, hello| {
             let mut owner = owner.lock().unwrap_or_else(PoisonError::into_inner);
             let admission = admit(&mut owner, monitor, hello)?;
-            Ok(Welcome { target: "made-up".to_owned(), admission })
+            let secret = Secret::generate().map_err(|error| error.to_string())?;
+            Ok(Welcome { target: "made-up".to_owned(), admission, secret })
         });
     });
     Ok(address)

@@ -9,7 +9,7 @@ use backdoors_sensor_box::decode::{AcknowledgementView, ProcessView, SensorView}
 use backdoors_sensor_box::fetch::{SensorFetcher, fetch_processes};
 use backdoors_sensor_box::layout::{Acknowledgement, CommandSlot, RegionKind};
 use backdoors_sensor_box::lease::{LeaseWord, Token};
-use backdoors_sensor_box::{SensorKind, fetch::FetchError};
+use backdoors_sensor_box::{CommandKey, Seal, SensorKind, fetch::FetchError};
 use backdoors_tests::machine::Machine;
 use backdoors_tests::vm::{Kernel, NIC_PORT, SeenFrom, Vm, VmConfig, break_kernel};
 use std::thread;
@@ -182,7 +182,12 @@ impl Monitor {
         let number = self.accepted() + 1;
         let command =
             Command { opcode: Opcode::Nothing, subject: 0, start: 0, most_victims: 0, dry_run: false };
-        let EncodedCommand { body, sequence } = command.encode(number, token);
+        let seal = Seal {
+            key: CommandKey::from_bytes(self.0.secret().bytes()),
+            slot: SLOT,
+            generation: self.0.region(RegionKind::COMMAND).unwrap().generation,
+        };
+        let EncodedCommand { body, sequence } = command.encode(number, token, &seal);
         let slot = self.range(RegionKind::COMMAND);
         let to = |offset, length| slot.slice(offset, length).unwrap();
         self.0

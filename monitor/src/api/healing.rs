@@ -57,6 +57,8 @@ pub struct CommandAnswer {
 pub enum HealOutcome {
     /// As asked.
     Done,
+    /// Another monitor holds the lease: it counts as a vote for the same command of that one.
+    Voted,
     /// The target refused.
     Refused,
     /// The target gave up: some of those to be killed are alive.
@@ -74,6 +76,11 @@ impl CommandAnswer {
         let end = |view| Some(CommandEnd::new(&ended.command, view, ended.took));
         let (outcome, reason, end) = match &ended.outcome {
             Outcome::Done(view) => (HealOutcome::Done, None, end(view)),
+            Outcome::Voted(_) => {
+                let reason =
+                    "another monitor holds the lease; this counts as a vote for the same command there";
+                (HealOutcome::Voted, Some(reason.to_owned()), None)
+            }
             Outcome::Refused(view) => {
                 (HealOutcome::Refused, Some(format!("the target refused: {}", view.reason)), None)
             }

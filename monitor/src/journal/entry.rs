@@ -111,6 +111,8 @@ pub enum What {
     Acknowledged { sequence: u64, state: &'static str, after_ns: u64 },
     /// It ended as asked.
     Repaired(CommandEnd),
+    /// It counts as a vote for the same command of whoever holds the lease.
+    Voted { sequence: u64, opcode: &'static str, subject: u32 },
     /// The target refused it.
     Refused { sequence: u64, reason: &'static str },
     /// The target gave up.
@@ -216,6 +218,11 @@ impl What {
     pub fn ended(command: &Command, outcome: &Outcome, took: Duration) -> What {
         match outcome {
             Outcome::Done(view) => What::Repaired(CommandEnd::new(command, view, took)),
+            Outcome::Voted(view) => What::Voted {
+                sequence: view.command,
+                opcode: command.opcode.name(),
+                subject: command.subject,
+            },
             Outcome::GaveUp(view) => What::GaveUp(CommandEnd::new(command, view, took)),
             Outcome::Refused(view) => What::Refused { sequence: view.command, reason: view.reason.name() },
             Outcome::TimedOut { waiting_for, .. } => {
@@ -329,6 +336,9 @@ impl What {
                     end.signalled,
                     ms(end.took_ns)
                 )
+            }
+            What::Voted { sequence, opcode, subject } => {
+                format!("command {sequence} counts as a vote for {opcode} {subject}")
             }
             What::Refused { sequence, reason } => {
                 format!("command {sequence} refused by the target: {reason}")

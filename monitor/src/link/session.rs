@@ -10,6 +10,7 @@ use backdoors_rdma::{
     AccessError, DialError, OpenError, Operation, Provider, RemoteRange, Request, Session, SessionConfig,
     Ticket,
 };
+use backdoors_sensor_box::CommandKey;
 use std::net::ToSocketAddrs;
 use std::os::fd::BorrowedFd;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -30,6 +31,10 @@ impl SessionLink {
 impl Link for SessionLink {
     fn slot(&self) -> u32 {
         self.0.slot()
+    }
+
+    fn command_key(&self) -> CommandKey {
+        CommandKey::from_bytes(self.0.secret().bytes())
     }
 
     fn connections(&self) -> usize {

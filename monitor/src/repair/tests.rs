@@ -39,10 +39,7 @@ fn written() -> Repair {
     let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
     assert_eq!(repair.step(at(0), HELD), Step::Fetch);
     assert_eq!(repair.acknowledgement(at(0), &view(7, 7, CommandState::Done)), None);
-    assert_eq!(
-        repair.step(at(0), HELD),
-        Step::Write { sequence: 8, encoded: kill_user().encode(8, HELD.unwrap()) }
-    );
+    assert_eq!(repair.step(at(0), HELD), Step::Write { sequence: 8, token: HELD });
     assert_eq!(repair.written(at(0)), Some(Progress::Written(8)));
     repair
 }
@@ -104,15 +101,75 @@ fn a_stale_number_is_replaced_but_not_for_ever() {
     for next in [11, 21, 31] {
         let sequence = repair.sequence().unwrap();
         assert_eq!(repair.acknowledgement(at(1), &stale(sequence, next - 1)), None);
-        assert_eq!(
-            repair.step(at(1), HELD),
-            Step::Write { sequence: next, encoded: kill_user().encode(next, HELD.unwrap()) }
-        );
+        assert_eq!(repair.step(at(1), HELD), Step::Write { sequence: next, token: HELD });
         repair.written(at(1));
     }
     let last = stale(31, 40);
     repair.acknowledgement(at(2), &last);
     assert_eq!(repair.step(at(2), HELD), Step::Ended(Outcome::Refused(last)));
+}
+
+fn not_authentic(accepted_at: u64) -> AcknowledgementView {
+    let refused = view(8, 7, CommandState::Refused);
+    AcknowledgementView { reason: Refusal::NotAuthentic, accepted_at, ..refused }
+}
+
+#[test]
+fn what_was_not_taken_for_this_monitors_is_written_again_under_its_number_but_not_for_ever() {
+    let mut repair = written();
+    for time in 1..=3 {
+        let refused = not_authentic(time);
+        assert_eq!(repair.acknowledgement(at(10 * time), &refused), Some(Progress::NotAuthentic));
+        assert!(matches!(repair.step(at(10 * time + 1), HELD), Step::Write { sequence: 8, .. }));
+        repair.written(at(10 * time + 1));
+        // What was said of the one before says nothing of this one.
+        assert_eq!(repair.acknowledgement(at(10 * time + 2), &refused), None);
+        assert_eq!(repair.step(at(10 * time + 3), HELD), Step::Fetch);
+    }
+    let last = not_authentic(4);
+    repair.acknowledgement(at(50), &last);
+    assert_eq!(repair.step(at(50), HELD), Step::Ended(Outcome::Refused(last)));
+}
+
+#[test]
+fn what_was_refused_before_it_came_is_not_taken_for_its_own_refusal() {
+    let mut repair = Repair::new(kill_user(), at(0), PATIENCE);
+    repair.acknowledgement(at(0), &not_authentic(1));
+    assert!(matches!(repair.step(at(0), HELD), Step::Write { sequence: 8, .. }));
+    repair.written(at(0));
+    assert_eq!(repair.acknowledgement(at(0), &not_authentic(1)), None);
+    let done = view(8, 8, CommandState::Done);
+    repair.acknowledgement(at(1), &done);
+    assert_eq!(repair.step(at(1), HELD), Step::Ended(Outcome::Done(done)));
+}
+
+#[test]
+fn a_vote_is_written_without_the_lease_and_ends_when_it_counts() {
+    let mut repair = Repair::vote(kill_user(), at(0), PATIENCE);
+    repair.acknowledgement(at(0), &view(7, 7, CommandState::Done));
+    assert!(!repair.needs_lease());
+    for token in [None, HELD] {
+        assert_eq!(repair.step(at(0), token), Step::Write { sequence: 8, token: None });
+    }
+    repair.written(at(0));
+    let voted = view(8, 8, CommandState::Voted);
+    assert_eq!(repair.acknowledgement(at(1), &voted), Some(Progress::Acknowledged(voted)));
+    assert_eq!(repair.step(at(1), None), Step::Ended(Outcome::Voted(voted)));
+}
+
+#[test]
+fn a_command_that_others_must_want_too_is_waited_for_until_it_ends() {
+    let mut repair = written();
+    let awaiting = view(8, 8, CommandState::Awaiting);
+    assert_eq!(repair.acknowledgement(at(1), &awaiting), Some(Progress::Acknowledged(awaiting)));
+    assert_eq!(repair.step(at(2), HELD), Step::Fetch);
+    let refused = AcknowledgementView { reason: Refusal::NoAgreement, ..view(8, 8, CommandState::Refused) };
+    let mut patient = written();
+    patient.acknowledgement(at(1), &awaiting);
+    patient.acknowledgement(at(2), &refused);
+    assert_eq!(patient.step(at(3), HELD), Step::Ended(Outcome::Refused(refused)));
+    let end = Outcome::TimedOut { waiting_for: Wait::Agreement, last: Some(awaiting) };
+    assert_eq!(repair.step(PATIENCE, HELD), Step::Ended(end));
 }
 
 #[test]
@@ -243,8 +300,8 @@ proptest! {
                     Mishap::ReadFails => repair.failed(now, false),
                     _ => drop(repair.acknowledgement(now, &acknowledgement)),
                 },
-                Step::Write { sequence, encoded } => {
-                    prop_assert_eq!(encoded, kill_user().encode(sequence, HELD.unwrap()));
+                Step::Write { sequence, token } => {
+                    prop_assert_eq!(token, HELD);
                     match mishaps.next().unwrap_or(Mishap::None) {
                         Mishap::WriteLost => repair.failed(now, true),
                         Mishap::WriteDoneAnswerLost => {

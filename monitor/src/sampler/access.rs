@@ -6,7 +6,8 @@ use crate::link::{Link, LinkError, Region, read};
 use backdoors_rdma::{AccessError, Operation};
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::{
-    AcknowledgementView, EncodedCommand, FetchError, ProcessView, fetch_acknowledgement, fetch_processes,
+    AcknowledgementView, Command, EncodedCommand, FetchError, ProcessView, Seal, Token,
+    fetch_acknowledgement, fetch_processes,
 };
 use std::time::Duration;
 
@@ -44,14 +45,21 @@ impl Sampler {
         })
     }
 
-    /// Writes a command into this monitor's slot: its body, and behind it the sequence that makes it valid.
+    /// Writes a command, or without a `token` a vote for it, into this monitor's slot: its body, and behind it the sequence that makes it valid.
     pub(super) fn write_command(
         &mut self,
         now: Duration,
-        command: &EncodedCommand,
+        command: &Command,
+        sequence: u64,
+        token: Option<Token>,
     ) -> Result<(), WriteFailed> {
         let mut may_have_changed = false;
         let written = self.with_region(now, RegionKind::COMMAND, |link, region| {
+            let seal = Seal { key: link.command_key(), slot: link.slot(), generation: region.generation };
+            let command = match token {
+                Some(token) => command.encode(sequence, token, &seal),
+                None => command.encode_vote(sequence, &seal),
+            };
             let slice = |offset, bytes: &[u8]| {
                 let outside = AccessError::Invalid("the command slot is smaller than a command");
                 region.range.slice(offset, bytes.len() as u64).ok_or(FetchError::Access(outside))
@@ -224,7 +232,7 @@ impl Sampler {
         self.find_applications();
     }
 
-    fn give_up_link(&mut self, now: Duration) {
+    pub(super) fn give_up_link(&mut self, now: Duration) {
         if self.link.take().is_some() {
             self.drop_requests(now);
             self.put_off(now);

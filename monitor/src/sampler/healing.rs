@@ -10,6 +10,7 @@ use crate::journal::What;
 use crate::proposals::{Found, Proposed};
 use crate::victim::{Victim, matching};
 use backdoors_healers::{Case, Culprit, Diagnosis, Healer, Repair};
+use backdoors_sensor_box::layout::Capabilities;
 use backdoors_sensor_box::{Command, Opcode, ProcessView};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -63,12 +64,17 @@ impl Sampler {
     fn due(&self, now: Duration) -> impl Iterator<Item = usize> {
         // One command per slot: who wants to act waits for the one under way.
         let busy = self.running.is_some();
-        // Who acts is who holds the lease; the others may look.
-        let stands_by = self.other_holder().is_some();
+        // Who acts is who holds the lease; the others may look, or vote where the target wants to hear them.
+        let stands_by = self.other_holder().is_some() && !self.votes_count();
         let may_act = move |healing: &Healing| !((busy || stands_by) && healing.mode == Mode::Act);
         (0..self.healers.len()).filter(move |&index| {
             may_act(&self.healers[index]) && self.dispatcher.is_due(index, now, &self.exceeded)
         })
+    }
+
+    /// Whether the target obeys some commands only if several monitors want them.
+    pub(super) fn votes_count(&self) -> bool {
+        self.fetcher.view().capabilities & Capabilities::AGREEMENT != 0
     }
 
     /// Calls the healers whose turn it is.
@@ -171,7 +177,7 @@ impl Sampler {
             return Decision::Propose;
         }
         // It may have been asked while this monitor held the lease.
-        if self.other_holder().is_some() {
+        if self.other_holder().is_some() && !self.votes_count() {
             return Decision::Withhold("another monitor holds the lease; nothing was written".to_owned());
         }
         if self.running.is_some() {

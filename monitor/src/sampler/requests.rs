@@ -84,7 +84,10 @@ impl Sampler {
             let why = self.problem().unwrap_or_else(|| "it was not reached yet".to_owned());
             return Err(OrderError::Unreachable(why));
         }
-        self.other_holder().map_or(Ok(()), |slot| Err(OrderError::NotTheHolder(slot)))
+        match self.other_holder().filter(|_| !self.votes_count()) {
+            Some(slot) => Err(OrderError::NotTheHolder(slot)),
+            None => Ok(()),
+        }
     }
 
     fn fresh_table(&mut self, now: Duration) -> Result<ProcessView, OrderError> {

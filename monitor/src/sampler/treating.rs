@@ -25,6 +25,8 @@ pub(super) struct Running {
     /// How many commands ended.
     ended: usize,
     written: Option<Duration>,
+    /// The number of the link it was written over.
+    link: u64,
 }
 
 /// Who wanted the commands.
@@ -45,18 +47,21 @@ impl Sampler {
     ) {
         let means = |command: &Command| matching(command, table).cloned().collect();
         let matching = commands.iter().map(means).collect();
-        if commands.iter().any(|command| !command.dry_run) {
+        let votes = self.other_holder().is_some() && self.votes_count();
+        if !votes && commands.iter().any(|command| !command.dry_run) {
             self.budget.begun(now);
             self.proposals.overtake(now, &Victim::of_all(&commands));
             self.tell_proposals();
         }
-        self.running = Treatment::new(commands, now, self.config.patience).map(|treatment| Running {
+        let treat = if votes { Treatment::vote } else { Treatment::new };
+        self.running = treat(commands, now, self.config.patience).map(|treatment| Running {
             treatment,
             order_text,
             source,
             matching,
             ended: 0,
             written: None,
+            link: 0,
         });
     }
 
@@ -72,8 +77,12 @@ impl Sampler {
             match self.running.as_mut()?.treatment.repair.step(now, token) {
                 Step::Wait(until) => return Some(until),
                 Step::Fetch => self.look(now),
-                Step::Write { encoded, .. } => {
-                    let written = self.write_command(now, &encoded);
+                Step::Write { sequence, token } => {
+                    let link = self.links;
+                    let running = self.running.as_mut()?;
+                    running.link = link;
+                    let command = *running.treatment.repair.command();
+                    let written = self.write_command(now, &command, sequence, token);
                     let now = self.clock.monotonic();
                     let running = self.running.as_mut()?;
                     match written {
@@ -186,6 +195,10 @@ impl Sampler {
         let (Some(progress), Some(running)) = (progress, &self.running) else { return };
         let command = running.treatment.repair.command();
         let what = match progress {
+            // Only a handshake brings the key that the target goes by now. A later link than the one it was written over
+            // has it already.
+            Progress::NotAuthentic if running.link == self.links => return self.give_up_link(now),
+            Progress::NotAuthentic => return,
             Progress::Written(sequence) => What::CommandWritten {
                 sequence,
                 by: self.name_of(&running.source),

@@ -6,9 +6,11 @@ use backdoors_sensor_box::layout::{
     process_table_bytes,
 };
 use backdoors_sensor_box::writer::{Acknowledgements, CommandSlots, ProcessTable, Sensor, SensorBox, Shape};
-use backdoors_sensor_box::{CommandState, LeaseView, LeaseWords, LocalWords, Opcode, Refusal, SensorKind};
+use backdoors_sensor_box::{
+    CommandKey, CommandState, LeaseView, LeaseWords, LocalWords, Opcode, Refusal, Seal, SensorKind,
+};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const PROCESSES: usize = 1024;
@@ -38,6 +40,7 @@ pub struct Machine {
     applications: Vec<ApplicationRegion<Arc<LocalWords>>>,
     ticks: u64,
     looked_at: u64,
+    forged: Option<CommandSlot>,
     running: Option<Running>,
     /// Processes that no signal kills.
     pub immortal: BTreeSet<u32>,
@@ -49,6 +52,8 @@ pub struct Machine {
     pub hung: bool,
     /// The kernel half does not look at commands.
     pub deaf: bool,
+    /// The key of this monitor, which the agent makes anew at each handshake.
+    pub key: Arc<Mutex<[u8; 16]>>,
 }
 
 impl Machine {
@@ -87,12 +92,14 @@ impl Machine {
             applications: Vec::new(),
             ticks: 0,
             looked_at: 0,
+            forged: None,
             running: None,
             immortal: BTreeSet::new(),
             refused: BTreeSet::new(),
             obeyed: Vec::new(),
             hung: false,
             deaf: false,
+            key: Arc::default(),
         };
         machine.put(0, 1, 0, 0, 0, "init");
         machine
@@ -114,6 +121,12 @@ impl Machine {
 
     pub fn kinds(&self) -> Vec<u32> {
         self.regions.keys().copied().collect()
+    }
+
+    /// What this monitor's commands must carry now.
+    pub fn seal(&self) -> Seal {
+        let key = CommandKey::from_bytes(*self.key.lock().unwrap());
+        Seal { key, slot: Self::SLOT, generation: self.generation }
     }
 
     /// Bytes of this monitor's command slot.
@@ -241,7 +254,13 @@ impl Machine {
 
     fn judge(&mut self, now: u64) {
         let command = self.slots.get(SLOT).unwrap();
-        self.looked_at = command.sequence;
+        let authentic = self.seal().is_on(&command);
+        if authentic {
+            self.looked_at = command.sequence;
+        } else if self.forged == Some(command) {
+            return;
+        }
+        self.forged = (!authentic).then_some(command);
         let before = self.acknowledgements.get(SLOT).unwrap().unwrap();
         let mut answer = Acknowledgement {
             command: command.sequence,
@@ -249,7 +268,9 @@ impl Machine {
             accepted_at: now,
             ..Acknowledgement::default()
         };
-        let refusal = if command.sequence != before.accepted + 1 {
+        let refusal = if !authentic {
+            Refusal::NotAuthentic
+        } else if command.sequence != before.accepted + 1 {
             Refusal::StaleSequence
         } else {
             answer.accepted = command.sequence;

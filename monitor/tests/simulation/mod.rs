@@ -88,7 +88,10 @@ impl Simulation {
     /// The agent restarts and makes all regions anew.
     pub fn restart_agent(&mut self) {
         let generation = self.machine.generation() + 1;
+        let key = Arc::clone(&self.machine.key);
         self.machine = Machine::new(generation);
+        // The agent carries it over.
+        self.machine.key = key;
         self.path.serve(&self.machine);
     }
 

@@ -4,7 +4,7 @@ use super::Machine;
 use backdoors_monitor::judge::Failure;
 use backdoors_monitor::link::{Link, LinkError, Linker, SessionLink};
 use backdoors_rdma::directory::{DirectoryWriter, Region};
-use backdoors_rdma::handshake::Welcome;
+use backdoors_rdma::handshake::{Secret, Welcome};
 use backdoors_rdma::owner::{Admission, Endpoint, Rights};
 use backdoors_rdma::{
     AccessError, Connection, DialError, Dialer, Limits, Operation, RemoteRange, Request, Session,
@@ -46,6 +46,8 @@ struct Nic {
     answers: bool,
     dials: usize,
     on_write: Option<Fault>,
+    /// The machine's, which each handshake changes.
+    key: Arc<Mutex<[u8; 16]>>,
 }
 
 struct Memory {
@@ -68,6 +70,7 @@ impl Path {
             answers: true,
             dials: 0,
             on_write: None,
+            key: Arc::clone(&machine.key),
         };
         let path = Path(Arc::new(Mutex::new(nic)));
         path.serve(machine);
@@ -166,11 +169,14 @@ impl SimulatedLinker {
                 });
             }
         }
+        let key = Arc::clone(&self.path.0.lock().unwrap().key);
         let admit = |endpoints| {
             let length = backdoors_rdma::directory::BYTES as u64;
             let directory = RemoteRange { address: BASE, length, key: DIRECTORY_KEY };
             let admission = Admission { slot: Machine::SLOT, endpoints, directory };
-            Ok(Welcome { target: "web1".into(), admission })
+            let mut key = key.lock().unwrap();
+            key[0] = key[0].wrapping_add(1);
+            Ok(Welcome { target: "web1".into(), admission, secret: Secret::from_bytes(*key) })
         };
         Session::open_with(&mut SimulatedDialer(self.path.clone()), self.connections, admit)
             .map(|session| Box::new(SessionLink::new(session)) as Box<dyn Link>)

@@ -2,11 +2,12 @@
 
 use super::chance::Chance;
 use super::target::Target;
+use super::target::key_of;
 use super::time::{MICROSECOND, MILLISECOND, MonitorClock, SECOND};
 use backdoors_monitor::judge::Failure;
 use backdoors_monitor::link::{Link, LinkError, Linker, SessionLink};
 use backdoors_rdma::directory::{DirectoryWriter, Region};
-use backdoors_rdma::handshake::Welcome;
+use backdoors_rdma::handshake::{Secret, Welcome};
 use backdoors_rdma::owner::{Admission, Endpoint, Rights};
 use backdoors_rdma::{
     AccessError, Connection, DialError, Dialer, Limits, Operation, RemoteRange, Request, Session,
@@ -297,7 +298,8 @@ impl PathLinker {
         let admit = |endpoints| {
             let length = backdoors_rdma::directory::BYTES as u64;
             let directory = RemoteRange { address: BASE, length, key: DIRECTORY_KEY };
-            Ok(Welcome { target: "target".into(), admission: Admission { slot, endpoints, directory } })
+            let admission = Admission { slot, endpoints, directory };
+            Ok(Welcome { target: "target".into(), admission, secret: Secret::from_bytes(key_of(slot)) })
         };
         let mut dialer = PathDialer {
             path: self.path.clone(),

@@ -6,7 +6,9 @@ use backdoors_sensor_box::layout::{
     Acknowledgement, COMMAND_SLOTS, Capabilities, CommandSlot, ProcessEntry, RegionKind, process_table_bytes,
 };
 use backdoors_sensor_box::writer::{Acknowledgements, CommandSlots, ProcessTable, Sensor, SensorBox, Shape};
-use backdoors_sensor_box::{CommandState, LeaseView, LeaseWords, LocalWords, Opcode, Refusal, SensorKind};
+use backdoors_sensor_box::{
+    CommandKey, CommandState, LeaseView, LeaseWords, LocalWords, Opcode, Refusal, Seal, SensorKind,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,6 +19,11 @@ const SWEEP_EVERY: u64 = 20 * MILLISECOND;
 const DEATHS_A_SWEEP: usize = 3;
 
 type Words = Arc<LocalWords>;
+
+/// The key of a slot's monitor.
+pub fn key_of(slot: u32) -> [u8; 16] {
+    [slot as u8 + 1; 16]
+}
 
 /// What can be wrong with a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,6 +259,9 @@ impl Target {
 
     fn judge(&mut self, now: u64, slot: usize) {
         let command = self.slots.get(slot).unwrap();
+        let key = CommandKey::from_bytes(key_of(slot as u32));
+        // Nobody here writes what is not his, and nothing is read half written.
+        assert!(Seal { key, slot: slot as u32, generation: self.generation }.is_on(&command), "{command:?}");
         self.looked_at[slot] = command.sequence;
         let before = self.acknowledgements.get(slot).unwrap().unwrap();
         let mut answer = Acknowledgement {

@@ -3,7 +3,7 @@
 use crate::access::{AccessError, Connection, RemoteRange};
 use crate::conformance::{Failure, Fixture, MakeMemory};
 use crate::directory::{Directory, Region};
-use crate::handshake::Welcome;
+use crate::handshake::{Secret, Welcome};
 use crate::memory::SharedMemory;
 use crate::owner::{MemoryOwner, RegionId, RegionRequest, Rights};
 use crate::session::Session;
@@ -92,7 +92,7 @@ impl<'a> Bench<'a> {
         let owner = self.owner()?;
         Session::open_with(dialer.as_mut(), connections, |endpoints| {
             let admission = owner.admit(name, slot, &endpoints)?;
-            Ok(Welcome { target: "target".into(), admission })
+            Ok(Welcome { target: "target".into(), admission, secret: Secret::from_bytes([0; 16]) })
         })
         .map_err(failed("open"))
     }

@@ -58,7 +58,14 @@ pub(super) fn dismissed_monitor(bench: &mut Bench<'_>) -> Result<(), Failure> {
     let mut dismissed = bench.admit_within("dismissed", 1, 2, Duration::from_secs(1))?;
     let mut other = bench.admit("other", 2, 1)?;
     let (its, others) = (dismissed.region(1)?.range, other.region(1)?.range);
+    let monitors = |bench: &mut Bench<'_>| -> Result<Vec<String>, Failure> {
+        let mut names = bench.owner()?.monitors().map_err(failed("monitors"))?;
+        names.sort();
+        Ok(names)
+    };
+    equal("who is admitted", monitors(bench)?, vec!["dismissed".into(), "monitor".into(), "other".into()])?;
     bench.owner()?.dismiss("dismissed").map_err(failed("dismiss"))?;
+    equal("who is admitted", monitors(bench)?, vec!["monitor".into(), "other".into()])?;
     fails("write", dismissed.connection(0)?.write(its, &[1; 64]), no_access)?;
     fails("read", dismissed.connection(1)?.read(its, &mut [0; 64]), no_access)?;
     equal("the memory", contents(&memory)?, vec![0; 64])?;

@@ -16,6 +16,8 @@ pub mod ram;
 mod serve;
 pub mod server;
 mod table;
+
+pub(crate) use table::random;
 pub mod wire;
 
 pub use dialer::Dialer;

@@ -104,6 +104,10 @@ impl MemoryOwner for Nic {
         self.shared.write().dismiss(monitor)
     }
 
+    fn monitors(&mut self) -> Result<Vec<String>, OwnerError> {
+        Ok(self.shared.read().monitors())
+    }
+
     fn regions(&mut self) -> Result<Vec<(RegionId, RegionRequest)>, OwnerError> {
         Ok(self.shared.read().regions())
     }

@@ -173,6 +173,10 @@ impl Table {
         Ok(())
     }
 
+    pub(crate) fn monitors(&self) -> Vec<String> {
+        self.domains.values().map(|domain| domain.monitor.clone()).collect()
+    }
+
     pub(crate) fn regions(&self) -> Vec<(RegionId, RegionRequest)> {
         self.regions.iter().map(|(id, region)| (*id, region.request)).collect()
     }

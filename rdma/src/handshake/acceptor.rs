@@ -7,8 +7,8 @@ use crate::handshake::{Answer, Hello, VERSION, Welcome, pins};
 use rustls::{AlertDescription, ServerConfig, ServerConnection, StreamOwned};
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -25,9 +25,20 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Knows the monitors that may be admitted.
 #[derive(Debug)]
-pub struct Acceptor {
+pub struct Acceptor(RwLock<Known>);
+
+#[derive(Clone, Debug)]
+struct Known {
     config: Arc<ServerConfig>,
-    monitors: Vec<(String, Certificate)>,
+    monitors: Arc<[(String, Certificate)]>,
+}
+
+impl Known {
+    fn new(identity: &Identity, monitors: Vec<(String, Certificate)>) -> Result<Known, AcceptError> {
+        let certificates = monitors.iter().map(|(_, certificate)| certificate);
+        let config = pins::server_config(identity, certificates).map_err(AcceptError::Identity)?;
+        Ok(Known { config, monitors: monitors.into() })
+    }
 }
 
 /// A monitor that proved who it is, asked, and waits. Dropped without an answer, the connection just closes.
@@ -35,6 +46,8 @@ pub struct Acceptor {
 pub struct Pending {
     /// Its name here.
     pub monitor: String,
+    /// The certificate that it showed, of those it is known by.
+    pub certificate: Certificate,
     /// What it asks.
     pub hello: Hello,
     stream: StreamOwned<ServerConnection, Bounded>,
@@ -46,9 +59,17 @@ impl Acceptor {
     /// # Errors
     /// [`AcceptError::Identity`] if `identity` cannot be used.
     pub fn new(identity: &Identity, monitors: Vec<(String, Certificate)>) -> Result<Acceptor, AcceptError> {
-        let known = monitors.iter().map(|(_, certificate)| certificate);
-        let config = pins::server_config(identity, known).map_err(AcceptError::Identity)?;
-        Ok(Acceptor { config, monitors })
+        Known::new(identity, monitors).map(|known| Acceptor(RwLock::new(known)))
+    }
+
+    /// Admits these monitors from now on, and no others; handshakes under way go on by what was known when they began.
+    ///
+    /// # Errors
+    /// [`AcceptError::Identity`] if `identity` cannot be used; then those known before stay.
+    pub fn know(&self, identity: &Identity, monitors: Vec<(String, Certificate)>) -> Result<(), AcceptError> {
+        let known = Known::new(identity, monitors)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
     }
 
     /// Waits, for a bounded time, until the peer has proved who it is and asked its question.
@@ -56,10 +77,10 @@ impl Acceptor {
     /// # Errors
     /// See [`AcceptError`]; the peer was told, if it can be.
     pub fn accept(&self, stream: TcpStream) -> Result<Pending, AcceptError> {
-        let (monitor, mut stream) = self.prove(stream)?;
+        let (monitor, certificate, mut stream) = self.prove(stream)?;
         let hello: Hello = read_message(&mut stream)?;
         let version = hello.version;
-        let pending = Pending { monitor, hello, stream };
+        let pending = Pending { monitor, certificate, hello, stream };
         if version != VERSION {
             pending.refuse(&format!(
                 "it speaks version {VERSION}, the monitor {version}: update the older one"
@@ -74,17 +95,18 @@ impl Acceptor {
     /// # Errors
     /// See [`AcceptError`]; the peer was told, if it can be.
     pub fn accept_framed(&self, stream: TcpStream) -> Result<(String, Framed), AcceptError> {
-        self.prove(stream).map(|(name, stream)| (name, Framed::accepted(stream)))
+        self.prove(stream).map(|(name, _, stream)| (name, Framed::accepted(stream)))
     }
 
-    /// The name of the peer, and the stream to it, which must still be used up within the same bounded time.
+    /// The name of the peer, its certificate, and the stream to it, which must still be used up within the same bounded time.
     fn prove(
         &self,
         stream: TcpStream,
-    ) -> Result<(String, StreamOwned<ServerConnection, Bounded>), AcceptError> {
+    ) -> Result<(String, Certificate, StreamOwned<ServerConnection, Bounded>), AcceptError> {
         // Without it a small answer could wait for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
-        let session = ServerConnection::new(Arc::clone(&self.config)).map_err(AcceptError::Identity)?;
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let session = ServerConnection::new(known.config).map_err(AcceptError::Identity)?;
         let mut stream = StreamOwned::new(session, Bounded::new(stream, ACCEPT_TIME));
         while stream.conn.is_handshaking() {
             if let Err(error) = stream.conn.complete_io(&mut stream.sock) {
@@ -96,9 +118,9 @@ impl Acceptor {
             }
         }
         let shown = stream.conn.peer_certificates().and_then(|certificates| certificates.first());
-        let monitor = self.monitors.iter().find(|(_, known)| Some(&known.0) == shown);
-        let monitor = monitor.map(|(name, _)| name.clone()).ok_or(AcceptError::Stranger)?;
-        Ok((monitor, stream))
+        let monitor = known.monitors.iter().find(|(_, known)| Some(&known.0) == shown);
+        let (name, certificate) = monitor.cloned().ok_or(AcceptError::Stranger)?;
+        Ok((name, certificate, stream))
     }
 }
 
@@ -129,10 +151,10 @@ impl Pending {
 }
 
 /// Shakes hands with everybody who comes, each in a thread of its own, so that a stuck peer holds up no other.
-/// `decide` says what a monitor is admitted to, or why not. Ends only when the listener is shut down.
+/// `decide` says what a monitor, that showed this certificate, is admitted to, or why not. Ends only when the listener is shut down.
 pub fn serve<F>(listener: &TcpListener, acceptor: &Arc<Acceptor>, decide: F)
 where
-    F: Fn(&str, &Hello) -> Result<Welcome, String> + Send + Sync + 'static,
+    F: Fn(&str, &Certificate, &Hello) -> Result<Welcome, String> + Send + Sync + 'static,
 {
     let decide = Arc::new(decide);
     let busy = Arc::new(AtomicUsize::new(0));
@@ -178,11 +200,11 @@ impl Drop for Place {
 fn shake(
     acceptor: &Acceptor,
     stream: TcpStream,
-    decide: &dyn Fn(&str, &Hello) -> Result<Welcome, String>,
+    decide: &dyn Fn(&str, &Certificate, &Hello) -> Result<Welcome, String>,
 ) -> Result<(String, bool), AcceptError> {
     let pending = acceptor.accept(stream)?;
     let monitor = pending.monitor.clone();
-    match decide(&monitor, &pending.hello) {
+    match decide(&monitor, &pending.certificate, &pending.hello) {
         Ok(welcome) => pending.welcome(welcome)?,
         Err(reason) => {
             tracing::warn!(monitor, reason, "monitor refused");

@@ -26,10 +26,44 @@ impl Certificate {
             .ok_or_else(|| IdentityError::Malformed { path: path.into(), what: "a certificate" })
     }
 
+    /// What tells it from all others.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let digest = ::ring::digest::digest(&::ring::digest::SHA256, &self.0);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        Fingerprint(bytes)
+    }
+
     /// The first certificate of a PEM text.
     #[must_use]
     pub fn from_pem(text: &str) -> Option<Certificate> {
         CertificateDer::from_pem_slice(text.as_bytes()).ok().map(Certificate)
+    }
+}
+
+/// SHA-256 over a certificate: its name for people, and for what cannot hold all of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Its first bytes as a number, never 0.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1)
+    }
+}
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, formatter)
     }
 }
 

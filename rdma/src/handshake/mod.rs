@@ -12,18 +12,20 @@ mod framed;
 mod identity;
 mod pins;
 mod request;
+mod secret;
 mod stream;
 
 pub use acceptor::{AcceptError, Acceptor, Pending, serve};
 pub use framed::{Framed, FramedError, HangUp};
-pub use identity::{Certificate, Identity, IdentityError};
+pub use identity::{Certificate, Fingerprint, Identity, IdentityError};
 pub use request::{HandshakeError, request};
+pub use secret::Secret;
 
 use crate::owner::{Admission, Endpoint};
 use serde::{Deserialize, Serialize};
 
 /// Version of the question and the answer. A target refuses another, with words that say so.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A way to reach memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +54,8 @@ pub struct Welcome {
     pub target: String,
     /// What it was admitted to.
     pub admission: Admission,
+    /// By which the target knows what this monitor writes, until the monitor shakes hands anew.
+    pub secret: Secret,
 }
 
 /// What comes back.

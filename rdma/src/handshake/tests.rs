@@ -19,7 +19,8 @@ fn hello() -> Hello {
 
 fn welcome(slot: u32) -> Welcome {
     let directory = RemoteRange { address: 1 << 60, length: 2, key: 3 };
-    Welcome { target: "target".into(), admission: Admission { slot, endpoints: Vec::new(), directory } }
+    let admission = Admission { slot, endpoints: Vec::new(), directory };
+    Welcome { target: "target".into(), admission, secret: Secret::from_bytes([slot as u8; 16]) }
 }
 
 struct Host {
@@ -185,7 +186,7 @@ fn stuck_peers_hold_up_nobody() {
     let host = Host::knowing(&[&monitor]);
     let (listener, acceptor) = (Arc::clone(&host.listener), Arc::clone(&host.acceptor));
     let serving = std::thread::spawn(move || {
-        serve(&listener, &acceptor, |name, hello| {
+        serve(&listener, &acceptor, |name, _, hello| {
             assert_eq!(name, "monitor");
             if hello.endpoints.is_empty() { Err("no endpoints".into()) } else { Ok(welcome(4)) }
         });

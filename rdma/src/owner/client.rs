@@ -94,6 +94,13 @@ impl MemoryOwner for Client {
         }
     }
 
+    fn monitors(&mut self) -> Result<Vec<String>, OwnerError> {
+        match self.ask(&Request::Monitors, None)? {
+            Reply::Monitors(monitors) => Ok(monitors),
+            _ => Err(self.mistaken()),
+        }
+    }
+
     fn regions(&mut self) -> Result<Vec<(RegionId, RegionRequest)>, OwnerError> {
         match self.ask(&Request::Regions, None)? {
             Reply::Regions(regions) => Ok(regions),

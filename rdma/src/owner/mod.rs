@@ -135,6 +135,12 @@ pub trait MemoryOwner: Send {
     /// See [`OwnerError`].
     fn dismiss(&mut self, monitor: &str) -> Result<(), OwnerError>;
 
+    /// Names of all monitors that are admitted.
+    ///
+    /// # Errors
+    /// See [`OwnerError`].
+    fn monitors(&mut self) -> Result<Vec<String>, OwnerError>;
+
     /// Everything that is registered, oldest first: what a restarted agent can take up again.
     ///
     /// # Errors

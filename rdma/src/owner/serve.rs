@@ -118,6 +118,7 @@ fn execute(request: Request, mut descriptors: Vec<OwnedFd>, owner: &mut dyn Memo
             owner.dismiss(&monitor).map(|()| Reply::Done)
         }
         (Request::Regions, None, _) => owner.regions().map(Reply::Regions),
+        (Request::Monitors, None, _) => owner.monitors().map(Reply::Monitors),
     };
     result.unwrap_or_else(Reply::Failed)
 }

@@ -35,6 +35,7 @@ pub(crate) enum Request {
         monitor: String,
     },
     Regions,
+    Monitors,
 }
 
 /// What the owner answers.
@@ -43,6 +44,7 @@ pub(crate) enum Reply {
     Registered(RegionId),
     Admitted(Admission),
     Regions(Vec<(RegionId, RegionRequest)>),
+    Monitors(Vec<String>),
     Done,
     Failed(OwnerError),
 }

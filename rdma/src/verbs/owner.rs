@@ -205,6 +205,10 @@ impl MemoryOwner for VerbsOwner {
         Ok(())
     }
 
+    fn monitors(&mut self) -> Result<Vec<String>, OwnerError> {
+        Ok(self.monitors.keys().cloned().collect())
+    }
+
     fn regions(&mut self) -> Result<Vec<(RegionId, RegionRequest)>, OwnerError> {
         Ok(self.regions.iter().map(|(id, registered)| (*id, registered.request)).collect())
     }

@@ -11,14 +11,18 @@
 //! | descendants in a killed tree | marked at birth, always found | lost if every ancestor up to the tree died between two rounds |
 //! | the agent is restarted | commands go on | a command under way ends as [`CommandState::GaveUp`]: who it had counted and signalled is not known any more |
 
+mod agreement;
 mod marks;
 mod run;
 #[cfg(test)]
 mod tests;
 
+use crate::seat::{Seat, Seats};
+pub use agreement::Agreement;
+use agreement::Votes;
 use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot};
 use backdoors_sensor_box::writer::Torn;
-use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal, Token};
+use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal, Seal, Token};
 use marks::Marks;
 use run::Run;
 use std::time::Duration;
@@ -43,6 +47,12 @@ pub struct Policy {
     pub spared: Vec<u32>,
     /// How long after a command was accepted its victims may take to die.
     pub give_up: Duration,
+    /// Who may command, and what.
+    pub seats: Seats,
+    /// Generation of the command slots.
+    pub generation: u64,
+    /// Which commands several monitors must want.
+    pub agreement: Agreement,
 }
 
 impl Policy {
@@ -50,6 +60,14 @@ impl Policy {
     #[must_use]
     pub fn protects(&self, pid: u32, start: u64) -> bool {
         self.protected.iter().any(|known| known.pid == pid && (known.start == 0 || known.start == start))
+    }
+
+    /// Whether a command is of the monitor whose slot it is in.
+    #[must_use]
+    pub fn is_authentic(&self, slot: usize, given: &CommandSlot) -> bool {
+        let key = self.seats.get(slot).and_then(Seat::key);
+        let seal = |key| Seal { key, slot: slot as u32, generation: self.generation };
+        key.is_some_and(|key| seal(key).is_on(given))
     }
 
     /// Whether processes of this user are never signalled.
@@ -102,6 +120,7 @@ pub struct Actions {
 pub struct Executor {
     policy: Policy,
     runs: [Run; COMMAND_SLOTS],
+    votes: Votes,
     marks: Marks,
 }
 
@@ -118,7 +137,7 @@ impl Executor {
         let runs = std::array::from_fn(|slot| match earlier(slot) {
             Ok(answer) => {
                 let mut run = answer.map_or_else(Run::default, Run::continuing);
-                if run.running() {
+                if run.running() || run.awaiting() {
                     run.give_up(now, Refusal::None);
                     interrupted.push((slot, run.answer));
                 }
@@ -138,7 +157,7 @@ impl Executor {
                 run
             }
         });
-        (Executor { policy, runs, marks: Marks::default() }, interrupted)
+        (Executor { policy, runs, votes: Votes::default(), marks: Marks::default() }, interrupted)
     }
 
     /// Replaces the policy, e.g. when another process became part of Backdoors.
@@ -172,12 +191,24 @@ impl Executor {
         let mut accepted = 0;
         for slot in 0..COMMAND_SLOTS {
             let run = &mut self.runs[slot];
+            if run.awaiting() {
+                if run.weigh(slot, now, lease(), &self.policy, &mut self.votes, processes) {
+                    actions.acknowledgements.push((slot, run.answer));
+                }
+                accepted |= u16::from(run.running()) << slot;
+                continue;
+            }
             let Some(given) = slots(slot).filter(|given| !run.running() && given.sequence != run.looked)
             else {
                 continue;
             };
-            run.consider(&given, now, lease().allows(slot, given.token), &self.policy, processes);
-            actions.acknowledgements.push((slot, run.answer));
+            let holds_lease = lease().allows(slot, given.token);
+            if run.consider(&given, slot, now, holds_lease, &self.policy, processes) {
+                if run.answer.state == CommandState::Voted as u32 {
+                    self.votes.cast(slot, &given, &self.policy, now);
+                }
+                actions.acknowledgements.push((slot, run.answer));
+            }
             if run.running() {
                 accepted |= 1 << slot;
             }
@@ -186,8 +217,9 @@ impl Executor {
         // monitors are ever obeyed in one round (sensor-box/tests/loom_lease.rs).
         let lease = lease();
         for (slot, run) in self.runs.iter_mut().enumerate().filter(|(_, run)| run.running()) {
-            if !run.allowed_by(lease, slot) {
-                run.give_up(now, Refusal::NotTheHolder);
+            let may = run.opcode().is_some_and(|opcode| self.policy.seats[slot].may().has(opcode));
+            if !run.allowed_by(lease, slot) || !may {
+                run.give_up(now, if may { Refusal::NotTheHolder } else { Refusal::NotAllowed });
                 actions.acknowledgements.push((slot, run.answer));
                 accepted &= !(1 << slot);
             }

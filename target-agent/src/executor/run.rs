@@ -1,5 +1,6 @@
 //! One command slot: the command that was looked at last, and its answer.
 
+use super::agreement::Votes;
 use super::{Candidate, Policy};
 use backdoors_sensor_box::layout::{Acknowledgement, CommandFlags, CommandSlot};
 use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal};
@@ -7,8 +8,10 @@ use zerocopy::FromZeros;
 
 #[derive(Debug)]
 pub(super) struct Run {
-    /// The last sequence looked at, whatever came of it.
+    /// The last sequence looked at that came with the right code, whatever came of it.
     pub(super) looked: u64,
+    /// What was last refused for its code: its sequence and that code.
+    forged: Option<(u64, [u64; 2])>,
     command: CommandSlot,
     pub(super) answer: Acknowledgement,
     /// Of the process the command names.
@@ -35,11 +38,18 @@ impl Run {
     /// A slot whose last answer was `answer`.
     pub(super) fn continuing(answer: Acknowledgement) -> Run {
         let command = CommandSlot::new_zeroed();
-        Run { looked: answer.command, command, answer, start: 0, alive: 0, quiet: 0, chosen: 0 }
+        // A sequence that came with a wrong code may yet come with the right one.
+        let forged = answer.reason == Refusal::NotAuthentic as u32;
+        let looked = if forged { answer.accepted } else { answer.command };
+        Run { looked, forged: None, command, answer, start: 0, alive: 0, quiet: 0, chosen: 0 }
     }
 
     pub(super) fn running(&self) -> bool {
         self.answer.state == CommandState::Running as u32
+    }
+
+    pub(super) fn awaiting(&self) -> bool {
+        self.answer.state == CommandState::Awaiting as u32
     }
 
     /// Whether the monitor that gave the command still holds the lease, by the term it had in mind.
@@ -59,56 +69,132 @@ impl Run {
         self.command.flags & CommandFlags::DRY_RUN != 0
     }
 
-    /// Judges a command that was not looked at before.
+    /// Judges a command of `slot` that was not looked at before. `false` if there is nothing new to be said of it.
     pub(super) fn consider(
         &mut self,
         given: &CommandSlot,
+        slot: usize,
         now: u64,
         holds_lease: bool,
         policy: &Policy,
         processes: &[Candidate],
-    ) {
+    ) -> bool {
         let accepted = self.answer.accepted;
-        *self = Run::continuing(Acknowledgement {
+        let answer = Acknowledgement {
             command: given.sequence,
             accepted,
             state: CommandState::Refused as u32,
             accepted_at: now,
             finished_at: now,
             ..no_answer()
-        });
+        };
+        if !policy.is_authentic(slot, given) {
+            // It may be half of what is being written: so it is looked at again, as long as it is there, but told only once.
+            let forged = Some((given.sequence, given.mac));
+            if self.forged == forged {
+                return false;
+            }
+            let looked = self.looked;
+            *self = Run::continuing(Acknowledgement { reason: Refusal::NotAuthentic as u32, ..answer });
+            (self.looked, self.forged) = (looked, forged);
+            return true;
+        }
+        *self = Run::continuing(answer);
         self.command = *given;
+        self.judge_authentic(slot, holds_lease, policy, processes);
+        true
+    }
+
+    fn judge_authentic(&mut self, slot: usize, holds_lease: bool, policy: &Policy, processes: &[Candidate]) {
+        let (given, accepted) = (self.command, self.answer.accepted);
         if given.sequence != accepted.wrapping_add(1) {
             self.answer.reason = Refusal::StaleSequence as u32;
             return;
         }
         self.answer.accepted = given.sequence;
-        let judged = if holds_lease { self.judge(policy, processes) } else { Err(Refusal::NotTheHolder) };
+        let vote = given.flags & CommandFlags::VOTE != 0;
+        let judged = if holds_lease || vote {
+            self.judge(slot, policy, processes)
+        } else {
+            Err(Refusal::NotTheHolder)
+        };
         match judged {
             Err(reason) => self.answer.reason = reason as u32,
             Ok(start) => {
                 self.start = start;
-                if self.opcode() == Some(Opcode::Nothing) {
-                    self.answer.state = CommandState::Done as u32;
+                let state = if vote {
+                    CommandState::Voted
+                } else if self.opcode() == Some(Opcode::Nothing) {
+                    CommandState::Done
                 } else {
-                    self.answer.state = CommandState::Running as u32;
                     self.answer.finished_at = 0;
-                }
+                    // The next round weighs it.
+                    let awaits = policy.agreement.is_needed_for(&given);
+                    if awaits { CommandState::Awaiting } else { CommandState::Running }
+                };
+                self.answer.state = state as u32;
             }
         }
     }
 
+    /// Decides about a command that waits for others to want it, too. `false` if there is nothing new to be said of it.
+    pub(super) fn weigh(
+        &mut self,
+        slot: usize,
+        now: u64,
+        lease: LeaseWord,
+        policy: &Policy,
+        votes: &mut Votes,
+        processes: &[Candidate],
+    ) -> bool {
+        let wanted = votes.agreeing(slot, &self.command, policy, now);
+        let judged = if self.allowed_by(lease, slot) {
+            self.judge(slot, policy, processes)
+        } else {
+            Err(Refusal::NotTheHolder)
+        };
+        let reason = match judged {
+            Err(reason) => reason,
+            Ok(start) if start != self.start => Refusal::OtherProcess,
+            Ok(_) if wanted >= policy.agreement.needed => Refusal::None,
+            Ok(_) => {
+                let news = std::mem::replace(&mut self.answer.matched, wanted) != wanted;
+                if now.saturating_sub(self.answer.accepted_at) < policy.agreement.window() {
+                    return news;
+                }
+                Refusal::NoAgreement
+            }
+        };
+        self.answer.reason = reason as u32;
+        if reason == Refusal::None {
+            self.command.most_victims = votes.use_up(slot, &self.command, policy, now);
+            self.answer = Acknowledgement {
+                state: CommandState::Running as u32,
+                accepted_at: now,
+                matched: 0,
+                ..self.answer
+            };
+        } else {
+            self.answer.state = CommandState::Refused as u32;
+            self.answer.finished_at = now;
+        }
+        true
+    }
+
     /// The start of the process that an obeyed command names, 0 if it names none.
-    fn judge(&self, policy: &Policy, processes: &[Candidate]) -> Result<u64, Refusal> {
+    fn judge(&self, slot: usize, policy: &Policy, processes: &[Candidate]) -> Result<u64, Refusal> {
         let subject = self.command.subject;
-        match self.opcode() {
-            None => return Err(Refusal::UnknownOpcode),
-            Some(Opcode::Nothing) => return Ok(0),
-            Some(Opcode::KillUser) => {
+        let opcode = self.opcode().ok_or(Refusal::UnknownOpcode)?;
+        if opcode != Opcode::Nothing && !policy.seats[slot].may().has(opcode) {
+            return Err(Refusal::NotAllowed);
+        }
+        match opcode {
+            Opcode::Nothing => return Ok(0),
+            Opcode::KillUser => {
                 let spared = u32::try_from(subject).is_ok_and(|user| policy.spares(user));
                 return if spared { Err(Refusal::SparedUser) } else { Ok(0) };
             }
-            Some(Opcode::KillProcess | Opcode::KillTree) => {}
+            Opcode::KillProcess | Opcode::KillTree => {}
         }
         if subject == u64::from(policy.init) {
             return Err(Refusal::InitProcess);

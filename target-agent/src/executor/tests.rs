@@ -1,6 +1,6 @@
 use super::*;
-use backdoors_sensor_box::Refusal;
 use backdoors_sensor_box::layout::CommandFlags;
+use backdoors_sensor_box::{CommandKey, Opcodes, Refusal};
 use proptest::prelude::*;
 use zerocopy::FromZeros;
 
@@ -12,7 +12,26 @@ fn policy() -> Policy {
         protected: vec![ProtectedProcess { pid: 5, start: 0 }],
         spared: vec![2000],
         give_up: Duration::from_secs(5),
+        seats: std::array::from_fn(|slot| Seat::new(key(slot), 0, everything())),
+        generation: GENERATION,
+        agreement: Agreement::default(),
     }
+}
+
+const GENERATION: u64 = 77;
+
+fn key(slot: usize) -> [u8; 16] {
+    [slot as u8 + 1; 16]
+}
+
+fn everything() -> Opcodes {
+    Opcode::ALL.iter().map(|(opcode, _)| *opcode).collect()
+}
+
+/// The command as the monitor of a slot writes it.
+fn sealed(slot: usize, given: CommandSlot) -> CommandSlot {
+    let key = CommandKey::from_bytes(key(slot));
+    Seal { key, slot: slot as u32, generation: GENERATION }.put_on(given)
 }
 
 fn process(pid: u32, parent: u32, user: u32) -> Candidate {
@@ -54,6 +73,11 @@ impl Target {
 
     /// One round with this command in slot 0; who is signalled dies. Returns the slot's last answer.
     fn round(&mut self, given: CommandSlot) -> Acknowledgement {
+        self.round_as_written(sealed(0, given))
+    }
+
+    /// The same with these very bytes in the slot.
+    fn round_as_written(&mut self, given: CommandSlot) -> Acknowledgement {
         let (lease, slots) = (self.lease, move |slot: usize| (slot == 0).then_some(given));
         let actions = self.executor.decide(self.now, &|| lease, &slots, &self.processes);
         let mut answers = actions.acknowledgements;
@@ -167,8 +191,8 @@ fn two_monitors_are_not_obeyed_in_one_round_however_the_lease_moves_meanwhile() 
     };
     let (first, second) = (LEASE, LEASE.taken_by(1));
     let slots = |slot: usize| match slot {
-        0 => Some(by(first)),
-        1 => Some(by(second)),
+        0 => Some(sealed(0, by(first))),
+        1 => Some(sealed(1, by(second))),
         _ => None,
     };
     // It is taken over after the first command was looked at.
@@ -236,11 +260,19 @@ fn a_bound_on_victims_holds_and_the_command_is_given_up() {
 fn a_restart_repeats_nothing_and_goes_on_with_the_next_sequence() {
     let earlier = Acknowledgement { command: 4, accepted: 4, state: 2, ..run::no_answer() };
     let (mut executor, _) = Executor::new(policy(), 0, |_| Ok(Some(earlier)), &|_| None);
-    let again =
-        executor.decide(1, &|| LEASE, &|_| Some(command(4, Opcode::KillUser as u32, 1001)), &machine());
+    let again = executor.decide(
+        1,
+        &|| LEASE,
+        &|slot| Some(sealed(slot, command(4, Opcode::KillUser as u32, 1001))),
+        &machine(),
+    );
     assert!(again.kills.is_empty() && again.acknowledgements.is_empty());
-    let next =
-        executor.decide(2, &|| LEASE, &|_| Some(command(5, Opcode::KillUser as u32, 1001)), &machine());
+    let next = executor.decide(
+        2,
+        &|| LEASE,
+        &|slot| Some(sealed(slot, command(5, Opcode::KillUser as u32, 1001))),
+        &machine(),
+    );
     assert_eq!(next.kills.len(), 3);
 }
 

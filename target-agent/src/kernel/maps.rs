@@ -1,21 +1,26 @@
 //! A kernel half that runs: its memory, and what the user half tells it.
 
+use crate::executor::Agreement;
 use crate::kernel::pins::Pins;
 use crate::kernel::settings::{Control, MAX_PROTECTED, MAX_SPARED, ProcessName};
 use crate::memory::{ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory};
-use backdoors_sensor_box::layout::{BoxHeader, MAX_SENSORS, SensorRecord, process_table_bytes};
+use crate::seat::Seat;
+use backdoors_sensor_box::layout::{
+    BoxHeader, COMMAND_SLOTS, Capabilities, MAX_SENSORS, SensorRecord, process_table_bytes,
+};
 use backdoors_sensor_box::writer::{ProcessTable, SensorBox};
 use backdoors_sensor_box::{SensorKind, SharedWords};
-use libbpf_rs::{Iter, Link, MapCore, MapHandle};
+use libbpf_rs::{Iter, Link, MapCore, MapFlags, MapHandle};
 use std::fmt::Display;
 use std::io::{self, Read};
 use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Maps that others map, or that keep the kernel half alive; all are pinned.
-pub(super) const PINNED_MAPS: [&str; 9] = [
+pub(super) const PINNED_MAPS: [&str; 10] = [
     ".data.sensors",
     ".data.commands",
     ".data.acknowledgements",
@@ -24,6 +29,7 @@ pub(super) const PINNED_MAPS: [&str; 9] = [
     "processes",
     "condemned",
     "wakeups",
+    "seats",
     // Its timer runs as long as this map is pinned.
     "clockwork",
 ];
@@ -41,6 +47,8 @@ pub struct KernelHalf {
     pub condemned: Region,
     /// What wakes the helper.
     pub wakeups: MapHandle,
+    /// Who may command through which slot. Not mapped by anybody.
+    seats: MapHandle,
     pins: Pins,
 }
 
@@ -136,6 +144,7 @@ impl KernelHalf {
             control: region(".data.control", size_of::<Control>())?,
             condemned: region("condemned", capacity * 8)?,
             wakeups: map("wakeups")?,
+            seats: map("seats")?,
             pins: pins.clone(),
         })
     }
@@ -151,6 +160,26 @@ impl KernelHalf {
         write_bytes(memory, offset_of!(Control, spared_count), &count.to_le_bytes());
     }
 
+    /// Says which commands several monitors must want, and lets monitors know.
+    ///
+    /// # Errors
+    /// If the box cannot be used.
+    pub fn demand(&self, agreement: &Agreement) -> Result<(), Misfit> {
+        let first = offset_of!(Control, agreement) / 8;
+        let window = u64::try_from(agreement.window.as_nanos()).unwrap_or(u64::MAX);
+        let words = [agreement.commands.bits(), window, u64::from(agreement.needed)];
+        for (index, word) in words.into_iter().enumerate() {
+            self.control.words.store(first + index, word);
+        }
+        let layout = |error: &dyn Display| Misfit::OtherLayout(error.to_string());
+        let sensors = SensorBox::adopt(self.memory.sensors.words.clone()).map_err(|error| layout(&error))?;
+        let before =
+            sensors.header().map_err(|error| layout(&error))?.capabilities & !Capabilities::AGREEMENT;
+        let needed = if agreement.is_needed() { Capabilities::AGREEMENT } else { 0 };
+        sensors.set_capabilities(before | needed);
+        Ok(())
+    }
+
     /// No command reaches these processes from now on, nor any longer those that were protected before. A process
     /// that is not in the table yet is protected by its id alone. At most [`MAX_PROTECTED`] count.
     pub fn protect(&self, pids: &[u32]) {
@@ -163,6 +192,34 @@ impl KernelHalf {
             self.control.words.store(first + 1, entry.start);
             self.control.words.store(first, u64::from(entry.pid));
         }
+    }
+
+    /// Who may command through a slot, and what.
+    ///
+    /// # Errors
+    /// What the system says; also if there is no such slot.
+    pub fn seat(&self, slot: u32) -> io::Result<Seat> {
+        let value = self.seats.lookup(&slot.to_ne_bytes(), MapFlags::ANY).map_err(io::Error::other)?;
+        let seat = value.as_deref().and_then(|bytes| Seat::read_from_bytes(bytes).ok());
+        seat.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Those of all slots.
+    ///
+    /// # Errors
+    /// [`Misfit::Incomplete`] if the map cannot be read, or is of another layout.
+    pub fn seats(&self) -> Result<Vec<Seat>, Misfit> {
+        let seats = (0..COMMAND_SLOTS as u32).map(|slot| self.seat(slot));
+        seats.collect::<io::Result<_>>().map_err(incomplete("map seats"))
+    }
+
+    /// Says who may command through a slot from now on, and what. The next tick goes by it. While the kernel takes it over, a
+    /// tick may see the key half changed: then nobody is who it takes for authentic, but whoever was or will be.
+    ///
+    /// # Errors
+    /// What the system says; then nothing was changed.
+    pub fn set_seat(&self, slot: u32, seat: &Seat) -> io::Result<()> {
+        self.seats.update(&slot.to_ne_bytes(), seat.as_bytes(), MapFlags::ANY).map_err(io::Error::other)
     }
 
     /// Says which process is the agent: `agent.alive` is 1 from now on, until the kernel half sees that process end.

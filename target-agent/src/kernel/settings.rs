@@ -96,13 +96,30 @@ pub struct Control {
     pub helper_pid: u64,
     /// The process whose end `agent.alive` tells.
     pub agent: ProcessName,
+    /// Which commands several monitors must want.
+    pub agreement: AgreementWords,
+}
+
+/// Which commands several monitors must want, and how many.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct AgreementWords {
+    /// A bit per opcode.
+    pub commands: u64,
+    /// Longest time between the first that wants it and the last, nanoseconds.
+    pub window: u64,
+    /// 1: nobody else need want it.
+    pub needed: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 const _: () = {
     assert!(size_of::<Settings>() == 104);
     assert!(size_of::<ProcessName>() == 16);
-    assert!(size_of::<Control>() == 568);
+    assert!(size_of::<Control>() == 592);
     assert!(offset_of!(Control, protected) == 280);
     assert!(offset_of!(Control, helper_beat) == 536);
     assert!(offset_of!(Control, agent) == 552);
+    assert!(offset_of!(Control, agreement) == 568);
 };

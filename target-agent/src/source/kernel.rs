@@ -5,6 +5,8 @@ use crate::helper;
 use crate::kernel::{KernelHalf, LoadError, Pins, PinsError, Plan, load, online_cpus};
 use crate::limits::Limits;
 use crate::memory::TargetMemory;
+use crate::seat::Seat;
+use std::io;
 use std::process::Child;
 use std::sync::Arc;
 
@@ -54,10 +56,18 @@ impl KernelSource {
             }
             Err(misfit) => {
                 tracing::info!("loading a new kernel half: {misfit}");
+                let seats = KernelHalf::attach(&pins).and_then(|earlier| earlier.seats());
                 pins.remove()?;
-                load(&pins, &plan, &config.spared_users, protected)?
+                let half = load(&pins, &plan, &config.spared_users, protected)?;
+                half.demand(&config.agreement).map_err(|error| LoadError::Memory(error.to_string()))?;
+                // Monitors find the new memory by themselves, and go on with the keys that they have.
+                for (slot, seat) in (0..).zip(seats.iter().flatten()) {
+                    half.set_seat(slot, seat).map_err(|error| LoadError::Memory(error.to_string()))?;
+                }
+                half
             }
         };
+        half.demand(&config.agreement).map_err(|error| LoadError::Memory(error.to_string()))?;
         half.name_agent(std::process::id()).map_err(|error| LoadError::Memory(error.to_string()))?;
         Ok(KernelSource { half, pins, helper: None })
     }
@@ -96,6 +106,12 @@ impl KernelSource {
             Ok(None) => {}
             Err(error) => tracing::error!(%error, "no helper: sleeping processes cannot be killed"),
         }
+    }
+
+    pub(super) fn change_seat(&self, slot: u32, change: impl FnOnce(Seat) -> Seat) -> io::Result<()> {
+        let before = self.half.seat(slot)?;
+        let after = change(before);
+        if after == before { Ok(()) } else { self.half.set_seat(slot, &after) }
     }
 
     /// The helper ends by itself when it notices.

@@ -11,6 +11,8 @@ use crate::kernel::LoadError;
 use crate::limits::UnknownSensor;
 use crate::memory::TargetMemory;
 use crate::pressure::MemorySize;
+use crate::seat::Seat;
+use std::io;
 use std::sync::Arc;
 
 /// A running source of readings that obeys commands.
@@ -76,6 +78,18 @@ impl Source {
         match self {
             Source::Kernel(source) => source.look_after(config, protected),
             Source::Procfs(source) => source.look_after(protected),
+        }
+    }
+
+    /// Changes who may command through a slot, and what, to what `change` makes of it. Commands that are looked at from the
+    /// next tick or round on are judged by it.
+    ///
+    /// # Errors
+    /// What the system says; then nothing was changed.
+    pub fn change_seat(&mut self, slot: u32, change: impl FnOnce(Seat) -> Seat) -> io::Result<()> {
+        match self {
+            Source::Kernel(source) => source.change_seat(slot, change),
+            Source::Procfs(source) => source.change_seat(slot, change),
         }
     }
 

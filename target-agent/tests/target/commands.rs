@@ -1,8 +1,10 @@
 //! Commands written into the mapped slot are obeyed while the agent is frozen, or refused with their reason.
 
 use crate::host::{Host, eventually, inside, order, victim};
+use backdoors_sensor_box::layout::CommandSlot;
 use backdoors_sensor_box::{Command as Order, CommandState, Opcode, Refusal, SensorKind};
 use rustix::process::Signal;
+use zerocopy::FromZeros;
 
 /// The shell, too, must not end by itself once its children are dead.
 const SLEEPERS: &str = "i=0; while [ $i -lt 50 ]; do sleep 1000 & i=$((i+1)); done; wait; exec sleep 1000";
@@ -136,10 +138,9 @@ fn a_stale_sequence_and_an_unknown_opcode_are_refused_and_the_next_command_is_ob
                 assert_eq!((answer.state, answer.reason), (CommandState::Refused, Refusal::StaleSequence));
                 assert_eq!(answer.accepted, 1);
             }
-            let memory = host.half().memory.commands.words.memory();
-            let base = 5 * 64;
-            memory.write_bytes(base, &99_u32.to_le_bytes()).unwrap();
-            memory.write_bytes(base + 56, &2_u64.to_le_bytes()).unwrap();
+            let token = host.lease(5).word();
+            let unknown = CommandSlot { opcode: 99, sequence: 2, token, ..CommandSlot::new_zeroed() };
+            host.write_slot(5, &host.seal(5).put_on(unknown));
             let answer = host.answer(5, 2);
             assert_eq!((answer.state, answer.reason), (CommandState::Refused, Refusal::UnknownOpcode));
             assert_eq!(answer.accepted, 2);

@@ -6,10 +6,11 @@ use backdoors_rdma::handshake::Identity;
 use backdoors_rdma::owner::{Client, Listener, serve};
 use backdoors_sensor_box::layout::{Acknowledgement, CommandSlot};
 use backdoors_sensor_box::{
-    AcknowledgementView, Command as Order, CommandState, EncodedCommand, LeaseWord, Opcode, Process,
-    ProcessView, Refusal, SensorKind, SensorView, SharedWords, Token,
+    AcknowledgementView, Command as Order, CommandKey, CommandState, EncodedCommand, LeaseWord, Opcode,
+    Opcodes, Process, ProcessView, Refusal, Seal, SensorKind, SensorView, SharedWords, Token,
 };
 use backdoors_target_agent::kernel::{KernelHalf, Pins};
+use backdoors_target_agent::seat::Seat;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use zerocopy::IntoBytes;
 
 const INSIDE: &str = "BACKDOORS_TEST_INSIDE";
 /// Longer than anything takes on a machine that is busy with other tests.
@@ -90,6 +92,10 @@ impl Host {
         assert!(line.contains("ready"), "the agent did not come up: {line:?}");
         self.agent = Some(agent);
         self.half = Some(KernelHalf::attach(&self.pins()).unwrap());
+        // Each slot's monitor has shaken hands.
+        for slot in 0..16 {
+            self.half().set_seat(slot, &Seat::new(key(slot), 1, may_all())).unwrap();
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -179,13 +185,27 @@ impl Host {
         self.write_as(slot, sequence, order, token);
     }
 
+    /// What the commands of a slot's monitor carry.
+    pub fn seal(&self, slot: usize) -> Seal {
+        let key = CommandKey::from_bytes(key(slot as u32));
+        Seal { key, slot: slot as u32, generation: self.half().memory.generation }
+    }
+
     /// Writes a command into a slot with any token.
     pub fn write_as(&mut self, slot: usize, sequence: u64, order: &Order, token: Token) {
-        let encoded = order.encode(sequence, token);
+        let encoded = order.encode(sequence, token, &self.seal(slot));
         let memory = self.half().memory.commands.words.memory();
         let base = slot * size_of::<CommandSlot>();
         memory.write_bytes(base, &encoded.body).unwrap();
         memory.write_bytes(base + EncodedCommand::SEQUENCE_OFFSET as usize, &encoded.sequence).unwrap();
+    }
+
+    /// Writes these very bytes into a slot.
+    pub fn write_slot(&self, slot: usize, given: &CommandSlot) {
+        let memory = self.half().memory.commands.words.memory();
+        let (base, body) = (slot * size_of::<CommandSlot>(), EncodedCommand::SEQUENCE_OFFSET as usize);
+        memory.write_bytes(base, &given.as_bytes()[..body]).unwrap();
+        memory.write_bytes(base + body, &given.sequence.to_le_bytes()).unwrap();
     }
 
     pub fn acknowledgement(&self, slot: usize) -> Option<AcknowledgementView> {
@@ -211,6 +231,15 @@ impl Host {
         })
     }
 
+    /// What came of a command that was obeyed, whatever was said of its number before.
+    pub fn end_of(&self, slot: usize, sequence: u64) -> AcknowledgementView {
+        eventually("the end of a command", || {
+            let view = self.acknowledgement(slot)?;
+            let over = matches!(view.state, CommandState::Done | CommandState::GaveUp);
+            (view.command == sequence && over).then_some(view)
+        })
+    }
+
     pub fn refused(&mut self, opcode: Opcode, subject: u32) -> Refusal {
         let answer = self.order(0, order(opcode, subject));
         assert_eq!(answer.state, CommandState::Refused);
@@ -227,6 +256,14 @@ impl Drop for Host {
         }
         let _ = self.pins().remove();
     }
+}
+
+pub fn key(slot: u32) -> [u8; 16] {
+    [slot as u8 + 1; 16]
+}
+
+pub fn may_all() -> Opcodes {
+    Opcode::ALL.iter().map(|(opcode, _)| *opcode).collect()
 }
 
 pub fn order(opcode: Opcode, subject: u32) -> Order {

@@ -5,6 +5,7 @@
 mod bound;
 mod commands;
 mod counts;
+mod guard;
 mod host;
 mod lease;
 mod lifetime;

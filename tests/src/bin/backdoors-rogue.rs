@@ -5,13 +5,16 @@ use anyhow::{Context, Result, bail};
 use backdoors_rdma::handshake::{Certificate, Identity};
 use backdoors_rdma::session::{Provider, Session, SessionConfig};
 use backdoors_rdma::{AccessError, Operation, RemoteRange};
-use backdoors_sensor_box::layout::RegionKind;
-use backdoors_sensor_box::{AcknowledgementView, CommandState, LeaseView, LeaseWord, fetch_acknowledgement};
+use backdoors_sensor_box::layout::{CommandSlot, RegionKind};
+use backdoors_sensor_box::{
+    AcknowledgementView, CommandKey, CommandState, LeaseView, LeaseWord, Seal, fetch_acknowledgement,
+};
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use zerocopy::IntoBytes;
 
 /// Longest wait for the end of a command.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,6 +53,8 @@ enum Deed {
     Read(Place),
     /// Write zeros there
     Write(Place),
+    /// Read it until that fails, and tell how; then write a command
+    KeepReading(Place),
 }
 
 #[derive(clap::Args)]
@@ -65,9 +70,26 @@ struct CommandWords {
     /// How much more than the last accepted sequence this one is
     #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
     step: i64,
+    #[arg(long, default_value_t = 0)]
+    most: u64,
     /// The token to show, a number; that of the lease, taken if nobody holds it, if absent
     #[arg(long)]
     token: Option<u64>,
+    /// A bit of the slot to change after the command was given its code
+    #[arg(long)]
+    flip: Option<usize>,
+    /// Bits to change in every byte of the key
+    #[arg(long, default_value_t = 0)]
+    other_key: u8,
+    /// The slot to make the code for instead of its own
+    #[arg(long)]
+    for_slot: Option<u32>,
+    /// How much more than the region's generation the one is that the code is made for
+    #[arg(long, default_value_t = 0)]
+    later: u64,
+    /// Write these bytes, in hexadecimal, instead of all of the above
+    #[arg(long)]
+    bytes: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -109,6 +131,7 @@ fn main() -> Result<()> {
             let mut bytes = vec![0; usize::try_from(range.length)?];
             outcome(session.read(range, &mut bytes))
         }
+        Deed::KeepReading(place) => keep_reading(&mut session, place)?,
         Deed::Write(place) => {
             let range = place.range(&session)?;
             let bytes = vec![0; usize::try_from(range.length)?];
@@ -117,6 +140,28 @@ fn main() -> Result<()> {
     };
     println!("{answer}");
     Ok(())
+}
+
+/// How often who keeps reading reads.
+const PERIOD: Duration = Duration::from_millis(5);
+
+fn keep_reading(session: &mut Session, place: &Place) -> Result<serde_json::Value> {
+    let range = place.range(session)?;
+    let mut bytes = vec![0; usize::try_from(range.length)?];
+    println!("reading");
+    let begun = Instant::now();
+    while session.read(range, &mut bytes).is_ok() {
+        if begun.elapsed() > PATIENCE {
+            bail!("it could be read for {PATIENCE:?}");
+        }
+        std::thread::sleep(PERIOD);
+    }
+    // Over the other connection.
+    let read = outcome(session.read(range, &mut bytes));
+    let slot = session.region(RegionKind::COMMAND).context("no command slot")?.range;
+    let write =
+        outcome(session.submit(&mut [Operation::Write { to: slot, from: &[1; size_of::<CommandSlot>()] }]));
+    Ok(json!({ "read": read, "write": write }))
 }
 
 fn outcome(result: std::result::Result<(), AccessError>) -> serde_json::Value {
@@ -169,26 +214,39 @@ fn command(session: &mut Session, words: &CommandWords) -> Result<serde_json::Va
             lease(session, free)?["token"].as_u64().context("no token")?
         }
     };
-    let slot = session.region(RegionKind::COMMAND).context("no command slot")?.range;
+    let region = session.region(RegionKind::COMMAND).context("no command slot")?;
+    let slot = region.range;
     let before = acknowledgement(session)?;
-    let sequence = before.accepted.wrapping_add_signed(words.step);
-    let body =
-        [u64::from(words.opcode) | u64::from(words.flags) << 32, words.subject, words.start, 0, token, 0, 0]
-            .map(u64::to_le_bytes)
-            .concat();
-    let part = |offset, length| slice(slot, offset, length);
+    let bytes = match &words.bytes {
+        Some(text) => from_hexadecimal(text)?,
+        None => {
+            let seal = Seal {
+                key: CommandKey::from_bytes(session.secret().bytes().map(|byte| byte ^ words.other_key)),
+                slot: words.for_slot.unwrap_or(session.slot()),
+                generation: region.generation.wrapping_add(words.later),
+            };
+            let mut bytes = words.slot(before.accepted, token, &seal);
+            if let Some(bit) = words.flip {
+                *bytes.get_mut(bit / 8).context("no such bit")? ^= 1 << (bit % 8);
+            }
+            bytes
+        }
+    };
+    let (body, number) = bytes.split_at(size_of::<CommandSlot>() - 8);
+    let sequence = u64::from_le_bytes(number.try_into().context("a slot ends with its number")?);
     session.submit(&mut [
-        Operation::Write { to: part(0, 56)?, from: &body },
-        Operation::Write { to: part(56, 8)?, from: &sequence.to_le_bytes() },
+        Operation::Write { to: slice(slot, 0, body.len() as u64)?, from: body },
+        Operation::Write { to: slice(slot, body.len() as u64, 8)?, from: number },
     ])?;
     let written = Instant::now();
     let (view, judged) = loop {
         let view = acknowledgement(session)?;
-        if view != before && view.command == sequence && view.state != CommandState::Running {
+        if view != before && view.command == sequence && !on_its_way(&view) {
             break (view, true);
         }
         // The same sequence once more is no new command.
-        if view == before && before.command == sequence && written.elapsed() > SILENCE {
+        let known = before.command == sequence || before.accepted == sequence;
+        if view == before && known && written.elapsed() > SILENCE {
             break (view, false);
         }
         if written.elapsed() > PATIENCE {
@@ -196,6 +254,7 @@ fn command(session: &mut Session, words: &CommandWords) -> Result<serde_json::Va
         }
     };
     Ok(json!({
+        "bytes": bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
         "judged": judged,
         "sequence": sequence,
         "accepted_before": before.accepted,
@@ -205,6 +264,36 @@ fn command(session: &mut Session, words: &CommandWords) -> Result<serde_json::Va
         "matched": view.matched,
         "signalled": view.signalled,
     }))
+}
+
+impl CommandWords {
+    fn slot(&self, accepted: u64, token: u64, seal: &Seal) -> Vec<u8> {
+        let slot = CommandSlot {
+            opcode: self.opcode,
+            flags: self.flags,
+            subject: self.subject,
+            start: self.start,
+            most_victims: self.most,
+            token,
+            mac: [0; 2],
+            sequence: accepted.wrapping_add_signed(self.step),
+        };
+        seal.put_on(slot).as_bytes().to_vec()
+    }
+}
+
+fn from_hexadecimal(text: &str) -> Result<Vec<u8>> {
+    let digits = (0..text.len()).step_by(2).map(|at| text.get(at..at + 2).unwrap_or_default());
+    let bytes = digits.map(|digits| u8::from_str_radix(digits, 16).context("no bytes"));
+    let bytes = bytes.collect::<Result<Vec<u8>>>()?;
+    if bytes.len() != size_of::<CommandSlot>() {
+        bail!("{} bytes are no slot", bytes.len());
+    }
+    Ok(bytes)
+}
+
+fn on_its_way(view: &AcknowledgementView) -> bool {
+    matches!(view.state, CommandState::Running | CommandState::Awaiting)
 }
 
 fn slice(range: RemoteRange, offset: u64, length: u64) -> Result<RemoteRange> {

@@ -68,7 +68,7 @@ pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
 /// The exit code that an answer calls for.
 pub fn exit_code(answer: &HealAnswer) -> ExitCode {
     match answer.telling.outcome {
-        HealOutcome::Done => ExitCode::SUCCESS,
+        HealOutcome::Done | HealOutcome::Voted => ExitCode::SUCCESS,
         HealOutcome::Refused => ExitCode::from(REFUSED),
         HealOutcome::Unreachable => ExitCode::from(UNREACHABLE),
         HealOutcome::GaveUp | HealOutcome::TimedOut | HealOutcome::Unknown => ExitCode::from(NOT_DONE),

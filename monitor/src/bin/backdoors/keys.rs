@@ -1,8 +1,11 @@
 //! `backdoors keys`.
 
-use crate::ask::print;
-use backdoors_rdma::handshake::Identity;
-use std::path::PathBuf;
+use crate::ask::{print, print_json};
+use anyhow::{Context, bail};
+use backdoors_rdma::handshake::{Certificate, Identity};
+use serde::Serialize;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -23,16 +26,127 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
+    /// Show the certificates of a folder, and which of them have their key there.
+    List {
+        /// The folder.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Replace a node's key: make the next one beside it, and put that in its place when all peers know it.
+    Roll {
+        /// Name of the node.
+        #[arg(long)]
+        name: String,
+        /// Its folder.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Put the next key in the place of the present one, which is kept as NAME.old.
+        #[arg(long)]
+        finish: bool,
+    },
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Command::New { name, dir } = &arguments.command;
-    std::fs::create_dir_all(dir)?;
+    match &arguments.command {
+        Command::New { name, dir } => new(name, dir)?,
+        Command::List { dir, json } => list(dir, *json)?,
+        Command::Roll { name, dir, finish: false } => roll(name, dir)?,
+        Command::Roll { name, dir, finish: true } => finish(name, dir)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new(name: &str, dir: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(dir)?;
     Identity::generate(name)?.save(dir)?;
     print(&format!(
         "{}: the key; keep it on this node\n{}: the certificate; give it to the peers\n",
         dir.join(format!("{name}.key")).display(),
         dir.join(format!("{name}.crt")).display()
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    ))
+}
+
+/// A certificate of a folder. Dates are not told, because nobody goes by them: a machine in trouble may have lost its clock.
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    fingerprint: Option<String>,
+    private_key: bool,
+    problem: Option<String>,
+}
+
+fn list(dir: &Path, json: bool) -> anyhow::Result<()> {
+    let mut lines = Vec::new();
+    let entries = fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let is_certificate = path.extension().is_some_and(|extension| extension == "crt");
+        let Some(name) = path.file_stem().and_then(|name| name.to_str()).filter(|_| is_certificate) else {
+            continue;
+        };
+        let private_key = path.with_file_name(format!("{name}.key")).exists();
+        let certificate = Certificate::load(&path);
+        let own = private_key.then(|| Identity::load(dir, name).err()).flatten();
+        let problem = certificate.as_ref().err().or(own.as_ref()).map(ToString::to_string);
+        let fingerprint = certificate.ok().map(|certificate| certificate.fingerprint().to_string());
+        lines.push(Line { name: name.to_owned(), fingerprint, private_key, problem });
+    }
+    lines.sort_by(|one, other| one.name.cmp(&other.name));
+    if json {
+        return print_json(&lines);
+    }
+    let mut text = String::new();
+    for Line { name, fingerprint, private_key, problem } in lines {
+        let whose = if private_key { "own key" } else { "a peer's" };
+        let what = problem.or(fingerprint).unwrap_or_default();
+        text.push_str(&format!("{name:<24} {whose:<8} {what}\n"));
+    }
+    print(&text)
+}
+
+fn next(name: &str) -> String {
+    format!("{name}.next")
+}
+
+fn roll(name: &str, dir: &Path) -> anyhow::Result<()> {
+    // There must be one to be replaced.
+    Identity::load(dir, name)?;
+    let next = next(name);
+    Identity::generate(&next)?.save(dir)?;
+    print(&format!(
+        "{certificate}: the next certificate; give it to the peers, and have targets accept both:\n  \
+         certificate = [\"{name}.crt\", \"{next}.crt\"]   # then: kill -HUP of backdoors-agent\n\
+         When all know it: backdoors keys roll --name {name} --dir {dir} --finish\n",
+        certificate = dir.join(format!("{next}.crt")).display(),
+        dir = dir.display()
+    ))
+}
+
+fn finish(name: &str, dir: &Path) -> anyhow::Result<()> {
+    let (next, old) = (next(name), format!("{name}.old"));
+    let before = Identity::load(dir, name)?;
+    Identity::load(dir, &next)?;
+    let file = |name: &str, extension: &str| dir.join(format!("{name}.{extension}"));
+    for extension in ["crt", "key"] {
+        if file(&old, extension).exists() {
+            bail!(
+                "{} is in the way: remove what was rolled over before; nothing was changed",
+                file(&old, extension).display()
+            );
+        }
+    }
+    // If it is interrupted, nothing is lost: all four files are there, under one name or the other.
+    for extension in ["key", "crt"] {
+        fs::rename(file(name, extension), file(&old, extension))?;
+        fs::rename(file(&next, extension), file(name, extension))?;
+    }
+    print(&format!(
+        "{}: the new key's; restart what uses it\n{}: remove it when that runs, and have the peers forget {}\n",
+        file(name, "crt").display(),
+        file(&old, "key").display(),
+        before.certificate().fingerprint()
+    ))
 }

@@ -264,6 +264,13 @@ impl MemoryOwner for Attached {
         }
     }
 
+    fn monitors(&mut self) -> Result<Vec<String>, OwnerError> {
+        match self.ask(Request::Monitors)? {
+            Reply::Monitors(monitors) => Ok(monitors),
+            _ => Err(mistaken()),
+        }
+    }
+
     fn regions(&mut self) -> Result<Vec<(RegionId, RegionRequest)>, OwnerError> {
         match self.ask(Request::Regions)? {
             Reply::Regions(regions) => Ok(regions),

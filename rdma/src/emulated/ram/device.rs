@@ -90,6 +90,7 @@ impl Device {
                 Reply::Done
             }),
             Request::Regions => self.nic.regions().map(Reply::Regions),
+            Request::Monitors => self.nic.monitors().map(Reply::Monitors),
         };
         result.unwrap_or_else(Reply::Failed)
     }

@@ -71,6 +71,8 @@ pub enum Request {
     },
     /// Tell what is registered.
     Regions,
+    /// Tell who is admitted.
+    Monitors,
 }
 
 /// What the NIC answers.
@@ -97,6 +99,8 @@ pub enum Reply {
     Admitted(Admission),
     /// What is registered.
     Regions(Vec<(RegionId, RegionRequest)>),
+    /// Who is admitted.
+    Monitors(Vec<String>),
     /// Done.
     Done,
     /// Not done.

@@ -6,15 +6,18 @@ mod fill;
 mod readings;
 
 use crate::config::Config;
-use crate::executor::{Candidate, Executor, Kill, Policy, ProtectedProcess};
+use crate::executor::{Agreement, Candidate, Executor, Kill, Policy, ProtectedProcess};
 use crate::kernel::Scope;
 use crate::limits::Limits;
 use crate::memory::{
     ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory, new_generation,
 };
+use crate::seat::{Seat, Seats};
 use crate::words::Words;
 use backdoors_sensor_box::LeaseWords;
-use backdoors_sensor_box::layout::{BoxHeader, Capabilities, SensorRecord, process_table_bytes};
+use backdoors_sensor_box::layout::{
+    BoxHeader, COMMAND_SLOTS, Capabilities, SensorRecord, process_table_bytes,
+};
 use backdoors_sensor_box::writer::{
     Acknowledgements, CommandSlots, LayOutError, NewSensorError, ProcessTable, SensorBox, Shape,
 };
@@ -40,6 +43,7 @@ const RECORDS: usize = 13 + 2 * 128;
 pub struct ProcfsSource {
     memory: Arc<TargetMemory>,
     protected: Arc<Mutex<Vec<u32>>>,
+    seats: Arc<Mutex<Seats>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -74,15 +78,17 @@ impl ProcfsSource {
             generation: new_generation()?,
         });
         let scoped = if config.scope == Scope::PidNamespace { Capabilities::SCOPED } else { 0 };
+        let agreement = if config.agreement.is_needed() { Capabilities::AGREEMENT } else { 0 };
         let shape = Shape {
             generation: memory.generation,
-            capabilities: Capabilities::PROCFS | Capabilities::HELPER_KILLS | scoped,
+            capabilities: Capabilities::PROCFS | Capabilities::HELPER_KILLS | scoped | agreement,
             cpus: super::kernel::cpus(),
             tick_period: CALM.as_nanos() as u64,
         };
         let sensors = SensorBox::lay_out(memory.sensors.words.clone(), &shape)?;
         let table = ProcessTable::lay_out(memory.processes.words.clone(), memory.generation)?;
         let protected = Arc::new(Mutex::new(protected.to_vec()));
+        let seats = Arc::new(Mutex::new([Seat::empty(); COMMAND_SLOTS]));
         let stop = Arc::new(AtomicBool::new(false));
         let mut rounds = Rounds {
             reader: Reader::new(),
@@ -92,10 +98,13 @@ impl ProcfsSource {
             lease: LeaseWords::new(memory.lease.words.clone())?,
             spared: config.spared_users.clone(),
             protected: Arc::clone(&protected),
+            seats: Arc::clone(&seats),
+            generation: memory.generation,
+            agreement: config.agreement,
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("procfs".into()).spawn(move || rounds.run(&stopped))?;
-        Ok(ProcfsSource { memory, protected, stop, thread: Some(thread) })
+        Ok(ProcfsSource { memory, protected, seats, stop, thread: Some(thread) })
     }
 
     pub(super) fn memory(&self) -> &Arc<TargetMemory> {
@@ -104,6 +113,13 @@ impl ProcfsSource {
 
     pub(super) fn look_after(&self, protected: &[u32]) {
         *self.protected.lock().unwrap_or_else(PoisonError::into_inner) = protected.to_vec();
+    }
+
+    pub(super) fn change_seat(&self, slot: u32, change: impl FnOnce(Seat) -> Seat) -> io::Result<()> {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let seat = seats.get_mut(slot as usize).ok_or(io::ErrorKind::NotFound)?;
+        *seat = change(*seat);
+        Ok(())
     }
 
     pub(super) fn take_down(&mut self) {
@@ -125,6 +141,9 @@ struct Rounds {
     lease: LeaseWords<Words>,
     spared: Vec<u32>,
     protected: Arc<Mutex<Vec<u32>>>,
+    seats: Arc<Mutex<Seats>>,
+    generation: u64,
+    agreement: Agreement,
 }
 
 impl Rounds {
@@ -147,7 +166,9 @@ impl Rounds {
     fn policy(&self) -> Policy {
         let pids = self.protected.lock().unwrap_or_else(PoisonError::into_inner);
         let protected = pids.iter().map(|&pid| ProtectedProcess { pid, start: 0 }).collect();
-        Policy { init: 1, protected, spared: self.spared.clone(), give_up: GIVE_UP }
+        let seats = *self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let (spared, generation, agreement) = (self.spared.clone(), self.generation, self.agreement);
+        Policy { init: 1, protected, spared, give_up: GIVE_UP, seats, generation, agreement }
     }
 
     fn round(&mut self, executor: &mut Executor, readings: &Readings) {

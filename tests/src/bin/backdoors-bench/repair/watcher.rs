@@ -5,8 +5,8 @@ use backdoors_rdma::handshake::{Certificate, Identity};
 use backdoors_rdma::{AccessError, Operation, Provider, RemoteRange, Session, SessionConfig, realtime};
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::{
-    AcknowledgementView, Command, CommandState, EncodedCommand, LeaseView, LeaseWord, Opcode, SensorFetcher,
-    SensorKind, Token, fetch_acknowledgement, fetch_processes,
+    AcknowledgementView, Command, CommandKey, CommandState, EncodedCommand, LeaseView, LeaseWord, Opcode,
+    Seal, SensorFetcher, SensorKind, Token, fetch_acknowledgement, fetch_processes,
 };
 use backdoors_tests::host::Host;
 use rustix::time::{ClockId, clock_gettime};
@@ -149,8 +149,12 @@ impl Watcher {
         let sequence = self.acknowledgement()?.accepted + 1;
         let command =
             Command { opcode: Opcode::KillUser, subject: user, start: 0, most_victims: 0, dry_run: false };
-        let command = command.encode(sequence, self.lease()?);
-        let slot = self.range(RegionKind::COMMAND)?;
+        let token = self.lease()?;
+        let region = self.session.region(RegionKind::COMMAND).context("no command slot")?;
+        let key = CommandKey::from_bytes(self.session.secret().bytes());
+        let seal = Seal { key, slot: self.session.slot(), generation: region.generation };
+        let command = command.encode(sequence, token, &seal);
+        let slot = region.range;
         let part = |offset, length: usize| slot.slice(offset, length as u64).context("a slot too small");
         let mut batch = [
             Operation::Write { to: part(0, command.body.len())?, from: &command.body },
