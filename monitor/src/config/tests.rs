@@ -187,6 +187,13 @@ fn limits_that_make_no_sense_are_told() {
     parse(&with("\"processes.lost\" = 0, \"cpu.busy/1\" = 0")).unwrap();
 }
 
+#[test]
+fn a_required_key_of_the_wrong_type_is_told_once_and_not_as_missing() {
+    let told = lines(&WHOLE.replace("address = \"10.0.0.5:7801\"", "address = 5"));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("14:11 invalid type: integer `5`"), "{told:?}");
+}
+
 fn lines(text: &str) -> Vec<String> {
     let ConfigError::Bad(bad) = parse(text).unwrap_err() else { panic!("it can be read") };
     bad.problems
