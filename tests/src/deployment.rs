@@ -10,7 +10,8 @@ use serde_json::Value;
 use std::time::Duration;
 pub use watcher::Watcher;
 
-const FOLDER: &str = "/run/backdoors";
+/// The folder that everything is in, on every machine.
+pub const FOLDER: &str = "/run/backdoors";
 const TARGET: &str = "target";
 /// Names of the monitors; the first has slot 0, the second slot 1.
 const MONITORS: [&str; 2] = ["monitor", "monitor2"];

@@ -8,4 +8,5 @@ pub mod machine;
 pub mod made_up_target;
 pub mod mutations;
 pub mod pair;
+pub mod rogue;
 pub mod vm;

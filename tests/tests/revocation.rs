@@ -93,6 +93,23 @@ fn a_monitor_that_was_removed_reads_nothing_more_and_is_not_obeyed_while_the_oth
 }
 
 #[test]
+fn a_monitor_whose_certificate_is_revoked_is_cut_off() {
+    let trio = Trio::boot(100).unwrap();
+    let mut deployment = installed(&trio, "auto");
+    deployment.start_daemon().unwrap();
+    let program = deployment.target.program("backdoors").unwrap();
+    deployment.target.shell(&format!("{program} keys revoke --name monitor --dir {FOLDER}")).unwrap();
+    tell(&deployment, "", "", "a certificate is revoked");
+    deployment.wait_for_entry("lost", 0, PATIENCE).unwrap();
+    let again = rogue(&deployment, deployment.first(), "monitor", "hello");
+    assert!(
+        result(deployment.first(), &again).unwrap_err().contains("the target does not know this monitor")
+    );
+    let second = &deployment.watchers[1];
+    assert_eq!(result(second, &rogue(&deployment, second, "monitor2", "hello")).unwrap()["slot"], 1);
+}
+
+#[test]
 fn a_configuration_that_cannot_be_used_cuts_nobody_off() {
     let trio = Trio::boot(100).unwrap();
     let mut deployment = installed(&trio, "auto");

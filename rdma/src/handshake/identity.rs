@@ -35,6 +35,14 @@ impl Certificate {
         Fingerprint(bytes)
     }
 
+    /// Where a certificate of this file is put that is revoked.
+    #[must_use]
+    pub fn revoked(path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".revoked");
+        name.into()
+    }
+
     /// The first certificate of a PEM text.
     #[must_use]
     pub fn from_pem(text: &str) -> Option<Certificate> {

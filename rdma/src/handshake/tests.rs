@@ -157,7 +157,7 @@ fn another_version_is_refused_in_words() {
     let newer = Hello { version: VERSION + 1, ..hello() };
     let (answer, accepted) =
         host.accept_one(|| host.request(&monitor, &host.identity, &newer), |_| panic!("accepted"));
-    assert!(matches!(accepted, Err(AcceptError::Version(2))), "{accepted:?}");
+    assert!(matches!(accepted, Err(AcceptError::Version(version)) if version == VERSION + 1), "{accepted:?}");
     let Err(HandshakeError::Refused { reason }) = answer else { panic!("{answer:?}") };
     assert!(reason.contains("update the older one"), "{reason}");
 }

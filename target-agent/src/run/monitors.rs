@@ -52,7 +52,14 @@ impl Known {
                 let failed = |source| KnownError::Certificate { monitor: monitor.name.clone(), source };
                 Certificate::load(path).map_err(failed)
             };
-            let certificates = monitor.certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+            let (revoked, good): (Vec<_>, Vec<_>) = monitor
+                .certificates
+                .iter()
+                .partition(|path| !path.exists() && Certificate::revoked(path).exists());
+            for path in revoked {
+                tracing::warn!(monitor = monitor.name, path = %path.display(), "a certificate is revoked");
+            }
+            let certificates = good.into_iter().map(load).collect::<Result<Vec<_>, _>>()?;
             let same = |(_, others): &&(MonitorConfig, Vec<Certificate>)| {
                 others.iter().any(|other| certificates.contains(other))
             };

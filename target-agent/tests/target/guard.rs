@@ -244,11 +244,16 @@ fn of_mutated_commands_in_all_slots_the_kernel_half_obeys_none() {
                 let token = lease().token().unwrap().word();
                 let good = host.seal(slot).put_on(CommandSlot {
                     opcode: Opcode::KillUser as u32,
+                    // Bits without a meaning: no two good ones are alike, so that what is read while the next is written
+                    // cannot be put together of the right halves of two wrong ones.
+                    flags: (written as u32) << 4,
                     subject: 60174,
                     token,
                     sequence: 2,
                     ..CommandSlot::new_zeroed()
                 });
+                // Nor is it looked at meanwhile.
+                host.half().memory.commands.words.store(slot * 8 + 7, 1);
                 host.write_slot(slot, &mutations.wrong(&good, &past, &host.seal(slot)));
             }
             written += SLOTS;

@@ -35,6 +35,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Revoke a peer's certificate: it is put aside as NAME.crt.revoked, and nobody takes it for good any more.
+    Revoke {
+        /// Name of the certificate's file, without .crt.
+        #[arg(long)]
+        name: String,
+        /// Its folder.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Replace a node's key: make the next one beside it, and put that in its place when all peers know it.
     Roll {
         /// Name of the node.
@@ -53,6 +62,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::New { name, dir } => new(name, dir)?,
         Command::List { dir, json } => list(dir, *json)?,
+        Command::Revoke { name, dir } => revoke(name, dir)?,
         Command::Roll { name, dir, finish: false } => roll(name, dir)?,
         Command::Roll { name, dir, finish: true } => finish(name, dir)?,
     }
@@ -105,6 +115,17 @@ fn list(dir: &Path, json: bool) -> anyhow::Result<()> {
         text.push_str(&format!("{name:<24} {whose:<8} {what}\n"));
     }
     print(&text)
+}
+
+fn revoke(name: &str, dir: &Path) -> anyhow::Result<()> {
+    let path = dir.join(format!("{name}.crt"));
+    let fingerprint = Certificate::load(&path)?.fingerprint();
+    let aside = Certificate::revoked(&path);
+    fs::rename(&path, &aside)?;
+    print(&format!(
+        "{}: {fingerprint}, revoked\nOn a target it is cut off at once by kill -HUP of backdoors-agent; a monitor must be restarted\n",
+        aside.display()
+    ))
 }
 
 fn next(name: &str) -> String {
