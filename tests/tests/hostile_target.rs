@@ -332,7 +332,7 @@ fn a_process_table_that_is_none_gives_no_culprit() {
         (
             "short",
             |regions| regions.processes.store(ENTRIES, 500 | 400 << 32),
-            "process table is cut short: 4160 of",
+            "process table is cut short: 8320 of",
         ),
         ("stale", |regions| regions.processes.store(2, GENERATION + 1), "generation 2 now, not 1"),
     ];

@@ -21,7 +21,8 @@ const FOLDER: &str = "/run/backdoors";
 
 fn installed(pair: &Pair) -> Deployment<'_, Host> {
     let mut plan = plan("emulated", "");
-    plan.agent = format!("scope = \"pid-namespace\"\nspared_users = [{SPARED}]\n");
+    // Small enough to be read in one batch.
+    plan.agent = format!("scope = \"pid-namespace\"\nprocess_table = 4096\nspared_users = [{SPARED}]\n");
     plan.healers.clear();
     pair.install(plan).unwrap()
 }
