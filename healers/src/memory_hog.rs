@@ -33,7 +33,7 @@ use table::Table;
 /// | `swap_share` | 0.1 | swap space is short when less than this share of it is free |
 /// | `least_share` | 0.05 | share of memory and swap space that a process, or a wider unit, must hold to be blamed |
 /// | `most_processes` | 4 | most processes that `largest-process` names together |
-/// | `relapse` | `"60s"` | memory that is held by successors of those struck within this time is laid at the next wider unit |
+/// | `relapse` | `"60s"` | if memory is short again within this time and those struck are gone, what their kin holds is laid at the next wider unit |
 /// | `spare` | none | users whose processes are never proposed, by number, or by name if the target's `users` table has it |
 /// | `spare_below` | 1000 | users with lower numbers are spared |
 /// | `spare_commands` | none | commands whose processes are spared, as the process table shows them |
@@ -193,7 +193,7 @@ impl Healer for MemoryHog {
                 return Diagnosis::Nothing { reason: format!("{}; {reason}", shortage.evidence[0].text) };
             }
         };
-        self.strikes.add(case.now, case.sensors.clock, blame.width, &table, &blame.victims);
+        self.strikes.add(case.now, blame.width, &table, &blame.victims);
         let Blame { policy, culprit, commands, victims, bytes, text, .. } = blame;
         let mut evidence = vec![Evidence { name: policy.name().into(), text, value: bytes, limit: None }];
         evidence.extend(shortage.evidence);

@@ -112,8 +112,8 @@ fn processes<'a>(healer: &MemoryHog, shortage: &Shortage, table: &Table<'a>) -> 
         if bytes >= shortage.need || size(process) < least {
             break;
         }
-        if healer.strikes.is_successor(process, Width::Processes) {
-            return Err(format!("{}, and came after its like was struck", in_words(process)));
+        if healer.strikes.has_lost_kin(process, Width::Processes, table) {
+            return Err(format!("{}, and its kin was struck in vain", in_words(process)));
         }
         bytes = bytes.saturating_add(size(process));
         victims.push(*process);
@@ -148,8 +148,8 @@ fn tree<'a>(healer: &MemoryHog, shortage: &Shortage, table: &Table<'a>) -> Resul
     if bytes < shortage.need.max(least(healer, shortage)) {
         return Err(format!("{text}, which is not enough"));
     }
-    if processes.iter().any(|process| healer.strikes.is_successor(process, Width::Tree)) {
-        return Err(format!("{text}, and came after a tree of their like was struck"));
+    if processes.iter().any(|process| healer.strikes.has_lost_kin(process, Width::Tree, table)) {
+        return Err(format!("{text}, and a tree of their kin was struck in vain"));
     }
     let command = kill(Opcode::KillTree, root.pid, root.start);
     Ok((Width::Tree, Culprit::Tree { pid: root.pid }, processes, text, Some(command)))

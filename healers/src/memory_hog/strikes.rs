@@ -1,5 +1,5 @@
-//! Whom the healer has blamed before. A hog that is a controller with children starts new ones for those that are killed; then
-//! the same blow again is in vain, and the unit must be a wider one.
+//! Whom the healer has blamed before. If they are gone and their kin holds what was freed, be it new children of the same controller
+//! or old ones that went on, the same blow again is in vain, and the unit must be a wider one.
 
 use super::table::{Name, Table};
 use backdoors_sensor_box::Process;
@@ -26,9 +26,8 @@ pub(super) struct Strikes {
 #[derive(Clone, Debug)]
 struct Strike {
     at: Duration,
-    /// The target's clock at that time.
-    clock: u64,
     width: Width,
+    struck: BTreeSet<Name>,
     parents: BTreeSet<u32>,
     /// User and command of those struck.
     kinds: BTreeSet<(u32, String)>,
@@ -39,32 +38,26 @@ impl Strikes {
         self.strikes.retain(|strike| strike.at >= time);
     }
 
-    pub(super) fn add(
-        &mut self,
-        at: Duration,
-        clock: u64,
-        width: Width,
-        table: &Table<'_>,
-        victims: &BTreeSet<Name>,
-    ) {
+    pub(super) fn add(&mut self, at: Duration, width: Width, table: &Table<'_>, victims: &BTreeSet<Name>) {
         if self.strikes.len() == MOST_STRIKES {
             self.strikes.pop_front();
         }
         let struck: Vec<&Process> = victims.iter().filter_map(|name| table.process(*name)).collect();
         self.strikes.push_back(Strike {
             at,
-            clock,
             width,
+            struck: victims.clone(),
             parents: struck.iter().map(|process| process.parent).filter(|parent| *parent > 1).collect(),
             kinds: struck.iter().map(|process| (process.user, process.command.clone())).collect(),
         });
     }
 
-    /// Whether the process came after a blow of this width or a wider one, from where those struck came from.
-    pub(super) fn is_successor(&self, process: &Process, width: Width) -> bool {
+    /// Whether a blow of this width or a wider one has hit, and the process is of the same parent as one of those who are gone, or
+    /// runs the same command for the same user.
+    pub(super) fn has_lost_kin(&self, process: &Process, width: Width, table: &Table<'_>) -> bool {
         self.strikes.iter().any(|strike| {
             strike.width >= width
-                && process.start > strike.clock
+                && strike.struck.iter().all(|name| table.process(*name).is_none())
                 && (strike.parents.contains(&process.parent)
                     || strike.kinds.contains(&(process.user, process.command.clone())))
         })

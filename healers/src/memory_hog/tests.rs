@@ -145,20 +145,33 @@ fn many_small_children_are_laid_at_the_process_above_them_although_an_innocent_i
 }
 
 #[test]
-fn children_that_come_again_are_laid_at_their_parent_and_a_parent_that_comes_again_at_the_user() {
+fn children_who_were_struck_in_vain_are_laid_at_their_parent_and_a_parent_that_comes_again_at_the_user() {
     let mut healer = healer("");
     let mut machine = Machine::out_of_memory(hog(3, 280, 100, 70));
     assert_eq!(struck(&machine.examined_by(&mut healer)), [(Opcode::KillProcess, 100)]);
-    // Those that were not struck and were there before are no successors.
+    // It was only proposed.
     machine.now += 2;
-    machine.processes.retain(|process| process.pid != 100);
+    machine.processes[4].rss += MIB;
     assert_eq!(struck(&machine.examined_by(&mut healer)), [(Opcode::KillProcess, 101)]);
+    // It was done, and memory is short again.
     machine.now += 2;
-    machine.processes = hog(3, 280, 200, 103_000_000_000);
+    machine.processes.retain(|process| process.pid != 101);
     assert_eq!(struck(&machine.examined_by(&mut healer)), [(Opcode::KillTree, 20)]);
+    // The controller was started anew by somebody.
     machine.now += 2;
     machine.processes = hog(3, 280, 300, 105_000_000_000);
+    machine.processes[2].start = 104_000_000_000;
     assert_eq!(struck(&machine.examined_by(&mut healer)), [(Opcode::KillUser, 1001)]);
+}
+
+#[test]
+fn a_stranger_who_is_large_after_a_blow_is_no_kin() {
+    let mut healer = healer("");
+    let mut machine = Machine::out_of_memory(hog(1, 700, 100, 70));
+    assert_eq!(struck(&machine.examined_by(&mut healer)), [(Opcode::KillProcess, 100)]);
+    machine.now += 2;
+    machine.processes = vec![process(6000, 1, 1003, 800)];
+    assert_eq!(struck(&machine.examined_by(&mut healer)), [(Opcode::KillProcess, 6000)]);
 }
 
 #[test]
