@@ -9,6 +9,7 @@ mod table;
 mod tests;
 
 use crate::registry::{SettingsError, Users};
+use crate::runaway::LONGEST_COMMAND;
 use crate::users::{UserReference, resolve_all};
 use crate::{Case, Diagnosis, Evidence, Healer, Repair, duration};
 use backdoors_sensor_box::layout::ProcessFlags;
@@ -130,6 +131,11 @@ impl MemoryHog {
         }
         if settings.relapse > Duration::from_secs(86_400) {
             return Err(senseless("`relapse` must be at most 24h".into()));
+        }
+        if let Some(long) = settings.spare_commands.iter().find(|name| name.len() > LONGEST_COMMAND) {
+            return Err(senseless(format!(
+                "`spare_commands` has `{long}`: a process table shows {LONGEST_COMMAND} bytes at most"
+            )));
         }
         let spare = resolve_all(&settings.spare, "spare", users).map_err(senseless)?;
         Ok(MemoryHog { settings, spare, strikes: Strikes::default() })

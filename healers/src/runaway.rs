@@ -62,7 +62,7 @@ impl Default for Settings {
 }
 
 /// Longest name that the process table has room for.
-const LONGEST_COMMAND: usize = 16;
+pub(crate) const LONGEST_COMMAND: usize = 15;
 
 impl Runaway {
     /// Its name in the configuration.

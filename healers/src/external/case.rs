@@ -65,10 +65,12 @@ struct Process<'a> {
     depth: u32,
     start_ns: u64,
     rss_bytes: u64,
+    swap_bytes: u64,
     cpu_ns: u64,
     kernel: bool,
     protected: bool,
     command: &'a str,
+    cgroup: &'a str,
 }
 
 /// The case as JSON.
@@ -113,10 +115,12 @@ pub fn encode(case: &Case<'_>) -> Vec<u8> {
         depth: process.depth,
         start_ns: process.start,
         rss_bytes: process.rss,
+        swap_bytes: process.swap,
         cpu_ns: process.cpu_time,
         kernel: process.flags & ProcessFlags::KERNEL != 0,
         protected: process.flags & ProcessFlags::PROTECTED != 0,
         command: &process.command,
+        cgroup: &process.cgroup_name,
     });
     let document = CaseDocument {
         version: VERSION,

@@ -122,6 +122,8 @@ fn a_case_is_told_whole() {
         rss: 4096,
         cpu_time: 5,
         command: "a\"b".into(),
+        swap: 8192,
+        cgroup_name: "shop.service".into(),
         ..Process::default()
     };
     let frozen = FrozenSensor {
@@ -151,7 +153,8 @@ fn a_case_is_told_whole() {
             "applications": [{"name": "shop", "pid": 7, "attached_at_ns": 80, "died": false,
                 "frozen": [{"sensor": "orders", "still_ns": 1000000000, "limit_ns": 5000000}]}],
             "processes": [{"pid": 7, "parent": 1, "user": 60001, "depth": 2, "start_ns": 70, "rss_bytes": 4096,
-                "cpu_ns": 5, "kernel": false, "protected": true, "command": "a\"b"}],
+                "swap_bytes": 8192, "cpu_ns": 5, "kernel": false, "protected": true, "command": "a\"b",
+                "cgroup": "shop.service"}],
             "torn": 1
         }"#,
     )

@@ -297,6 +297,7 @@ fn settings_that_make_no_sense_are_errors() {
         ("most_processes = 0", "`most_processes` is 0"),
         ("relapse = '48h'", "`relapse` must be at most 24h"),
         ("spare = ['eve']", "names user `eve`"),
+        ("spare_commands = ['postgres-exporter']", "shows 15 bytes at most"),
         ("hogs = 1", "unknown field `hogs`"),
     ] {
         let error = MemoryHog::new(settings.parse().unwrap(), &Users::new()).unwrap_err().to_string();

@@ -342,6 +342,15 @@ pub struct ProcessRow {
     pub start_ns: u64,
     /// Resident memory, bytes.
     pub rss_bytes: u64,
+    /// Memory that was moved to swap space.
+    #[serde(default)]
+    pub swap_bytes: u64,
+    /// Id of its control group; 0 if not known.
+    #[serde(default)]
+    pub cgroup: u64,
+    /// The last component of that group's path.
+    #[serde(default)]
+    pub cgroup_name: String,
     /// CPU time, nanoseconds.
     pub cpu_ns: u64,
     /// Command name.

@@ -131,6 +131,9 @@ pub(super) fn row(process: &Process, users: &Users) -> ProcessRow {
         protected: process.flags & ProcessFlags::PROTECTED != 0,
         start_ns: process.start,
         rss_bytes: process.rss,
+        swap_bytes: process.swap,
+        cgroup: process.cgroup,
+        cgroup_name: process.cgroup_name.clone(),
         cpu_ns: process.cpu_time,
         command: process.command.clone(),
     }

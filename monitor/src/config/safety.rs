@@ -74,6 +74,8 @@ pub struct SpareConfig {
     pub users: Vec<User>,
     /// Names of commands, as `backdoors ps` shows them. A process chooses its own name.
     pub commands: Vec<String>,
+    /// Control groups, by the last component of their path, as `backdoors ps` shows it: under systemd the names of units.
+    pub cgroups: Vec<String>,
 }
 
 /// A user as written.
@@ -96,6 +98,7 @@ impl SpareConfig {
             }),
         };
         let numbers: Vec<u32> = self.users.iter().map(number).collect::<Result<_, _>>()?;
-        Spare::new(numbers, self.commands.iter().cloned()).map_err(|error| error.to_string())
+        let cgroups = self.cgroups.iter().cloned();
+        Spare::new(numbers, self.commands.iter().cloned(), cgroups).map_err(|error| error.to_string())
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use backdoors_sensor_box::Process;
 use backdoors_sensor_box::SensorKind;
 use std::time::Duration;
 
@@ -145,11 +146,13 @@ fn budget_spare_list_and_lifetime_are_checked() {
     assert_eq!(bounds.victim_cooldown, Duration::from_secs(60));
     let good = target(
         "users = { build = 2000 }\nproposal_lifetime = '1h'\n[target.budget]\nrepairs_per_minute = 1\n\
-         [target.spare]\nusers = ['build', 2001]\ncommands = ['postgres']\n",
+         [target.spare]\nusers = ['build', 2001]\ncommands = ['postgres']\ncgroups = ['shop.service']\n",
     )
     .unwrap();
     let spare = good.spare().unwrap();
     assert!(spare.user(2000) && spare.user(2001) && !spare.user(2002));
+    let shop = Process { cgroup_name: "shop.service".into(), user: 3000, ..Process::default() };
+    assert!(spare.process(&shop));
     assert_eq!((good.budget.repairs_per_minute, good.budget.victims_per_minute), (1, 2000));
     for (lines, complaint) in [
         ("budget = { repairs_per_minute = 0 }", "`budget.repairs_per_minute` must be between 1 and 60"),

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 pub struct Spare {
     users: BTreeSet<u32>,
     commands: BTreeSet<String>,
+    cgroups: BTreeSet<String>,
 }
 
 /// A command name that no process can have.
@@ -27,13 +28,14 @@ impl Spare {
     /// Bytes of a command's name that the kernel keeps.
     pub const NAME_BYTES: usize = 15;
 
-    /// A spare list of users and names of commands.
+    /// A spare list of users, names of commands, and control groups by the last component of their path.
     ///
     /// # Errors
     /// [`BadName`] for a name that would spare nobody.
     pub fn new(
         users: impl IntoIterator<Item = u32>,
         commands: impl IntoIterator<Item = String>,
+        cgroups: impl IntoIterator<Item = String>,
     ) -> Result<Spare, BadName> {
         let commands: BTreeSet<String> = commands.into_iter().collect();
         for name in &commands {
@@ -42,7 +44,7 @@ impl Spare {
                 return Err(BadName { name: name.clone(), kept: name[..end.unwrap_or(0)].to_owned() });
             }
         }
-        Ok(Spare { users: users.into_iter().collect(), commands })
+        Ok(Spare { users: users.into_iter().collect(), commands, cgroups: cgroups.into_iter().collect() })
     }
 
     /// Whether a user is spared.
@@ -51,9 +53,11 @@ impl Spare {
         self.users.contains(&user)
     }
 
-    /// Whether a process is spared, for itself or for its user.
+    /// Whether a process is spared, for itself, its user or its control group.
     #[must_use]
     pub fn process(&self, process: &Process) -> bool {
-        self.user(process.user) || self.commands.contains(&process.command)
+        self.user(process.user)
+            || self.commands.contains(&process.command)
+            || self.cgroups.contains(&process.cgroup_name)
     }
 }

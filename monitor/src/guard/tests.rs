@@ -85,7 +85,7 @@ fn a_repair_has_a_bounded_number_of_commands_and_every_one_is_checked() {
 
 #[test]
 fn a_spared_command_saves_its_process_its_tree_and_its_user() {
-    let spare = Spare::new([], ["postgres".to_owned()]).unwrap();
+    let spare = Spare::new([], ["postgres".to_owned()], []).unwrap();
     for (opcode, subject) in
         [(Opcode::KillProcess, 12), (Opcode::KillTree, 10), (Opcode::KillTree, 12), (Opcode::KillUser, 1003)]
     {
@@ -103,7 +103,7 @@ fn a_spared_command_saves_its_process_its_tree_and_its_user() {
 
 #[test]
 fn a_spared_user_saves_its_processes_and_the_trees_they_are_in() {
-    let spare = Spare::new([1002], []).unwrap();
+    let spare = Spare::new([1002], [], []).unwrap();
     assert_eq!(kill_sparing(&spare, Opcode::KillUser, 1002), Err(Unsafe::SparedUser(1002)));
     for (opcode, subject) in [(Opcode::KillProcess, 11), (Opcode::KillTree, 10)] {
         let told = kill_sparing(&spare, opcode, subject);
@@ -113,9 +113,17 @@ fn a_spared_user_saves_its_processes_and_the_trees_they_are_in() {
 }
 
 #[test]
+fn a_spared_control_group_saves_all_in_it() {
+    let spare = Spare::new([], [], ["shop.service".to_owned()]).unwrap();
+    let of = |cgroup: &str| Process { user: 1002, cgroup_name: cgroup.to_owned(), ..Process::default() };
+    assert!(spare.process(&of("shop.service")));
+    assert!(!spare.process(&of("shop")) && !spare.process(&of("")));
+}
+
+#[test]
 fn a_name_that_would_spare_nobody_is_refused_with_the_right_one() {
-    let error = Spare::new([], ["postgres-exporter".to_owned()]).unwrap_err().to_string();
+    let error = Spare::new([], ["postgres-exporter".to_owned()], []).unwrap_err().to_string();
     assert!(error.contains("write `postgres-export`"), "{error}");
-    assert!(Spare::new([], [String::new()]).is_err());
-    assert!(Spare::new([], ["äääääääü".to_owned()]).is_err(), "16 bytes");
+    assert!(Spare::new([], [String::new()], []).is_err());
+    assert!(Spare::new([], ["äääääääü".to_owned()], []).is_err(), "16 bytes");
 }

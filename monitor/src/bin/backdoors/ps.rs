@@ -56,6 +56,8 @@ pub fn list(processes: &[(usize, &ProcessRow)], clock_ns: u64) -> String {
         ("AGE", Align::Right),
         ("CPU", Align::Right),
         ("RSS", Align::Right),
+        ("SWAP", Align::Right),
+        ("CGROUP", Align::Left),
         ("COMMAND", Align::Left),
     ];
     let rows: Vec<Vec<String>> = processes
@@ -74,6 +76,8 @@ pub fn list(processes: &[(usize, &ProcessRow)], clock_ns: u64) -> String {
                 time(clock_ns.saturating_sub(process.start_ns)),
                 time(process.cpu_ns),
                 bytes(process.rss_bytes),
+                bytes(process.swap_bytes),
+                process.cgroup_name.clone(),
                 format!("{}{command}", "  ".repeat((*indent).min(40))),
             ]
         })
@@ -131,6 +135,9 @@ mod tests {
             protected: false,
             start_ns: 0,
             rss_bytes: 4096,
+            swap_bytes: 0,
+            cgroup: 0,
+            cgroup_name: String::new(),
             cpu_ns: 1_000_000,
             command: format!("p{pid}"),
         }
