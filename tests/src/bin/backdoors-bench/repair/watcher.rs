@@ -1,12 +1,13 @@
 //! The monitor's side, without its daemon: a session, a stop watch, and the sensor box.
 
 use anyhow::{Context, Result, bail};
+use backdoors_healers::{Case, Culprit, Diagnosis, Limits, Users};
 use backdoors_rdma::handshake::{Certificate, Identity};
 use backdoors_rdma::{AccessError, Operation, Provider, RemoteRange, Session, SessionConfig, realtime};
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::{
     AcknowledgementView, Command, CommandKey, CommandState, EncodedCommand, LeaseView, LeaseWord, Opcode,
-    Seal, SensorFetcher, SensorKind, Token, fetch_acknowledgement, fetch_processes,
+    ProcessView, Seal, SensorFetcher, SensorKind, Token, fetch_acknowledgement, fetch_processes,
 };
 use backdoors_tests::host::Host;
 use rustix::time::{ClockId, clock_gettime};
@@ -26,12 +27,21 @@ const PRIORITY: i32 = 10;
 pub struct Repair {
     /// To fetch the process table, as a diagnosis would.
     pub fetch: f64,
+    /// For `forkbomb` to name the culprit by it.
+    pub diagnosis: f64,
     /// From the WRITE to its acceptance.
     pub accepted: f64,
     /// From acceptance to the last death, as the acknowledgement tells it.
     pub killing: f64,
     /// From the WRITE until the sensor box counts no process.
     pub gone: f64,
+}
+
+impl Repair {
+    /// From the decision to look to the last death.
+    pub fn in_all(&self) -> f64 {
+        self.fetch + self.diagnosis + self.accepted + self.killing
+    }
 }
 
 /// A session with the target.
@@ -138,12 +148,35 @@ impl Watcher {
         first(|| self.command(user))
     }
 
+    /// Has the healer look at the table, as the monitor would; it must come to this user.
+    fn diagnose(&self, user: u32, table: &ProcessView) -> Result<()> {
+        let mut healer = backdoors_healers::build("forkbomb", Default::default(), &Users::new())?;
+        let mut limits = Limits::default();
+        limits.set("user.processes", 50)?;
+        let diagnosis = healer.examine(&Case {
+            now: Duration::ZERO,
+            target: "target",
+            events: &[],
+            sensors: self.fetcher.view(),
+            processes: table,
+            limits: &limits,
+            stuck: &[],
+        });
+        match diagnosis {
+            Diagnosis::Culprit { culprit: Culprit::User { user: blamed }, .. } if blamed == user => Ok(()),
+            other => bail!("user {user} was to be blamed: {other:?}"),
+        }
+    }
+
     fn command(&mut self, user: u32) -> Result<Repair> {
         let clock = ClockId::Monotonic;
         let range = self.range(RegionKind::PROCESSES)?;
         let begun = now(clock);
         let table = fetch_processes(range.length, |offset, into| self.read(range, offset, into))?;
         let fetch = now(clock) - begun;
+        let begun = now(clock);
+        self.diagnose(user, &table)?;
+        let diagnosis = now(clock) - begun;
         let culprits = table.processes.iter().filter(|process| process.user == user).count();
 
         let sequence = self.acknowledgement()?.accepted + 1;
@@ -181,6 +214,7 @@ impl Watcher {
         let accepted = acknowledgement.accepted_at as f64 / 1e6;
         Ok(Repair {
             fetch,
+            diagnosis,
             accepted: accepted - written,
             killing: acknowledgement.last_death_at as f64 / 1e6 - accepted,
             gone,
