@@ -27,6 +27,8 @@ struct stall_account {
 static struct stall_account stall_accounts[MAX_CPUS];
 static __u64 stalls[STALL_WINDOWS];
 static __u32 stall_window;
+/* The accounts were looked at before: what they counted until then is nobody's last second. */
+static __u32 stalls_known;
 
 static __always_inline __u64 kernel_word(const void *variable, __u32 index)
 {
@@ -122,7 +124,8 @@ static __always_inline __u64 stalled_of_second(__u64 window)
 	__u32 next = stall_window;
 
 	bpf_loop(settings.cpus, add_cpu, &sum, 0);
-	stalled = sum.busy ? sum.weighed / sum.busy * MICROSECOND : 0;
+	stalled = READ(stalls_known) && sum.busy ? sum.weighed / sum.busy * MICROSECOND : 0;
+	WRITE(stalls_known, 1);
 	/* Accounts are brought up to date when a task changes its state, which may be later than here. */
 	if (stalled > window)
 		stalled = window;
