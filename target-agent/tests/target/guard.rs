@@ -108,12 +108,19 @@ fn a_monitor_does_only_what_it_may() {
     });
 }
 
+/// Whether a process has become this program and waits: one that runs can be killed without the helper.
+fn is_asleep(pid: u32, program: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| stat.contains(&format!("({program}) S ")))
+}
+
 #[test]
 fn a_command_under_way_ends_when_its_monitor_is_cut_off_and_its_victims_are_spared() {
     inside("guard::a_command_under_way_ends_when_its_monitor_is_cut_off_and_its_victims_are_spared", || {
         let host = Host::start("kills = 'helper'\n");
         let mut victim = victim(60178, 10, "exec sleep 1000");
         wait_for_processes(&host, 60178, 1);
+        eventually("sleep", || is_asleep(victim.id(), "sleep").then_some(()));
         host.freeze_agent();
         // Nobody but the helper can kill who sleeps.
         host.signal(host.half().helper().1, Signal::STOP);
