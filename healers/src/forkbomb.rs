@@ -6,7 +6,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-use crate::registry::{SettingsError, Users};
+use crate::registry::{SettingsError, Users, read_settings};
 use crate::users::{UserReference, resolve_all};
 use crate::{Case, Culprit, Diagnosis, Evidence, Healer, Repair};
 use backdoors_sensor_box::{Command, Opcode, SensorKind};
@@ -90,10 +90,7 @@ impl ForkBomb {
     }
 
     fn new(settings: toml::Table, users: &Users) -> Result<ForkBomb, SettingsError> {
-        let settings: Settings = settings.try_into().map_err(|source| SettingsError::Malformed {
-            healer: Self::NAME.into(),
-            source: Box::new(source),
-        })?;
+        let settings: Settings = read_settings(Self::NAME, settings)?;
         let senseless = |problem: String| SettingsError::Senseless { healer: Self::NAME.into(), problem };
         if settings.policies.is_empty() {
             return Err(senseless("`policies` is empty: name at least one, or leave the healer out".into()));

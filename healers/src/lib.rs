@@ -14,6 +14,7 @@ mod limits;
 mod memory_hog;
 mod registry;
 mod runaway;
+mod spared;
 mod stuck_application;
 mod users;
 

@@ -8,11 +8,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::registry::{SettingsError, Users};
-use crate::runaway::LONGEST_COMMAND;
-use crate::users::{UserReference, resolve_all};
+use crate::registry::{SettingsError, Users, read_settings};
+use crate::spared::Spared;
+use crate::users::UserReference;
 use crate::{Case, Diagnosis, Evidence, Healer, Repair, duration};
-use backdoors_sensor_box::layout::ProcessFlags;
 use backdoors_sensor_box::{Opcode, Process, SensorKind};
 use policy::{Blame, Policy};
 use shortage::Shortage;
@@ -45,7 +44,7 @@ use table::Table;
 #[derive(Clone, Debug)]
 pub struct MemoryHog {
     settings: Settings,
-    spare: BTreeSet<u32>,
+    spared: Spared,
     strikes: Strikes,
 }
 
@@ -106,10 +105,7 @@ impl MemoryHog {
     }
 
     fn new(settings: toml::Table, users: &Users) -> Result<MemoryHog, SettingsError> {
-        let settings: Settings = settings.try_into().map_err(|source| SettingsError::Malformed {
-            healer: Self::NAME.into(),
-            source: Box::new(source),
-        })?;
+        let settings: Settings = read_settings(Self::NAME, settings)?;
         let senseless = |problem: String| SettingsError::Senseless { healer: Self::NAME.into(), problem };
         if settings.policies.is_empty() {
             return Err(senseless("`policies` is empty: name at least one, or leave the healer out".into()));
@@ -132,23 +128,13 @@ impl MemoryHog {
         if settings.relapse > Duration::from_secs(86_400) {
             return Err(senseless("`relapse` must be at most 24h".into()));
         }
-        if let Some(long) = settings.spare_commands.iter().find(|name| name.len() > LONGEST_COMMAND) {
-            return Err(senseless(format!(
-                "`spare_commands` has `{long}`: a process table shows {LONGEST_COMMAND} bytes at most"
-            )));
-        }
-        let spare = resolve_all(&settings.spare, "spare", users).map_err(senseless)?;
-        Ok(MemoryHog { settings, spare, strikes: Strikes::default() })
+        let spared = Spared::new(&settings.spare, settings.spare_below, &settings.spare_commands, users);
+        let spared = spared.map_err(senseless)?;
+        Ok(MemoryHog { settings, spared, strikes: Strikes::default() })
     }
 
     fn spares(&self, process: &Process) -> bool {
-        process.pid <= 1
-            || process.flags & (ProcessFlags::KERNEL | ProcessFlags::PROTECTED) != 0
-            || process.user == 0
-            || process.user < self.settings.spare_below
-            || self.spare.contains(&process.user)
-            || self.settings.spare_commands.contains(&process.command)
-            || self.settings.spare_cgroups.contains(&process.cgroup_name)
+        self.spared.has(process) || self.settings.spare_cgroups.contains(&process.cgroup_name)
     }
 
     /// The narrowest unit that is enough, or why there is none.

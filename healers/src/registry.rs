@@ -73,6 +73,16 @@ pub enum SettingsError {
     },
 }
 
+/// Reads the settings of a built-in healer.
+pub(crate) fn read_settings<T: serde::de::DeserializeOwned>(
+    healer: &'static str,
+    settings: toml::Table,
+) -> Result<T, SettingsError> {
+    settings
+        .try_into()
+        .map_err(|source| SettingsError::Malformed { healer: healer.into(), source: Box::new(source) })
+}
+
 /// Makes the healer called `name`.
 ///
 /// # Errors

@@ -4,10 +4,10 @@
 mod tests;
 mod tracks;
 
-use crate::registry::{SettingsError, Users};
-use crate::users::{UserReference, resolve_all};
+use crate::registry::{SettingsError, Users, read_settings};
+use crate::spared::Spared;
+use crate::users::UserReference;
 use crate::{Case, Culprit, Diagnosis, Evidence, Healer, Repair, duration};
-use backdoors_sensor_box::layout::ProcessFlags;
 use backdoors_sensor_box::{Command, Opcode, Process, SensorKind};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use tracks::{Tracks, Usage};
 #[derive(Clone, Debug)]
 pub struct Runaway {
     settings: Settings,
-    spare: BTreeSet<u32>,
+    spared: Spared,
     tracks: Tracks,
 }
 
@@ -61,9 +61,6 @@ impl Default for Settings {
     }
 }
 
-/// Longest name that the process table has room for.
-pub(crate) const LONGEST_COMMAND: usize = 15;
-
 impl Runaway {
     /// Its name in the configuration.
     pub const NAME: &'static str = "runaway";
@@ -78,10 +75,7 @@ impl Runaway {
     }
 
     fn new(settings: toml::Table, users: &Users) -> Result<Runaway, SettingsError> {
-        let settings: Settings = settings.try_into().map_err(|source| SettingsError::Malformed {
-            healer: Self::NAME.into(),
-            source: Box::new(source),
-        })?;
+        let settings: Settings = read_settings(Self::NAME, settings)?;
         let senseless = |problem: String| SettingsError::Senseless { healer: Self::NAME.into(), problem };
         if !(0.05..=4096.0).contains(&settings.level) {
             return Err(senseless(format!("`level` is {}: say 0.05 to 4096 CPUs", settings.level)));
@@ -92,22 +86,9 @@ impl Runaway {
         if !(Duration::from_secs(1)..=settings.lasting / 2).contains(&settings.every) {
             return Err(senseless("`every` must be between 1s and half of `for`".into()));
         }
-        if let Some(long) = settings.spare_commands.iter().find(|name| name.len() > LONGEST_COMMAND) {
-            return Err(senseless(format!(
-                "`spare_commands` has `{long}`: a process table shows {LONGEST_COMMAND} bytes at most"
-            )));
-        }
-        let spare = resolve_all(&settings.spare, "spare", users).map_err(senseless)?;
-        Ok(Runaway { settings, spare, tracks: Tracks::default() })
-    }
-
-    fn spares(&self, process: &Process) -> bool {
-        process.pid <= 1
-            || process.flags & (ProcessFlags::KERNEL | ProcessFlags::PROTECTED) != 0
-            || process.user == 0
-            || process.user < self.settings.spare_below
-            || self.spare.contains(&process.user)
-            || self.settings.spare_commands.contains(&process.command)
+        let spared = Spared::new(&settings.spare, settings.spare_below, &settings.spare_commands, users);
+        let spared = spared.map_err(senseless)?;
+        Ok(Runaway { settings, spared, tracks: Tracks::default() })
     }
 
     fn blame(&self, process: &Process, usage: &Usage) -> Diagnosis {
@@ -183,7 +164,7 @@ impl Healer for Runaway {
             let Some(usage) = self.tracks.usage(process, lasting) else { continue };
             // A moment in which it jumped would do for the average, so it must have been busy most of the time.
             let runs_away = usage.average() > level && usage.busy * 2 > usage.window && usage.is_busy;
-            let worst = if self.spares(process) { &mut spared } else { &mut most };
+            let worst = if self.spared.has(process) { &mut spared } else { &mut most };
             if runs_away && worst.as_ref().is_none_or(|(_, other)| usage.average() > other.average()) {
                 *worst = Some((process, usage));
             }

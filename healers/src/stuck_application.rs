@@ -5,7 +5,7 @@ mod look;
 #[cfg(test)]
 mod tests;
 
-use crate::registry::{SettingsError, Users};
+use crate::registry::{SettingsError, Users, read_settings};
 use crate::users::UserReference;
 use crate::{Applications, Case, Culprit, Diagnosis, Evidence, Healer, Repair, StuckApplication, duration};
 use backdoors_sensor_box::{Command, Opcode, Process, SensorKind};
@@ -73,10 +73,7 @@ impl StuckApplications {
     }
 
     fn new(settings: toml::Table, users: &Users) -> Result<StuckApplications, SettingsError> {
-        let settings: Settings = settings.try_into().map_err(|source| SettingsError::Malformed {
-            healer: Self::NAME.into(),
-            source: Box::new(source),
-        })?;
+        let settings: Settings = read_settings(Self::NAME, settings)?;
         let senseless = |problem: String| SettingsError::Senseless { healer: Self::NAME.into(), problem };
         let user = settings.user.as_ref().map(|user| user.resolve("user", users)).transpose();
         let user = user.map_err(senseless)?;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Limits, REGISTRY};
+use backdoors_sensor_box::layout::ProcessFlags;
 use backdoors_sensor_box::{ProcessView, SensorView};
 use proptest::prelude::*;
 
