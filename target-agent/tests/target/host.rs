@@ -255,6 +255,8 @@ impl Drop for Host {
             let _ = agent.wait();
         }
         let _ = self.pins().remove();
+        // What the agent mounted there cannot be removed with the folder.
+        let _ = rustix::mount::unmount(self.path("bpf"), rustix::mount::UnmountFlags::DETACH);
     }
 }
 
