@@ -178,13 +178,8 @@ impl Healer for ForkBomb {
             victims = of_user.killable;
             evidence.extend(of_user.most_common_command());
         }
-        let command = Command {
-            opcode: Opcode::KillUser,
-            subject: user,
-            start: 0,
-            most_victims: self.most_victims,
-            dry_run: false,
-        };
+        let kill = Command::new(Opcode::KillUser, u64::from(user));
+        let command = Command { most_victims: self.most_victims, ..kill };
         Diagnosis::Culprit {
             culprit: Culprit::User { user },
             evidence,

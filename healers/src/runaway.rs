@@ -122,13 +122,7 @@ impl Runaway {
                 limit: None,
             },
         ];
-        let repair = Command {
-            opcode: Opcode::KillProcess,
-            subject: *pid,
-            start: *start,
-            most_victims: 0,
-            dry_run: false,
-        };
+        let repair = Command::of_process(Opcode::KillProcess, *pid, *start);
         Diagnosis::Culprit {
             culprit: Culprit::Process { pid: *pid },
             evidence,

@@ -135,8 +135,8 @@ impl StuckApplications {
             }
         };
         let command = match opcode {
-            Opcode::Nothing => Command { opcode, subject: 0, start: 0, most_victims: 0, dry_run: false },
-            _ => Command { opcode, subject: pid, start: process.start, most_victims: 0, dry_run: false },
+            Opcode::Nothing => Command::NOTHING,
+            _ => Command::of_process(opcode, pid, process.start),
         };
         Diagnosis::Culprit { culprit, evidence, repair: Repair::one(command), victims }
     }

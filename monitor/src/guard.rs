@@ -8,7 +8,7 @@ pub use spare::{BadName, Spare};
 use crate::victim::{Victim, matching};
 use backdoors_healers::Repair;
 use backdoors_sensor_box::layout::ProcessFlags;
-use backdoors_sensor_box::{Command, Opcode, ProcessView};
+use backdoors_sensor_box::{Command, ProcessView, Subject};
 use std::collections::HashSet;
 
 /// Why a healer's repair is not carried out. Nothing was written.
@@ -33,8 +33,11 @@ pub enum Unsafe {
     #[error("process {0} is not in the process table, or started at another time; nothing was written")]
     Unknown(u32),
     /// It is all over.
-    #[error("user {0} has no process in the process table that may be killed; nothing was written")]
-    NoProcess(u32),
+    #[error("{0} has no process in the process table that may be killed; nothing was written")]
+    NoProcess(Victim),
+    /// The root control group is the machine.
+    #[error("it is about the root control group; nothing was written")]
+    RootCgroup,
     /// It would strike a user who is to be spared.
     #[error("user {0} is on the spare list (`spare.users`); nothing was written")]
     SparedUser(u32),
@@ -71,22 +74,28 @@ pub fn check(commands: &[Command], processes: &ProcessView, spare: &Spare) -> Re
 }
 
 fn check_one(command: &Command, processes: &ProcessView) -> Result<(), Unsafe> {
-    match command.opcode {
-        Opcode::Nothing => Ok(()),
-        Opcode::KillUser if command.subject == 0 => Err(Unsafe::Root),
-        Opcode::KillUser => match matching(command, processes).next() {
+    let id = command.id();
+    match command.opcode.subject() {
+        Subject::Nothing | Subject::Variable | Subject::Hook => Ok(()),
+        Subject::User if id == 0 => Err(Unsafe::Root),
+        Subject::User => match matching(command, processes).next() {
             Some(_) => Ok(()),
-            None => Err(Unsafe::NoProcess(command.subject)),
+            None => Err(Unsafe::NoProcess(Victim::User(id))),
         },
-        Opcode::KillProcess | Opcode::KillTree => {
-            if command.subject <= 1 {
+        Subject::Cgroup if command.subject <= 1 => Err(Unsafe::RootCgroup),
+        Subject::Cgroup => match matching(command, processes).next() {
+            Some(_) => Ok(()),
+            None => Err(Unsafe::NoProcess(Victim::Cgroup(command.subject))),
+        },
+        Subject::Process | Subject::Tree => {
+            if id <= 1 {
                 return Err(Unsafe::Init);
             }
             let process = processes
                 .processes
                 .iter()
-                .find(|process| process.pid == command.subject && process.start == command.start)
-                .ok_or(Unsafe::Unknown(command.subject))?;
+                .find(|process| process.pid == id && process.start == command.start)
+                .ok_or(Unsafe::Unknown(id))?;
             if process.flags & (ProcessFlags::KERNEL | ProcessFlags::PROTECTED) != 0 {
                 return Err(Unsafe::Untouchable(process.pid));
             }

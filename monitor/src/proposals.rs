@@ -77,6 +77,13 @@ pub struct Found {
 }
 
 impl Found {
+    /// Who blames whom, and why, most telling first.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let evidence: Vec<&str> = self.evidence.iter().map(|observation| &*observation.text).collect();
+        format!("{}: {}: {}", self.healer, self.culprit, evidence.join("; "))
+    }
+
     fn is_that_of(&self, other: &Found) -> bool {
         self.number == other.number
             && self.culprit == other.culprit

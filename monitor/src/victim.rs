@@ -1,7 +1,7 @@
 //! Whom a command means. Pure.
 
 use backdoors_sensor_box::layout::ProcessFlags;
-use backdoors_sensor_box::{Command, Opcode, Process, ProcessView};
+use backdoors_sensor_box::{Command, Process, ProcessView, Subject};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -25,18 +25,21 @@ pub enum Victim {
         /// The root's start.
         start: u64,
     },
+    /// All processes of a control group, by its id.
+    Cgroup(u64),
 }
 
 impl Victim {
     /// The victim of a command, if it has one.
     #[must_use]
     pub fn of(command: &Command) -> Option<Victim> {
-        let Command { opcode, subject, start, .. } = *command;
-        match opcode {
-            Opcode::Nothing => None,
-            Opcode::KillUser => Some(Victim::User(subject)),
-            Opcode::KillProcess => Some(Victim::Process { pid: subject, start }),
-            Opcode::KillTree => Some(Victim::Tree { pid: subject, start }),
+        let (pid, start) = (command.id(), command.start);
+        match command.opcode.subject() {
+            Subject::User => Some(Victim::User(pid)),
+            Subject::Process => Some(Victim::Process { pid, start }),
+            Subject::Tree => Some(Victim::Tree { pid, start }),
+            Subject::Cgroup => Some(Victim::Cgroup(command.subject)),
+            Subject::Nothing | Subject::Variable | Subject::Hook => None,
         }
     }
 
@@ -53,6 +56,7 @@ impl fmt::Display for Victim {
             Victim::User(user) => write!(formatter, "user {user}"),
             Victim::Process { pid, .. } => write!(formatter, "process {pid}"),
             Victim::Tree { pid, .. } => write!(formatter, "the tree of process {pid}"),
+            Victim::Cgroup(id) => write!(formatter, "control group {id}"),
         }
     }
 }
@@ -63,21 +67,23 @@ pub fn is_reachable(process: &Process) -> bool {
     process.pid != 1 && process.flags & (ProcessFlags::KERNEL | ProcessFlags::PROTECTED) == 0
 }
 
-/// The processes that a command would kill, by the process table.
+/// The processes that a command is about, by the process table.
 pub fn matching<'a>(
     command: &Command,
     table: &'a ProcessView,
 ) -> impl Iterator<Item = &'a Process> + use<'a> {
-    let Command { opcode, subject, .. } = *command;
-    let in_tree = match opcode {
-        Opcode::KillTree => descendants(subject, table),
+    let (id, cgroup) = (command.id(), command.subject);
+    let subject = command.opcode.subject();
+    let in_tree = match subject {
+        Subject::Tree => descendants(id, table),
         _ => HashSet::new(),
     };
-    let matches = move |process: &&Process| match opcode {
-        Opcode::Nothing => false,
-        Opcode::KillProcess => process.pid == subject,
-        Opcode::KillUser => process.user == subject,
-        Opcode::KillTree => in_tree.contains(&process.pid),
+    let matches = move |process: &&Process| match subject {
+        Subject::Process => process.pid == id,
+        Subject::User => process.user == id,
+        Subject::Tree => in_tree.contains(&process.pid),
+        Subject::Cgroup => process.cgroup == cgroup,
+        Subject::Nothing | Subject::Variable | Subject::Hook => false,
     };
     table.processes.iter().filter(matches).filter(|process| is_reachable(process))
 }
@@ -99,6 +105,7 @@ fn descendants(root: u32, table: &ProcessView) -> HashSet<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backdoors_sensor_box::Opcode;
 
     fn table(processes: &[(u32, u32, u32)]) -> ProcessView {
         let processes = processes
@@ -120,7 +127,7 @@ mod tests {
     }
 
     fn command(opcode: Opcode, subject: u32, start: u64) -> Command {
-        Command { opcode, subject, start, most_victims: 0, dry_run: true }
+        Command { dry_run: true, ..Command::of_process(opcode, subject, start) }
     }
 
     fn pids(opcode: Opcode, subject: u32, table: &ProcessView) -> Vec<u32> {

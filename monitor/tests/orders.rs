@@ -38,7 +38,7 @@ fn order(simulation: &mut Simulation, command: Command) -> Receiver<Result<Order
 }
 
 fn command(opcode: Opcode, subject: u32, dry_run: bool) -> Command {
-    Command { opcode, subject, start: 0, most_victims: 0, dry_run }
+    Command { dry_run, ..Command::new(opcode, u64::from(subject)) }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use backdoors_monitor::journal::What;
 use backdoors_monitor::proposals::{NotOpen, State};
 use backdoors_monitor::repair::Outcome;
 use backdoors_monitor::sampler::{Order, OrderError, OrderReply, Rejection, Request, Wanted};
+use backdoors_monitor::victim::Victim;
 use backdoors_sensor_box::layout::{ProcessFlags, RegionKind};
 use backdoors_sensor_box::{Command, LeaseWord, Opcode, SensorKind, SharedWords};
 use simulation::Simulation;
@@ -54,12 +55,8 @@ impl Healer for OneByOne {
         let user = case.events[0].instance;
         let mut killable: Vec<_> = case.processes.processes.iter().collect();
         killable.retain(|process| process.user == user && process.flags & ProcessFlags::PROTECTED == 0);
-        let kill = |process: &&backdoors_sensor_box::Process| Command {
-            opcode: Opcode::KillProcess,
-            subject: process.pid,
-            start: process.start,
-            most_victims: 0,
-            dry_run: false,
+        let kill = |process: &&backdoors_sensor_box::Process| {
+            Command::of_process(Opcode::KillProcess, process.pid, process.start)
         };
         let commands: Vec<Command> = killable.iter().rev().take(3).map(kill).collect();
         let text = format!("user {user} has {} processes", killable.len());
@@ -93,7 +90,7 @@ fn reject(simulation: &mut Simulation, id: u64) -> Result<(), NotOpen> {
 
 fn kill_user(user: u32) -> Wanted {
     let opcode = Opcode::KillUser;
-    Wanted::Command(Command { opcode, subject: user, start: 0, most_victims: 0, dry_run: false })
+    Wanted::Command(Command::new(opcode, u64::from(user)))
 }
 
 fn proposals(simulation: &Simulation) -> Vec<(u64, State)> {
@@ -266,7 +263,7 @@ fn a_culprit_that_is_gone_or_another_one_by_now_is_not_struck() {
     simulation.run(ms(300));
     (20..50).for_each(|index| simulation.machine.bury(index));
     let told = approve(&mut simulation, 1, false).unwrap_err();
-    assert_eq!(told, OrderError::Unsafe { id: 1, reason: Unsafe::NoProcess(BOMBER) });
+    assert_eq!(told, OrderError::Unsafe { id: 1, reason: Unsafe::NoProcess(Victim::User(BOMBER)) });
 
     let mut simulation = one_by_one("budget = { repairs_per_minute = 1 }\n");
     simulation.machine.crowd(20, BOMBER, 9, 4);
@@ -378,13 +375,7 @@ fn who_is_on_the_bench_is_not_struck_whatever_a_healer_says() {
         }
 
         fn examine(&mut self, _: &Case<'_>) -> Diagnosis {
-            let command = Command {
-                opcode: Opcode::KillUser,
-                subject: BOMBER,
-                start: 0,
-                most_victims: 0,
-                dry_run: false,
-            };
+            let command = Command::new(Opcode::KillUser, u64::from(BOMBER));
             let (culprit, repair) = (Culprit::User { user: BOMBER }, Repair::one(command));
             Diagnosis::Culprit { culprit, evidence: Vec::new(), repair, victims: 9 }
         }

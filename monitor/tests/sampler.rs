@@ -33,10 +33,9 @@ fn connected(lines: &str) -> Simulation {
 
 /// The command that kills the bomber's processes, bounded by all of the default budget.
 fn kill_user(simulation: &Simulation, sequence: u64) -> Vec<u8> {
-    let command =
-        Command { opcode: Opcode::KillUser, subject: BOMBER, start: 0, most_victims: 2000, dry_run: false };
+    let command = Command { most_victims: 2000, ..Command::new(Opcode::KillUser, u64::from(BOMBER)) };
     let token = LeaseWord::default().taken_by(simulation::Machine::SLOT).token().unwrap();
-    let encoded = command.encode(sequence, token, &simulation.machine.seal());
+    let encoded = command.encode(sequence, token, &simulation.machine.seal(), "");
     [&encoded.body[..], &encoded.sequence[..]].concat()
 }
 

@@ -27,6 +27,20 @@
 #define BD_OPCODE_KILL_PROCESS 2
 #define BD_OPCODE_KILL_USER 3
 #define BD_OPCODE_KILL_TREE 4
+#define BD_OPCODE_KILL_CGROUP 5
+#define BD_OPCODE_SIGNAL_PROCESS 6
+#define BD_OPCODE_SIGNAL_USER 7
+#define BD_OPCODE_SIGNAL_TREE 8
+#define BD_OPCODE_SIGNAL_CGROUP 9
+#define BD_OPCODE_FREEZE_CGROUP 10
+#define BD_OPCODE_THAW_CGROUP 11
+#define BD_OPCODE_SET_PRIORITY 12
+#define BD_OPCODE_REFUSE_FORKS 13
+#define BD_OPCODE_SET_VARIABLE 14
+#define BD_OPCODE_CALL_HOOK 15
+#define BD_SIGNALS 0xc944eULL
+#define BD_MOST_NICE 19
+#define BD_MOST_REFUSED 600000000000ULL
 #define BD_STATE_IDLE 0
 #define BD_STATE_RUNNING 1
 #define BD_STATE_DONE 2
@@ -47,6 +61,14 @@
 #define BD_REFUSAL_NOT_AUTHENTIC 16
 #define BD_REFUSAL_NOT_ALLOWED 17
 #define BD_REFUSAL_NO_AGREEMENT 18
+#define BD_REFUSAL_NOT_A_SIGNAL 19
+#define BD_REFUSAL_NO_SUCH_CGROUP 20
+#define BD_REFUSAL_ROOT_CGROUP 21
+#define BD_REFUSAL_OUT_OF_RANGE 22
+#define BD_REFUSAL_NOT_OFFERED 23
+#define BD_REFUSAL_NOT_POSSIBLE 24
+#define BD_REFUSAL_NOT_CARRIED_OUT 25
+#define BD_REFUSAL_FAILED 26
 #define BD_SENSOR_CPU_SWITCHES 1
 #define BD_SENSOR_CPU_SWITCHES_CLASS 1
 #define BD_SENSOR_CPU_SWITCHES_UNIT 1
@@ -216,19 +238,23 @@ struct bd_command {
 	__u64 subject;
 	__u64 start;
 	__u64 most_victims;
+	__u64 argument;
 	__u64 token;
 	__u64 mac[2];
+	__u64 reason[23];
 	__u64 sequence;
 };
-_Static_assert(sizeof(struct bd_command) == 64, "size");
+_Static_assert(sizeof(struct bd_command) == 256, "size");
 _Static_assert(__builtin_offsetof(struct bd_command, opcode) == 0, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, flags) == 4, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, subject) == 8, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, start) == 16, "offset");
 _Static_assert(__builtin_offsetof(struct bd_command, most_victims) == 24, "offset");
-_Static_assert(__builtin_offsetof(struct bd_command, token) == 32, "offset");
-_Static_assert(__builtin_offsetof(struct bd_command, mac) == 40, "offset");
-_Static_assert(__builtin_offsetof(struct bd_command, sequence) == 56, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, argument) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, token) == 40, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, mac) == 48, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, reason) == 64, "offset");
+_Static_assert(__builtin_offsetof(struct bd_command, sequence) == 248, "offset");
 
 struct bd_acknowledgement {
 	__u64 guard;
@@ -244,7 +270,8 @@ struct bd_acknowledgement {
 	__u64 first_signal_at;
 	__u64 last_death_at;
 	__u64 finished_at;
-	__u64 reserved[6];
+	__u64 failure;
+	__u64 reserved[5];
 };
 _Static_assert(sizeof(struct bd_acknowledgement) == 128, "size");
 _Static_assert(__builtin_offsetof(struct bd_acknowledgement, guard) == 0, "offset");
@@ -260,7 +287,8 @@ _Static_assert(__builtin_offsetof(struct bd_acknowledgement, accepted_at) == 48,
 _Static_assert(__builtin_offsetof(struct bd_acknowledgement, first_signal_at) == 56, "offset");
 _Static_assert(__builtin_offsetof(struct bd_acknowledgement, last_death_at) == 64, "offset");
 _Static_assert(__builtin_offsetof(struct bd_acknowledgement, finished_at) == 72, "offset");
-_Static_assert(__builtin_offsetof(struct bd_acknowledgement, reserved) == 80, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, failure) == 80, "offset");
+_Static_assert(__builtin_offsetof(struct bd_acknowledgement, reserved) == 88, "offset");
 
 struct bd_lease_table {
 	__u64 lease;

@@ -1,7 +1,7 @@
 //! Whose a command is: a keyed code over everything that it says, where it says so, and since when that place is there.
 //!
-//! The code is SipHash-2-4 of 128 bits (Aumasson and Bernstein), over eight words: opcode and flags, subject, start, bound
-//! on victims, token, sequence, slot, generation. So the bytes of a slot are worth nothing in another slot or in memory that
+//! The code is SipHash-2-4 of 128 bits (Aumasson and Bernstein), over 32 words: opcode and flags, subject, start, bound
+//! on victims, argument, token, sequence, slot, generation, and the 23 of the reason. So the bytes of a slot are worth nothing in another slot or in memory that
 //! was made anew, and the sequence, which a target accepts once, makes them worth nothing a second time. The kernel half
 //! does the same in `target-agent/bpf/authentication.h`.
 
@@ -47,6 +47,7 @@ impl Seal {
             command.subject,
             command.start,
             command.most_victims,
+            command.argument,
             command.token,
             command.sequence,
             u64::from(self.slot),
@@ -54,6 +55,7 @@ impl Seal {
         ];
         let mut hasher = SipHasher24::new_with_key(&self.key.0);
         words.iter().for_each(|word| hasher.write(&word.to_le_bytes()));
+        hasher.write(&command.reason);
         let code = hasher.finish128();
         [code.h1, code.h2]
     }

@@ -1,51 +1,11 @@
 //! Commands, their states and the reasons for refusing them.
 
 use crate::authentication::Seal;
-use crate::layout::{CommandFlags, CommandSlot};
+use crate::layout::{CommandFlags, CommandSlot, REASON_BYTES};
 use crate::lease::Token;
+use crate::numbered::numbered;
+use crate::opcode::Opcode;
 use zerocopy::IntoBytes;
-
-macro_rules! numbered {
-    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $number:literal $text:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u32)]
-        pub enum $name { $($(#[$variant_meta])* $variant = $number,)* }
-        impl $name {
-            /// Every variant, with the name screens show.
-            pub const ALL: &'static [($name, &'static str)] = &[$(($name::$variant, $text),)*];
-            /// The variant with this number, if this version knows it.
-            #[must_use]
-            pub fn from_number(number: u32) -> Option<$name> {
-                match number { $($number => Some($name::$variant),)* _ => None }
-            }
-            /// The name screens show.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $($name::$variant => $text,)* }
-            }
-        }
-        impl core::fmt::Display for $name {
-            fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                formatter.write_str(self.name())
-            }
-        }
-    };
-}
-
-numbered! {
-    /// What a monitor can ask of a target. Nothing else is obeyed.
-    Opcode {
-        /// Do nothing; the acknowledgement shows that commands are obeyed.
-        Nothing = 1 "nothing",
-        /// SIGKILL one process.
-        KillProcess = 2 "kill-process",
-        /// SIGKILL every process of a user, until none is left.
-        KillUser = 3 "kill-user",
-        /// SIGKILL a process and all its descendants, until none is left.
-        KillTree = 4 "kill-tree",
-    }
-}
 
 numbered! {
     /// How far a command is.
@@ -97,36 +57,22 @@ numbered! {
         NotAllowed = 17 "the target does not allow this monitor to do that",
         /// Fewer monitors wanted it than must, until the window was over. `matched` tells how many did.
         NoAgreement = 18 "too few monitors wanted the same in time",
-    }
-}
-
-/// A set of opcodes, a bit for each number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opcodes(u64);
-
-impl Opcodes {
-    /// The set of these bits.
-    #[must_use]
-    pub const fn from_bits(bits: u64) -> Opcodes {
-        Opcodes(bits)
-    }
-
-    /// A bit for each number.
-    #[must_use]
-    pub const fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// Whether the opcode is one of them.
-    #[must_use]
-    pub const fn has(self, opcode: Opcode) -> bool {
-        self.0 & 1 << opcode as u32 != 0
-    }
-}
-
-impl FromIterator<Opcode> for Opcodes {
-    fn from_iter<I: IntoIterator<Item = Opcode>>(opcodes: I) -> Opcodes {
-        Opcodes(opcodes.into_iter().fold(0, |bits, opcode| bits | 1 << opcode as u32))
+        /// The argument is not a [`Signal`].
+        NotASignal = 19 "not a signal that commands may send",
+        /// No such control group.
+        NoSuchCgroup = 20 "no such control group",
+        /// Control group 1, or one that Backdoors is part of.
+        RootCgroup = 21 "the root control group",
+        /// The argument is more, or less, than it may be.
+        OutOfRange = 22 "a value out of its range",
+        /// No variable or hook has that number.
+        NotOffered = 23 "the target offers nothing under that number",
+        /// The target has no way to do that.
+        NotPossible = 24 "this target has no way to do that",
+        /// It was handed to the user half of the agent, and nobody there has carried it out.
+        NotCarriedOut = 25 "the agent's user half did not carry it out in time",
+        /// It was tried. [`crate::AcknowledgementView::failure`] is what the system or the application said.
+        Failed = 26 "it was tried and failed",
     }
 }
 
@@ -135,14 +81,25 @@ impl FromIterator<Opcode> for Opcodes {
 pub struct Command {
     /// What to do.
     pub opcode: Opcode,
-    /// Process id or user id, by opcode.
-    pub subject: u32,
-    /// Start time of the process meant, nanoseconds; 0: whichever has that id.
+    /// Whom or what it is about, as [`Opcode::subject`] says.
+    pub subject: u64,
+    /// Start time of the process meant, nanoseconds; or the application's generation. 0: whichever has that id.
     pub start: u64,
     /// Most processes to signal; 0: no bound.
     pub most_victims: u64,
+    /// What the opcode needs besides; see there.
+    pub argument: u64,
     /// Match and count only.
     pub dry_run: bool,
+}
+
+/// As much of a command's reason as a slot has room for.
+fn reason_bytes(reason: &str) -> [u8; REASON_BYTES] {
+    let mut bytes = [0; REASON_BYTES];
+    let most = REASON_BYTES.min(reason.len());
+    let length = (0..=most).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+    bytes[..length].copy_from_slice(&reason.as_bytes()[..length]);
+    bytes
 }
 
 /// A command as bytes of a slot: two writes, in this order, in one batch.
@@ -160,31 +117,64 @@ impl EncodedCommand {
 }
 
 impl Command {
-    /// The bytes that give this command the number `sequence`, by right of the lease that `token` is of, in the slot that
-    /// `seal` is for.
+    /// The command that does nothing.
+    pub const NOTHING: Command = Command {
+        opcode: Opcode::Nothing,
+        subject: 0,
+        start: 0,
+        most_victims: 0,
+        argument: 0,
+        dry_run: false,
+    };
+
+    /// A command about `subject`, as [`Opcode::subject`] says, which has no start, bound or argument.
     #[must_use]
-    pub fn encode(&self, sequence: u64, token: Token, seal: &Seal) -> EncodedCommand {
-        self.encoded(sequence, token.word(), 0, seal)
+    pub const fn new(opcode: Opcode, subject: u64) -> Command {
+        Command { opcode, subject, ..Command::NOTHING }
+    }
+
+    /// A command about a process, or the tree below it.
+    #[must_use]
+    pub const fn of_process(opcode: Opcode, pid: u32, start: u64) -> Command {
+        Command { opcode, subject: pid as u64, start, ..Command::NOTHING }
+    }
+
+    /// The subject as the id of a process or user; one that is too large for either is nobody's.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        u32::try_from(self.subject).unwrap_or(u32::MAX)
+    }
+
+    /// The bytes that give this command the number `sequence`, by right of the lease that `token` is of, in the slot that
+    /// `seal` is for, with as much of its `reason` as there is room for.
+    #[must_use]
+    pub fn encode(&self, sequence: u64, token: Token, seal: &Seal, reason: &str) -> EncodedCommand {
+        self.encoded(sequence, token.word(), 0, seal, reason)
     }
 
     /// The bytes of a vote for this command, under the number `sequence`.
     #[must_use]
-    pub fn encode_vote(&self, sequence: u64, seal: &Seal) -> EncodedCommand {
-        self.encoded(sequence, 0, CommandFlags::VOTE, seal)
+    pub fn encode_vote(&self, sequence: u64, seal: &Seal, reason: &str) -> EncodedCommand {
+        self.encoded(sequence, 0, CommandFlags::VOTE, seal, reason)
     }
 
-    fn encoded(&self, sequence: u64, token: u64, flags: u32, seal: &Seal) -> EncodedCommand {
+    fn encoded(&self, sequence: u64, token: u64, flags: u32, seal: &Seal, reason: &str) -> EncodedCommand {
         let slot = seal.put_on(CommandSlot {
             opcode: self.opcode as u32,
             flags: flags | if self.dry_run { CommandFlags::DRY_RUN } else { 0 },
-            subject: u64::from(self.subject),
+            subject: self.subject,
             start: self.start,
             most_victims: self.most_victims,
+            argument: self.argument,
             token,
             mac: [0; 2],
+            reason: reason_bytes(reason),
             sequence,
         });
-        let mut encoded = EncodedCommand { body: [0; 56], sequence: sequence.to_le_bytes() };
+        let mut encoded = EncodedCommand {
+            body: [0; EncodedCommand::SEQUENCE_OFFSET as usize],
+            sequence: sequence.to_le_bytes(),
+        };
         let length = encoded.body.len();
         encoded.body.copy_from_slice(&slot.as_bytes()[..length]);
         encoded

@@ -372,6 +372,8 @@ pub struct AcknowledgementView {
     pub last_death_at: u64,
     /// Ended.
     pub finished_at: u64,
+    /// What the system or the application said, if it was [`Refusal::Failed`].
+    pub failure: u64,
 }
 
 impl AcknowledgementView {
@@ -404,6 +406,7 @@ impl AcknowledgementView {
             first_signal_at: raw.first_signal_at,
             last_death_at: raw.last_death_at,
             finished_at: raw.finished_at,
+            failure: raw.failure,
         })
     }
 }

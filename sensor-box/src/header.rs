@@ -1,11 +1,12 @@
 //! The C header of the kernel half, made from the Rust definitions so that the two cannot drift apart.
 
 use crate::catalogue::CATALOGUE;
-use crate::command::{CommandState, Opcode, Refusal};
+use crate::command::{CommandState, Refusal};
 use crate::layout::{
     self, Acknowledgement, BoxHeader, Capabilities, CommandFlags, CommandSlot, LeaseBits, LeaseTable,
     ProcessEntry, ProcessFlags, ProcessTableHeader, SensorRecord,
 };
+use crate::opcode::{MOST_NICE, MOST_REFUSED, Opcode, Signal};
 use core::fmt::Write;
 use core::mem::{offset_of, size_of};
 
@@ -52,6 +53,9 @@ pub fn c_header() -> String {
     for (opcode, name) in Opcode::ALL {
         constant(&format!("OPCODE_{}", c_name(name)), (*opcode as u32).to_string());
     }
+    constant("SIGNALS", format!("{:#x}ULL", Signal::bits()));
+    constant("MOST_NICE", MOST_NICE.to_string());
+    constant("MOST_REFUSED", format!("{MOST_REFUSED}ULL"));
     for (state, name) in CommandState::ALL {
         constant(&format!("STATE_{}", c_name(name)), (*state as u32).to_string());
     }
@@ -86,13 +90,13 @@ pub fn c_header() -> String {
     });
     c_struct!(out, "bd_command", CommandSlot {
         opcode: "__u32" "", flags: "__u32" "", subject: "__u64" "", start: "__u64" "", most_victims: "__u64" "",
-        token: "__u64" "", mac: "__u64" "[2]", sequence: "__u64" "",
+        argument: "__u64" "", token: "__u64" "", mac: "__u64" "[2]", reason: "__u64" "[23]", sequence: "__u64" "",
     });
     c_struct!(out, "bd_acknowledgement", Acknowledgement {
         guard: "__u64" "", command: "__u64" "", accepted: "__u64" "", state: "__u32" "", reason: "__u32" "",
         matched: "__u32" "", signalled: "__u32" "", remaining: "__u32" "", sweeps: "__u32" "",
         accepted_at: "__u64" "", first_signal_at: "__u64" "", last_death_at: "__u64" "",
-        finished_at: "__u64" "", reserved: "__u64" "[6]",
+        finished_at: "__u64" "", failure: "__u64" "", reserved: "__u64" "[5]",
     });
     c_struct!(out, "bd_lease_table", LeaseTable {
         lease: "__u64" "", reserved: "__u64" "[7]", candidacies: "__u64" "[BD_COMMAND_SLOTS]",

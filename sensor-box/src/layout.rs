@@ -28,6 +28,8 @@ pub const COMMAND_SLOTS: usize = 16;
 pub const MAX_SENSORS: usize = 4096;
 /// Most processes a table may announce; a reader refuses more.
 pub const MAX_PROCESSES: usize = 65536;
+/// Longest reason of a command, in bytes.
+pub const REASON_BYTES: usize = 184;
 
 /// What a region of the directory holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,9 +73,14 @@ impl Capabilities {
     pub const AGREEMENT: u64 = 1 << 6;
     /// The kernel half fills the sensors of memory; without it the user half does, and a frozen agent means frozen ones.
     pub const KERNEL_SEES_MEMORY: u64 = 1 << 7;
+    /// The kernel half can have a user's forks fail.
+    pub const KERNEL_REFUSES_FORKS: u64 = 1 << 8;
+    /// The user half carries out what the kernel half has no way to: control groups, priorities, variables, applications'
+    /// hooks.
+    pub const ERRANDS: u64 = 1 << 9;
 
     /// Every bit this version knows, with the name screens show.
-    pub const NAMES: [(u64, &'static str); 8] = [
+    pub const NAMES: [(u64, &'static str); 10] = [
         (Self::KERNEL_HALF, "kernel-half"),
         (Self::PROCFS, "procfs"),
         (Self::KERNEL_KILLS_ALL, "kernel-kills-all"),
@@ -82,6 +89,8 @@ impl Capabilities {
         (Self::SCOPED, "scoped"),
         (Self::AGREEMENT, "agreement"),
         (Self::KERNEL_SEES_MEMORY, "kernel-sees-memory"),
+        (Self::KERNEL_REFUSES_FORKS, "kernel-refuses-forks"),
+        (Self::ERRANDS, "errands"),
     ];
 }
 
@@ -230,16 +239,20 @@ pub struct CommandSlot {
     pub opcode: u32,
     /// Bits of [`CommandFlags`].
     pub flags: u32,
-    /// Process id or user id, by opcode.
+    /// Whom or what it is about, as the opcode's [`crate::Unit`] says.
     pub subject: u64,
-    /// Start time of the process that `subject` names; 0: do not check.
+    /// Start time of the process, or generation of the application, that `subject` names; 0: do not check.
     pub start: u64,
     /// Most processes this command may signal; 0: no bound.
     pub most_victims: u64,
+    /// What the opcode needs besides: the number of a signal, a nice value, nanoseconds, a value.
+    pub argument: u64,
     /// The [`crate::Token`] of the lease under which the monitor acts; without it nothing is obeyed.
     pub token: u64,
     /// What [`crate::Seal::code`] says of all other words; with another one nothing is obeyed.
     pub mac: [u64; 2],
+    /// Why it was given: UTF-8, padded with zeros. For people; it decides nothing.
+    pub reason: [u8; REASON_BYTES],
     /// The number of this command: one more than [`Acknowledgement::accepted`]. Written last.
     pub sequence: u64,
 }
@@ -286,8 +299,10 @@ pub struct Acknowledgement {
     pub last_death_at: u64,
     /// When it ended.
     pub finished_at: u64,
+    /// What the system or the application said that refused it, if `reason` is [`crate::Refusal::Failed`].
+    pub failure: u64,
     /// Zero.
-    pub reserved: [u64; 6],
+    pub reserved: [u64; 5],
 }
 
 /// Which monitor may act. All words are changed by monitors alone: `lease` by compare-and-swap only, a candidacy by
@@ -328,10 +343,11 @@ const _: () = {
     assert!(offset_of!(ProcessEntry, start) == 24);
     assert!(offset_of!(ProcessEntry, command) == 48);
     assert!(offset_of!(ProcessEntry, cgroup_name) == 80);
-    assert!(size_of::<CommandSlot>() == 64);
-    assert!(offset_of!(CommandSlot, token) == 32);
-    assert!(offset_of!(CommandSlot, mac) == 40);
-    assert!(offset_of!(CommandSlot, sequence) == 56);
+    assert!(size_of::<CommandSlot>() == 256);
+    assert!(offset_of!(CommandSlot, token) == 40);
+    assert!(offset_of!(CommandSlot, mac) == 48);
+    assert!(offset_of!(CommandSlot, reason) == 64);
+    assert!(offset_of!(CommandSlot, sequence) == 248);
     assert!(size_of::<Acknowledgement>() == 128);
     assert!(size_of::<LeaseTable>() == 192);
     assert!(offset_of!(LeaseTable, candidacies) == 64);

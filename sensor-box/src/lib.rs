@@ -14,14 +14,17 @@ pub mod fetch;
 pub mod header;
 pub mod layout;
 pub mod lease;
+mod numbered;
+mod opcode;
 mod words;
 pub mod writer;
 
 pub use application::{ApplicationSensor, ApplicationState, ApplicationView, ApplicationsFetcher};
 pub use authentication::{CommandKey, Seal};
 pub use catalogue::{CATALOGUE, Class, Instance, SensorDescription, SensorKind, Unit};
-pub use command::{Command, CommandState, EncodedCommand, Opcode, Opcodes, Refusal};
+pub use command::{Command, CommandState, EncodedCommand, Refusal};
 pub use decode::{AcknowledgementView, DecodeError, Process, ProcessView, SensorReading, SensorView};
 pub use fetch::{FetchError, SensorFetcher, Taken, fetch_acknowledgement, fetch_processes};
 pub use lease::{Candidacy, LeaseView, LeaseWord, LeaseWords, Token};
+pub use opcode::{MOST_NICE, MOST_REFUSED, Opcode, Opcodes, Signal, Subject};
 pub use words::{LocalWords, SharedWords};

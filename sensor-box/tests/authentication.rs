@@ -32,35 +32,40 @@ fn seal() -> Seal {
 }
 
 fn command() -> CommandSlot {
-    let command =
-        Command { opcode: Opcode::KillUser, subject: 1001, start: 5, most_victims: 9, dry_run: true };
+    let command = Command {
+        opcode: Opcode::KillUser,
+        subject: 1001,
+        start: 5,
+        most_victims: 9,
+        argument: 15,
+        dry_run: true,
+    };
     let token = LeaseWord::default().taken_by(3).token().unwrap();
-    let encoded = command.encode(7, token, &seal());
+    let encoded = command.encode(7, token, &seal(), "too many forks");
     CommandSlot::read_from_bytes(&[&encoded.body[..], &encoded.sequence].concat()).unwrap()
 }
 
 #[test]
 fn the_code_is_that_of_all_words_of_a_command_and_of_its_place() {
     let mut hasher = SipHasher24::new_with_key(&KEY);
-    let [what, subject, start, most, token, _, _, sequence] =
-        <[[u8; 8]; 8]>::read_from_bytes(command().as_bytes()).unwrap();
-    let slot = 3u64.to_le_bytes();
-    hasher.write(
-        &[what, subject, start, most, token, sequence, slot, seal().generation.to_le_bytes()].concat(),
-    );
+    let words = <[[u8; 8]; 32]>::read_from_bytes(command().as_bytes()).unwrap();
+    let [what, subject, start, most, argument, token, _, _, reason @ .., sequence] = &words;
+    let (slot, generation) = (3u64.to_le_bytes(), seal().generation.to_le_bytes());
+    hasher.write(&[*what, *subject, *start, *most, *argument, *token, *sequence, slot, generation].concat());
+    hasher.write(reason.as_flattened());
     let code = hasher.finish128();
     assert_eq!(command().mac, [code.h1, code.h2]);
     // The same code, for who checks another implementation against it.
     assert_eq!(command().mac, [CODE.0, CODE.1]);
 }
 
-const CODE: (u64, u64) = (0xa48a_ffd0_b66a_430b, 0x948e_ffe1_905f_009f);
+const CODE: (u64, u64) = (0x2902_ef8e_36e2_0cbc, 0x0679_4c22_49a6_4304);
 
 #[test]
 fn no_bit_of_a_command_can_be_changed() {
     assert!(seal().is_on(&command()));
-    for bit in 0..512 {
-        let mut bytes = <[u8; 64]>::try_from(command().as_bytes()).unwrap();
+    for bit in 0..2048 {
+        let mut bytes = <[u8; 256]>::try_from(command().as_bytes()).unwrap();
         bytes[bit / 8] ^= 1 << (bit % 8);
         assert!(!seal().is_on(&CommandSlot::read_from_bytes(&bytes).unwrap()), "bit {bit}");
     }
@@ -78,6 +83,15 @@ fn a_command_is_worth_nothing_in_another_slot_under_another_key_or_in_memory_mad
     ] {
         assert!(!seal.is_on(&command()), "{seal:?}");
     }
+}
+
+#[test]
+fn a_reason_that_is_too_long_ends_with_a_whole_letter() {
+    let reason = format!("x{}", "\u{e9}".repeat(200));
+    let token = LeaseWord::default().taken_by(3).token().unwrap();
+    let encoded = Command::NOTHING.encode(1, token, &seal(), &reason);
+    let slot = CommandSlot::read_from_bytes(&[&encoded.body[..], &encoded.sequence].concat()).unwrap();
+    assert_eq!(std::str::from_utf8(&slot.reason).unwrap().trim_end_matches('\0'), &reason[..183]);
 }
 
 #[test]

@@ -34,9 +34,9 @@ fn nobody_is_allowed_anything_by_a_lease_that_nobody_holds() {
 #[test]
 fn a_command_carries_its_token_where_the_kernel_half_looks_for_it() {
     let token = LeaseWord::default().taken_by(2).token().unwrap();
-    let command = Command { opcode: Opcode::Nothing, subject: 0, start: 0, most_victims: 0, dry_run: false };
+    let command = Command::new(Opcode::Nothing, 0);
     let seal = Seal { key: CommandKey::from_bytes([1; 16]), slot: 2, generation: 1 };
-    let encoded = command.encode(9, token, &seal);
+    let encoded = command.encode(9, token, &seal, "");
     assert_eq!(encoded.body[32..40], token.word().to_le_bytes());
     assert_eq!(encoded.sequence, 9u64.to_le_bytes());
 }

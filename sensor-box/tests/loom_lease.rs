@@ -65,11 +65,10 @@ impl Target {
     /// Writes a command as a NIC does: the words that say what, the sequence last. Of the former only the token tells
     /// anything here.
     fn command(&self, slot: usize, sequence: u64, token: Token) {
-        let command =
-            Command { opcode: Opcode::KillUser, subject: 1, start: 0, most_victims: 0, dry_run: false };
+        let command = Command::new(Opcode::KillUser, 1);
         // What loom takes turns with is who is allowed; whose a command is, nothing there can change.
         let seal = Seal { key: CommandKey::from_bytes([0; 16]), slot: slot as u32, generation: 1 };
-        let encoded = command.encode(sequence, token, &seal);
+        let encoded = command.encode(sequence, token, &seal, "");
         let word = |index: usize| u64::from_le_bytes(encoded.body[8 * index..][..8].try_into().unwrap());
         for index in [0, 4] {
             self.commands.store(slot * SLOT_WORDS + index, word(index));

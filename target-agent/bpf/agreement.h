@@ -9,6 +9,7 @@ struct vote {
 	__u64 subject;
 	__u64 start;
 	__u64 most_victims;
+	__u64 argument;
 	/* Who voted, as its seat names it. */
 	__u64 whose;
 	/* 0: no vote. */
@@ -37,6 +38,7 @@ __noinline int cast_vote(__u32 slot, __u64 now)
 	votes[slot].subject = command->subject;
 	votes[slot].start = command->start;
 	votes[slot].most_victims = command->most_victims;
+	votes[slot].argument = command->argument;
 	votes[slot].opcode = command->opcode;
 	votes[slot].whose = READ(seat->whose);
 	votes[slot].at = now;
@@ -50,7 +52,7 @@ static __always_inline int holds(__u32 slot, struct bd_command *command, __u64 n
 	struct vote *vote = &votes[slot];
 
 	return vote->at && vote->opcode == command->opcode && vote->subject == command->subject &&
-	       vote->start == command->start && now - vote->at <= READ(control.agreement.window) && seat &&
+	       vote->start == command->start && vote->argument == command->argument && now - vote->at <= READ(control.agreement.window) && seat &&
 	       READ(seat->whose) == vote->whose && may(slot, vote->opcode);
 }
 

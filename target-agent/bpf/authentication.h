@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
-/* Whose a command is. SipHash-2-4 with 128 bits of output, over the eight words that sensor-box/src/authentication.rs
+/* Whose a command is. SipHash-2-4 with 128 bits of output, over the 32 words that sensor-box/src/authentication.rs
  * names; that file and this one must say the same. */
 #ifndef BACKDOORS_AUTHENTICATION_H
 #define BACKDOORS_AUTHENTICATION_H
+
+#define REASON_WORDS (sizeof(((struct bd_command *)0)->reason) / 8)
 
 struct sip_state {
 	__u64 v0, v1, v2, v3;
@@ -69,12 +71,16 @@ __noinline int is_authentic(struct bd_command *command, __u32 slot)
 	sip_word(&state, command->subject);
 	sip_word(&state, command->start);
 	sip_word(&state, command->most_victims);
+	sip_word(&state, command->argument);
 	sip_word(&state, command->token);
 	sip_word(&state, command->sequence);
 	sip_word(&state, slot);
 	sip_word(&state, READ(sensors.header.generation));
-	/* Eight words are 64 bytes. */
-	sip_word(&state, 64ULL << 56);
+#pragma clang loop unroll(disable)
+	for (int word = 0; word < REASON_WORDS; word++)
+		sip_word(&state, command->reason[word]);
+	/* The length in bytes, modulo 256. */
+	sip_word(&state, 0);
 	state.v2 ^= 0xee;
 	low = sip_end(&state);
 	state.v1 ^= 0xdd;

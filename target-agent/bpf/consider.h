@@ -27,6 +27,7 @@ __noinline int publish(__u32 slot)
 	shown->first_signal_at = READ(answer->first_signal_at);
 	shown->last_death_at = READ(answer->last_death_at);
 	shown->finished_at = answer->finished_at;
+	shown->failure = answer->failure;
 	full_barrier();
 	WRITE(shown->guard, guard + 1);
 	return 0;
@@ -75,9 +76,12 @@ __noinline int consider(__u32 slot, __u64 now)
 	run->command.subject = READ(given->subject);
 	run->command.start = READ(given->start);
 	run->command.most_victims = READ(given->most_victims);
+	run->command.argument = READ(given->argument);
 	run->command.token = READ(given->token);
 	run->command.mac[0] = READ(given->mac[0]);
 	run->command.mac[1] = READ(given->mac[1]);
+	for (int word = 0; word < REASON_WORDS; word++)
+		run->command.reason[word] = READ(given->reason[word]);
 	run->command.sequence = sequence;
 	full_barrier();
 	if (READ(given->sequence) != sequence)
@@ -108,6 +112,7 @@ __noinline int consider(__u32 slot, __u64 now)
 	run->answer.first_signal_at = 0;
 	run->answer.last_death_at = 0;
 	run->answer.finished_at = now;
+	run->answer.failure = 0;
 	run->answer.state = BD_STATE_REFUSED;
 	if (!authentic) {
 		run->answer.reason = BD_REFUSAL_NOT_AUTHENTIC;

@@ -16,6 +16,7 @@ struct bd_acknowledgement acknowledgements[BD_COMMAND_SLOTS] SEC(".data.acknowle
 /* Monitors alone change it. */
 struct bd_lease_table lease SEC(".data.lease") __attribute__((aligned(64)));
 struct control control SEC(".data.control") __attribute__((aligned(64)));
+struct errand errands[BD_COMMAND_SLOTS] SEC(".data.errands") __attribute__((aligned(64)));
 const volatile struct settings settings SEC(".rodata.settings");
 
 /* The process table: element 0 is its header, element n + 1 its entry n. */
@@ -27,8 +28,8 @@ struct {
 	__type(value, struct bd_process);
 } processes SEC(".maps");
 
-/* One word per entry, for what the kernel cannot signal: pid << 32 | PASSED if that process must die; whoever sends
- * the signal makes it CARRIED_OUT first. 0 as soon as the entry is another process's. */
+/* A sentence per entry, for what the kernel cannot signal: PASSED if that process must be sent a signal; whoever sends
+ * it makes it CARRIED_OUT first. 0 as soon as the entry is another process's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -46,7 +47,7 @@ struct {
 	__type(value, struct seat);
 } seats SEC(".maps");
 
-/* Wakes the helper when there are sentences to carry out. */
+/* Wakes the helper when there are sentences or errands to carry out. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 65536);
@@ -85,6 +86,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct tracked);
 } tracked SEC(".maps");
+
+/* User id to the time until which its forks are refused. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_REFUSED_USERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} refused SEC(".maps");
 
 /* User id to user pair. */
 struct {

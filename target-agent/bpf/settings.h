@@ -8,8 +8,15 @@
 #define MAX_SPARED 64
 #define MAX_PROTECTED 16
 #define MAX_CAPACITY 65536
+/* A sentence: pid << 32 | number of the signal << 8 | one of these. */
 #define PASSED 1
 #define CARRIED_OUT 2
+#define SENTENCE_STATE 0xff
+/* An errand: sequence of the command << 16 | refusal << 8 | one of these. */
+#define ERRAND_ASKED 1
+#define ERRAND_TAKEN 2
+#define ERRAND_ENDED 3
+#define MAX_REFUSED_USERS 64
 
 /* Fixed before the kernel half is loaded. */
 struct settings {
@@ -37,6 +44,9 @@ struct settings {
 	__u32 sees_memory;
 	__u32 sees_stalls;
 	__u32 page_bytes;
+	/* The kernel lets forks be refused. */
+	__u32 refuses_forks;
+	__u32 forks_refused;
 	__u32 reserved;
 	__u64 user_processes_limit;
 	__u64 user_fork_rate_limit;
@@ -44,7 +54,7 @@ struct settings {
 	__u64 tick;
 	__u64 give_up;
 };
-_Static_assert(sizeof(struct settings) == 104, "size");
+_Static_assert(sizeof(struct settings) == 112, "size");
 
 struct process_name {
 	__u32 pid;
@@ -95,7 +105,25 @@ struct control {
 	/* The process whose end `agent.alive` tells; written by the user half. */
 	struct process_name agent;
 	struct agreement agreement;
+	/* Written by the timer: a bit per command slot whose command the user half is to carry out. */
+	__u64 errands;
+	/* Written by the timer: no fork is refused from then on. */
+	__u64 refusing_until;
 };
-_Static_assert(sizeof(struct control) == 592, "size");
+_Static_assert(sizeof(struct control) == 608, "size");
+
+/* What the kernel half has no way to do: a command for the user half, one for each slot. Asked for by the timer; whoever
+ * takes it says so first, so that it can be called off until then. */
+struct errand {
+	__u64 stage;
+	__u64 opcode;
+	__u64 subject;
+	__u64 start;
+	__u64 argument;
+	/* What the system or the application said that refused it. */
+	__u64 failure;
+	__u64 reserved[2];
+};
+_Static_assert(sizeof(struct errand) == 64, "size");
 
 #endif

@@ -100,23 +100,24 @@ static __always_inline int visit_task(struct task_struct *task)
 	if (sweep_kind != SWEEP_KILL)
 		return 0;
 	user = user_of(task);
-	meaning = commands_meaning(pid, user, task->start_time, tree);
+	meaning = commands_meaning(pid, user, task->start_time, tree, cgroup_wanted(task));
 	if (!process) {
-		/* It found no room and carries no marks, so only commands without a bound may signal it. */
+		/* It found no room and carries no marks, so only commands may signal it that kill and have no bound. */
 		count_alive(meaning, 1);
-		if (meaning & ~sweep_slots && signal_task(task))
+		if (meaning & ~sweep_slots && signal_task(task, SIGKILL))
 			count_signal(process, pid, meaning & ~sweep_slots);
 		return 0;
 	}
+	meaning = pending(process, meaning);
 	if (!visit_sentence(process, pid, meaning))
 		return 0;
 	meaning = choose(process, pid, meaning);
 	if (!meaning)
 		return 0;
-	if (signal_task(task))
+	if (signal_task(task, signal_of(meaning)))
 		count_signal(process, pid, meaning);
 	else
-		condemn(process->entry, pid);
+		condemn(process->entry, pid, signal_of(meaning));
 	return 0;
 }
 
@@ -155,9 +156,10 @@ static long visit_entry(__u32 entry, void *context)
 	tree = visit_marks(process, pid, record->parent);
 	if (sweep_kind != SWEEP_KILL)
 		return 0;
-	meaning = commands_meaning(pid, READ(process->owner) >> 32, process->start, tree);
+	meaning = commands_meaning(pid, READ(process->owner) >> 32, process->start, tree, READ(record->cgroup));
+	meaning = pending(process, meaning);
 	if (visit_sentence(process, pid, meaning) && choose(process, pid, meaning))
-		condemn(entry, pid);
+		condemn(entry, pid, signal_of(meaning));
 	return 0;
 }
 
@@ -234,6 +236,24 @@ __noinline __u32 overtaken(__u32 slots)
 	return found;
 }
 
+/* Begins those of the accepted commands that need no sweep; returns the others. */
+__noinline __u32 begin_at_once(__u32 accepted, __u64 now)
+{
+	__u32 others = 0;
+
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++) {
+		if (!(accepted & slot_bit(slot)))
+			continue;
+		if (is_of(runs[slot].command.opcode, ERRANDS))
+			send_errand(slot, now);
+		else if (runs[slot].command.opcode == BD_OPCODE_REFUSE_FORKS)
+			refuse_forks(slot, now);
+		else
+			others |= slot_bit(slot);
+	}
+	return others;
+}
+
 /* Gives commands up that are overtaken, by what is known of lease and seats now. */
 __noinline int stop(__u32 slots, __u64 now)
 {
@@ -242,6 +262,7 @@ __noinline int stop(__u32 slots, __u64 now)
 
 	if (hunting & slots)
 		sweep(SWEEP_STOP, hunting & slots);
+	call_off(slots);
 	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++) {
 		if (!(slots & slot_bit(slot)))
 			continue;
@@ -261,11 +282,21 @@ __noinline int prepare(__u32 accepted)
 	__u32 pid;
 
 	sweep(SWEEP_CLEAR, accepted);
+	WRITE(signalling, READ(signalling) & ~accepted);
+	WRITE(about_cgroups, READ(about_cgroups) & ~accepted);
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++) {
+		if (!(accepted & slot_bit(slot)))
+			continue;
+		if (is_of(runs[slot].command.opcode, SIGNALLING))
+			WRITE(signalling, READ(signalling) | slot_bit(slot));
+		if (is_of(runs[slot].command.opcode, OF_CGROUP))
+			WRITE(about_cgroups, READ(about_cgroups) | slot_bit(slot));
+	}
 	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++) {
 		struct run *run = &runs[slot];
 		struct tracked *root;
 
-		if (!(accepted & slot_bit(slot)) || run->command.opcode != BD_OPCODE_KILL_TREE)
+		if (!(accepted & slot_bit(slot)) || !is_of(run->command.opcode, OF_TREE))
 			continue;
 		pid = run->command.subject;
 		root = bpf_map_lookup_elem(&tracked, &pid);
@@ -291,10 +322,14 @@ static __always_inline void obey(__u64 now)
 			accepted |= slot_bit(slot);
 	/* After commands were accepted, before anybody is signalled, and by one look at the lease: only so no two
 	 * monitors are ever obeyed in one sweep (sensor-box/tests/loom_lease.rs). */
-	lapsed = overtaken(READ(control.hunting) | accepted);
+	lapsed = overtaken(READ(control.hunting) | READ(control.errands) | accepted);
 	if (lapsed)
 		stop(lapsed, now);
 	accepted &= ~lapsed;
+	if (accepted)
+		accepted = begin_at_once(accepted, now);
+	if (READ(control.errands))
+		follow_errands(now);
 	if (accepted) {
 		prepare(accepted);
 		__sync_fetch_and_or(&control.hunting, accepted);
@@ -305,7 +340,8 @@ static __always_inline void obey(__u64 now)
 		runs[slot].alive = 0;
 		runs[slot].unmarked = 0;
 		runs[slot].doomed = 0;
-		if (runs[slot].command.most_victims || runs[slot].command.flags & BD_COMMAND_DRY_RUN)
+		if (runs[slot].command.most_victims || runs[slot].command.flags & BD_COMMAND_DRY_RUN ||
+		    is_of(runs[slot].command.opcode, SIGNALLING))
 			bounded |= slot_bit(slot);
 	}
 	sentenced = 0;

@@ -7,6 +7,21 @@
 /* Somebody was condemned since it was last cleared. */
 static __u32 sentenced;
 
+/* What the commands that mean a process send it; one monitor at a time is obeyed, so they agree. */
+__noinline __u32 signal_of(__u32 meaning)
+{
+	for (__u32 slot = 0; slot < BD_COMMAND_SLOTS; slot++)
+		if (meaning & READ(signalling) & slot_bit(slot))
+			return runs[slot].command.argument & 0x3f;
+	return SIGKILL;
+}
+
+/* Those commands that are not through with the process. */
+static __always_inline __u32 pending(struct tracked *process, __u32 meaning)
+{
+	return meaning & ~(READ(signalling) & (__u16)READ(process->struck));
+}
+
 /* Counts the process for those commands that had not counted it, and returns the commands that may signal it
  * and have not done so. */
 __noinline __u32 choose(struct tracked *process, __u32 pid, __u32 meaning)
@@ -63,7 +78,7 @@ __noinline __u32 sentence_on(__u32 entry, __u32 pid)
 	__u64 *word = bpf_map_lookup_elem(&condemned, &entry);
 	__u64 sentence = word ? READ(*word) : 0;
 
-	return sentence >> 32 == pid ? (__u32)sentence : 0;
+	return sentence >> 32 == pid ? sentence & SENTENCE_STATE : 0;
 }
 
 /* A process ends: those that counted it must know, and who was sent a signal since the last sweep. */
@@ -84,12 +99,12 @@ __noinline int note_death(struct tracked *process, __u32 pid)
 	return 0;
 }
 
-__noinline int condemn(__u32 entry, __u32 pid)
+__noinline int condemn(__u32 entry, __u32 pid, __u32 signal)
 {
 	__u64 *word = bpf_map_lookup_elem(&condemned, &entry);
 
 	if (word)
-		WRITE(*word, (__u64)pid << 32 | PASSED);
+		WRITE(*word, (__u64)pid << 32 | signal << 8 | PASSED);
 	WRITE(sentenced, 1);
 	return 0;
 }
@@ -103,16 +118,22 @@ __noinline int pardon(__u32 entry)
 	return 0;
 }
 
-static __always_inline int signal_task(struct task_struct *task)
+static __always_inline int signal_task(struct task_struct *task, __u32 signal)
 {
 	struct task_struct *held = bpf_task_acquire(task);
 	int error;
 
 	if (!held)
 		return 0;
-	error = bpf_send_signal_task(held, SIGKILL, PIDTYPE_TGID, 0);
+	error = bpf_send_signal_task(held, signal, PIDTYPE_TGID, 0);
 	bpf_task_release(held);
 	return !error;
+}
+
+/* The control group of a task, if any command asks for one. */
+static __always_inline __u64 cgroup_wanted(struct task_struct *task)
+{
+	return READ(about_cgroups) ? cgroup_of(task) : 0;
 }
 
 /* A process was forked while commands run. */
@@ -124,14 +145,14 @@ static __always_inline void on_birth(struct task_struct *child, __u32 pid)
 	if (!process)
 		return;
 	meaning = commands_meaning(pid, READ(process->owner) >> 32, process->start,
-				   (__u32)READ(process->marks) >> 16);
-	meaning = choose(process, pid, meaning);
+				   (__u32)READ(process->marks) >> 16, cgroup_wanted(child));
+	meaning = choose(process, pid, pending(process, meaning));
 	if (!meaning)
 		return;
-	if (settings.kills_all && signal_task(child))
+	if (settings.kills_all && signal_task(child, signal_of(meaning)))
 		count_signal(process, pid, meaning);
 	else
-		condemn(process->entry, pid);
+		condemn(process->entry, pid, signal_of(meaning));
 }
 
 /* A process runs while commands do: if it is condemned it can be signalled on the spot, whatever the kernel. */
@@ -139,7 +160,7 @@ static __always_inline void on_running(struct task_struct *task)
 {
 	struct tracked *process;
 	__u64 *word, passed, carried_out;
-	__u32 pid, entry;
+	__u32 pid, entry, signal;
 
 	if (task->flags & (PF_KTHREAD | PF_EXITING))
 		return;
@@ -149,11 +170,14 @@ static __always_inline void on_running(struct task_struct *task)
 		return;
 	entry = process->entry;
 	word = bpf_map_lookup_elem(&condemned, &entry);
-	passed = (__u64)pid << 32 | PASSED;
-	carried_out = (__u64)pid << 32 | CARRIED_OUT;
-	if (!word || READ(*word) != passed)
+	if (!word)
 		return;
-	if (__sync_val_compare_and_swap(word, passed, carried_out) == passed && bpf_send_signal(SIGKILL))
+	passed = READ(*word);
+	if (passed >> 32 != pid || (passed & SENTENCE_STATE) != PASSED)
+		return;
+	carried_out = (passed & ~(__u64)SENTENCE_STATE) | CARRIED_OUT;
+	signal = (__u8)(passed >> 8);
+	if (__sync_val_compare_and_swap(word, passed, carried_out) == passed && bpf_send_signal(signal))
 		__sync_val_compare_and_swap(word, carried_out, passed);
 }
 

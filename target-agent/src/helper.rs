@@ -1,4 +1,4 @@
-//! The real-time process that kills where the kernel half cannot.
+//! The real-time process that signals where the kernel half cannot.
 //!
 //! The kernel half judges; the helper only carries out. A sentence is gone as soon as its entry is another process's,
 //! and it is looked at again once the process is held by a descriptor, so none is killed for another that had its id.
@@ -27,8 +27,8 @@ const SIGN_OF_LIFE: Duration = Duration::from_millis(300);
 /// How long a new one may take to come up.
 const COMING_UP: Duration = Duration::from_secs(2);
 
-/// The half of a sentence that is not the process id, and what `bpf/settings.h` has it say.
-const STATE: u64 = 0xffff_ffff;
+/// How far a sentence is, as `bpf/settings.h` has it: process id << 32 | signal << 8 | one of these.
+const STATE: u64 = 0xff;
 const PASSED: u64 = 1;
 const CARRIED_OUT: u64 = 2;
 
@@ -102,12 +102,13 @@ fn carry_out(processes: &Words, condemned: &Words) {
     for index in 0..used.min(condemned.len()) {
         let sentence = condemned.load(index);
         let Some(pid) = condemned_pid(processes, index, sentence) else { continue };
+        let Some(signal) = Signal::from_named_raw((sentence >> 8) as u8 as i32) else { continue };
         let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
         let carried_out = (sentence & !STATE) | CARRIED_OUT;
         // Only now is it sure whose descriptor that is. Marked first, because the process may be gone right after.
         if condemned_pid(processes, index, sentence) == Some(pid)
             && condemned.compare_exchange(index, sentence, carried_out).is_ok()
-            && pidfd_send_signal(&process, Signal::KILL).is_err()
+            && pidfd_send_signal(&process, signal).is_err()
         {
             // If it was changed meanwhile, the kernel half has judged anew.
             let _ = condemned.compare_exchange(index, carried_out, sentence);

@@ -99,10 +99,10 @@ impl Target {
             let read = |slot: usize| slots.get(slot).copied();
             let actions = self.executor.decide(self.now, &|| lease, &read, &self.processes);
             let mut told = actions.acknowledgements;
-            for kill in &actions.kills {
-                self.killed.push(kill.user);
-                self.processes.retain(|process| process.pid != kill.pid);
-                self.executor.struck(self.now, kill, true);
+            for strike in &actions.strikes {
+                self.killed.push(strike.user);
+                self.processes.retain(|process| process.pid != strike.pid);
+                self.executor.struck(self.now, strike, true);
             }
             told.extend(self.executor.settle(self.now));
             told.into_iter().for_each(|(slot, answer)| answers[slot] = Some(answer));

@@ -39,11 +39,11 @@ fn round(executor: &mut Executor, now: u64, given: CommandSlot) -> (usize, Optio
     let victim = Candidate { pid: 20, parent: 1, user: VICTIM, start: 200, kernel: false };
     let slots = |slot: usize| (slot == SLOT).then_some(given);
     let actions = executor.decide(now, &|| LEASE, &slots, &[victim]);
-    for kill in &actions.kills {
-        executor.struck(now, kill, true);
+    for strike in &actions.strikes {
+        executor.struck(now, strike, true);
     }
     executor.settle(now);
-    (actions.kills.len(), actions.acknowledgements.last().map(|(_, answer)| *answer))
+    (actions.strikes.len(), actions.acknowledgements.last().map(|(_, answer)| *answer))
 }
 
 #[test]
@@ -93,5 +93,5 @@ fn of_a_million_mutated_commands_none_is_obeyed_and_each_good_one_between_them_i
     }
     let [silent, not_authentic, stale] = told;
     assert_eq!(silent + not_authentic + stale, MUTATED);
-    assert!(not_authentic > MUTATED / 10 * 9 && stale > MUTATED / 100, "{told:?}");
+    assert!(not_authentic > MUTATED / 10 * 8 && stale > MUTATED / 100, "{told:?}");
 }

@@ -6,7 +6,7 @@ use zerocopy::IntoBytes;
 
 const WORDS: usize = size_of::<CommandSlot>() / 8;
 /// Words of the code.
-const MAC: std::ops::Range<usize> = 5..7;
+const MAC: std::ops::Range<usize> = 6..8;
 
 /// Makes wrong commands of good ones. The same seed makes the same.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Mutations {
             // The code of another command, half of it, or none.
             6 => {
                 let of = [old, [0; WORDS], [u64::MAX; WORDS]][self.below(3)];
-                let part = [MAC, 5..6, 6..7][self.below(3)].clone();
+                let part = [MAC, 6..7, 7..8][self.below(3)].clone();
                 words[part.clone()].copy_from_slice(&of[part]);
             }
             // Words that changed places.

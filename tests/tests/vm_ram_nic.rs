@@ -4,11 +4,11 @@
 
 use backdoors_rdma::handshake::Identity;
 use backdoors_rdma::{Operation, Provider, RemoteRange, Session, SessionConfig};
-use backdoors_sensor_box::command::{Command, EncodedCommand, Opcode};
 use backdoors_sensor_box::decode::{AcknowledgementView, ProcessView, SensorView};
 use backdoors_sensor_box::fetch::{SensorFetcher, fetch_processes};
 use backdoors_sensor_box::layout::{Acknowledgement, CommandSlot, RegionKind};
 use backdoors_sensor_box::lease::{LeaseWord, Token};
+use backdoors_sensor_box::{Command, EncodedCommand, Opcode};
 use backdoors_sensor_box::{CommandKey, Seal, SensorKind, fetch::FetchError};
 use backdoors_tests::machine::Machine;
 use backdoors_tests::vm::{Kernel, NIC_PORT, SeenFrom, Vm, VmConfig, break_kernel};
@@ -180,14 +180,13 @@ impl Monitor {
     /// Writes a command that does nothing, and sees that it is there. Returns its number.
     fn command(&mut self, token: Token) -> u64 {
         let number = self.accepted() + 1;
-        let command =
-            Command { opcode: Opcode::Nothing, subject: 0, start: 0, most_victims: 0, dry_run: false };
+        let command = Command::new(Opcode::Nothing, 0);
         let seal = Seal {
             key: CommandKey::from_bytes(self.0.secret().bytes()),
             slot: SLOT,
             generation: self.0.region(RegionKind::COMMAND).unwrap().generation,
         };
-        let EncodedCommand { body, sequence } = command.encode(number, token, &seal);
+        let EncodedCommand { body, sequence } = command.encode(number, token, &seal, "");
         let slot = self.range(RegionKind::COMMAND);
         let to = |offset, length| slot.slice(offset, length).unwrap();
         self.0

@@ -2,7 +2,7 @@
 
 use super::VERSION;
 use crate::{Culprit, Diagnosis, Evidence, Repair};
-use backdoors_sensor_box::{Command, Opcode};
+use backdoors_sensor_box::{Command, Opcode, Subject};
 use serde::Deserialize;
 
 /// Most observations in an answer.
@@ -42,7 +42,7 @@ pub enum AnswerError {
     },
     /// It accuses one and would have another killed.
     #[error("it blames {0} and would {1} {2}: both must be about the same")]
-    Disagrees(Culprit, Opcode, u32),
+    Disagrees(Culprit, Opcode, u64),
     /// A number alone may be another process's by now.
     #[error("`repair.start_ns` is missing: copy it from the process table of the case")]
     NoStart,
@@ -70,6 +70,7 @@ enum Blamed {
     User(u32),
     Process(u32),
     Tree(u32),
+    Cgroup(u64),
 }
 
 #[derive(Deserialize)]
@@ -87,11 +88,13 @@ struct Observation {
 struct Wanted {
     opcode: String,
     #[serde(default)]
-    subject: u32,
+    subject: u64,
     #[serde(default)]
     start_ns: u64,
     #[serde(default)]
     most_victims: u64,
+    #[serde(default)]
+    argument: u64,
     #[serde(default)]
     dry_run: bool,
 }
@@ -128,6 +131,7 @@ pub fn decode(bytes: &[u8]) -> Result<Diagnosis, AnswerError> {
                 Blamed::User(user) => Culprit::User { user },
                 Blamed::Process(pid) => Culprit::Process { pid },
                 Blamed::Tree(pid) => Culprit::Tree { pid },
+                Blamed::Cgroup(id) => Culprit::Cgroup { id },
             };
             let command = command(&repair)?;
             agree(culprit, &command)?;
@@ -153,6 +157,7 @@ fn command(wanted: &Wanted) -> Result<Command, AnswerError> {
         subject: wanted.subject,
         start: wanted.start_ns,
         most_victims: wanted.most_victims,
+        argument: wanted.argument,
         dry_run: wanted.dry_run,
     })
 }
@@ -160,19 +165,19 @@ fn command(wanted: &Wanted) -> Result<Command, AnswerError> {
 /// Whoever reads a proposal must be able to trust that it is about the one who is blamed.
 fn agree(culprit: Culprit, command: &Command) -> Result<(), AnswerError> {
     let subject = command.subject;
-    match (culprit, command.opcode) {
-        (_, Opcode::Nothing) => Ok(()),
-        (Culprit::User { user }, Opcode::KillUser) if user == subject => Ok(()),
-        (Culprit::Process { pid }, Opcode::KillProcess) | (Culprit::Tree { pid }, Opcode::KillTree)
-            if pid == subject =>
-        {
-            if command.start == 0 {
-                Err(AnswerError::NoStart)
-            } else {
-                Ok(())
-            }
+    let same = match (culprit, command.opcode.subject()) {
+        (_, Subject::Nothing) => true,
+        (Culprit::User { user }, Subject::User) => u64::from(user) == subject,
+        (Culprit::Process { pid }, Subject::Process) | (Culprit::Tree { pid }, Subject::Tree) => {
+            u64::from(pid) == subject
         }
-        _ => Err(AnswerError::Disagrees(culprit, command.opcode, subject)),
+        (Culprit::Cgroup { id }, Subject::Cgroup) => id == subject,
+        _ => false,
+    };
+    match command.opcode.subject() {
+        _ if !same => Err(AnswerError::Disagrees(culprit, command.opcode, subject)),
+        Subject::Process | Subject::Tree if command.start == 0 => Err(AnswerError::NoStart),
+        _ => Ok(()),
     }
 }
 

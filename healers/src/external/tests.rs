@@ -232,9 +232,9 @@ proptest! {
                 prop_assert!((1..=MOST_EVIDENCE).contains(&evidence.len()));
                 prop_assert!(evidence.iter().all(|one| is_clean(&one.text) && is_clean(&one.name)));
                 let subject = match culprit {
-                    Culprit::User { user } => user,
-                    Culprit::Process { pid } | Culprit::Tree { pid } => pid,
-                    Culprit::Cgroup { .. } => return Err(TestCaseError::fail("no program can name one")),
+                    Culprit::User { user } => u64::from(user),
+                    Culprit::Process { pid } | Culprit::Tree { pid } => u64::from(pid),
+                    Culprit::Cgroup { id } => id,
                 };
                 prop_assert!(repair.commands[0].opcode == Opcode::Nothing || repair.commands[0].subject == subject);
             }

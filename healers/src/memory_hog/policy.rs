@@ -72,9 +72,10 @@ impl Policy {
         let bytes = victims.iter().map(|process| size(process)).sum();
         let commands = match command {
             Some(command) => vec![command],
-            None => {
-                victims.iter().map(|process| kill(Opcode::KillProcess, process.pid, process.start)).collect()
-            }
+            None => victims
+                .iter()
+                .map(|process| Command::of_process(Opcode::KillProcess, process.pid, process.start))
+                .collect(),
         };
         let victims = victims.iter().map(|process| (process.pid, process.start)).collect();
         Ok(Blame { policy: self, width, culprit, commands, victims, bytes, text })
@@ -83,10 +84,6 @@ impl Policy {
 
 /// What a policy found: how wide, who, which processes, in words, and the command if it is not one for each process.
 type Found<'a> = (Width, Culprit, Vec<&'a Process>, String, Option<Command>);
-
-fn kill(opcode: Opcode, subject: u32, start: u64) -> Command {
-    Command { opcode, subject, start, most_victims: 0, dry_run: false }
-}
 
 fn in_words(process: &Process) -> String {
     format!(
@@ -151,7 +148,7 @@ fn tree<'a>(healer: &MemoryHog, shortage: &Shortage, table: &Table<'a>) -> Resul
     if processes.iter().any(|process| healer.strikes.has_lost_kin(process, Width::Tree, table)) {
         return Err(format!("{text}, and a tree of their kin was struck in vain"));
     }
-    let command = kill(Opcode::KillTree, root.pid, root.start);
+    let command = Command::of_process(Opcode::KillTree, root.pid, root.start);
     Ok((Width::Tree, Culprit::Tree { pid: root.pid }, processes, text, Some(command)))
 }
 
@@ -199,7 +196,7 @@ fn user<'a>(healer: &MemoryHog, shortage: &Shortage, table: &Table<'a>) -> Resul
         |process| Some(process.user),
         |user, _| format!("user {user}"),
     )?;
-    let command = kill(Opcode::KillUser, user, 0);
+    let command = Command::new(Opcode::KillUser, u64::from(user));
     Ok((Width::Whole, Culprit::User { user }, victims, text, Some(command)))
 }
 

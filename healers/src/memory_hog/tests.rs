@@ -86,7 +86,7 @@ fn process(pid: u32, parent: u32, user: u32, mebibytes: u64) -> Process {
 fn struck(diagnosis: &Diagnosis) -> Vec<(Opcode, u32)> {
     match diagnosis {
         Diagnosis::Culprit { repair, .. } => {
-            repair.commands.iter().map(|command| (command.opcode, command.subject)).collect()
+            repair.commands.iter().map(|command| (command.opcode, command.id())).collect()
         }
         _ => Vec::new(),
     }
@@ -341,8 +341,8 @@ proptest! {
             prop_assert!(relief.value >= relief.limit.unwrap());
             for command in repair.commands {
                 let mut struck = by_pid.values().filter(|process| match command.opcode {
-                    Opcode::KillUser => process.user == command.subject,
-                    _ => process.pid == command.subject,
+                    Opcode::KillUser => process.user == command.id(),
+                    _ => process.pid == command.id(),
                 });
                 prop_assert!(struck.clone().next().is_some());
                 prop_assert!(struck.all(|process| !healer.spares(process)), "{command:?}");

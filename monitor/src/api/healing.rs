@@ -41,8 +41,8 @@ pub struct HealAnswer {
 pub struct CommandAnswer {
     /// Name of the opcode.
     pub opcode: String,
-    /// Process or user id.
-    pub subject: u32,
+    /// The id of a process, a user or a control group, by opcode.
+    pub subject: u64,
     /// How it ended.
     pub outcome: HealOutcome,
     /// Why it did not end as asked.
@@ -137,7 +137,7 @@ impl TargetHandle {
                 (Opcode::KillUser, id)
             }
         };
-        Ok(Command { opcode, subject, start: 0, most_victims, dry_run })
+        Ok(Command { most_victims, dry_run, ..Command::new(opcode, u64::from(subject)) })
     }
 
     /// `None` if nothing was begun, which no order ends with.

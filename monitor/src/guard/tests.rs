@@ -1,5 +1,5 @@
 use super::*;
-use backdoors_sensor_box::Process;
+use backdoors_sensor_box::{Opcode, Process};
 
 fn process(pid: u32, parent: u32, user: u32, flags: u32, command: &str) -> Process {
     Process {
@@ -30,7 +30,7 @@ fn table() -> ProcessView {
 }
 
 fn command(opcode: Opcode, subject: u32, start: u64) -> Command {
-    Command { opcode, subject, start, most_victims: 0, dry_run: false }
+    Command::of_process(opcode, subject, start)
 }
 
 fn kill(opcode: Opcode, subject: u32, start: u64) -> Result<(), Unsafe> {
@@ -68,7 +68,7 @@ fn a_process_is_killed_only_with_its_start_time() {
 
 #[test]
 fn a_user_without_processes_is_not_struck() {
-    assert_eq!(kill(Opcode::KillUser, 4711, 0), Err(Unsafe::NoProcess(4711)));
+    assert_eq!(kill(Opcode::KillUser, 4711, 0), Err(Unsafe::NoProcess(Victim::User(4711))));
 }
 
 #[test]

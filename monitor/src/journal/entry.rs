@@ -103,7 +103,7 @@ pub enum What {
         sequence: u64,
         by: String,
         opcode: &'static str,
-        subject: u32,
+        subject: u64,
         most_victims: u64,
         dry_run: bool,
     },
@@ -112,7 +112,7 @@ pub enum What {
     /// It ended as asked.
     Repaired(CommandEnd),
     /// It counts as a vote for the same command of whoever holds the lease.
-    Voted { sequence: u64, opcode: &'static str, subject: u32 },
+    Voted { sequence: u64, opcode: &'static str, subject: u64 },
     /// The target refused it.
     Refused { sequence: u64, reason: &'static str },
     /// The target gave up.

@@ -15,8 +15,7 @@ const MEMORYHOG: usize = 2;
 fn found(number: usize, user: u32, victims: u64) -> Found {
     let evidence =
         Evidence { name: "measure".into(), text: format!("{victims}"), value: victims, limit: None };
-    let command =
-        Command { opcode: Opcode::KillUser, subject: user, start: 0, most_victims: 0, dry_run: false };
+    let command = Command::new(Opcode::KillUser, u64::from(user));
     Found {
         number,
         healer: "forkbomb".to_owned(),
@@ -51,8 +50,7 @@ fn a_proposal_never_changes_whom_it_would_strike() {
     let mut proposals = proposals();
     proposals.propose(at(0), found(FORKBOMB, 5, 300));
     let mut other = found(FORKBOMB, 5, 300);
-    other.commands[0] =
-        Command { opcode: Opcode::KillTree, subject: 9, start: 1, most_victims: 0, dry_run: false };
+    other.commands[0] = Command::of_process(Opcode::KillTree, 9, 1);
     assert_eq!(proposals.propose(at(5), other), Proposed::Made(2));
     assert_eq!(states(&proposals), [(1, State::Overtaken), (2, State::Open)]);
     assert_eq!(proposals.take_ended(), [(1, State::Overtaken)]);

@@ -10,7 +10,7 @@ fn at(milliseconds: u64) -> Duration {
 }
 
 fn kill_user() -> Command {
-    Command { opcode: Opcode::KillUser, subject: 60001, start: 0, most_victims: 0, dry_run: false }
+    Command::new(Opcode::KillUser, 60001)
 }
 
 fn view(command: u64, accepted: u64, state: CommandState) -> AcknowledgementView {
@@ -27,6 +27,7 @@ fn view(command: u64, accepted: u64, state: CommandState) -> AcknowledgementView
         first_signal_at: 0,
         last_death_at: 0,
         finished_at: 0,
+        failure: 0,
     }
 }
 

@@ -52,13 +52,14 @@ impl Sampler {
         command: &Command,
         sequence: u64,
         token: Option<Token>,
+        reason: &str,
     ) -> Result<(), WriteFailed> {
         let mut may_have_changed = false;
         let written = self.with_region(now, RegionKind::COMMAND, |link, region| {
             let seal = Seal { key: link.command_key(), slot: link.slot(), generation: region.generation };
             let command = match token {
-                Some(token) => command.encode(sequence, token, &seal),
-                None => command.encode_vote(sequence, &seal),
+                Some(token) => command.encode(sequence, token, &seal, reason),
+                None => command.encode_vote(sequence, &seal, reason),
             };
             let slice = |offset, bytes: &[u8]| {
                 let outside = AccessError::Invalid("the command slot is smaller than a command");

@@ -11,7 +11,7 @@ use crate::proposals::{Found, Proposed};
 use crate::victim::{Victim, matching};
 use backdoors_healers::{Case, Culprit, Diagnosis, Healer, Repair};
 use backdoors_sensor_box::layout::Capabilities;
-use backdoors_sensor_box::{Command, Opcode, ProcessView};
+use backdoors_sensor_box::{Command, Opcode, ProcessView, Subject};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -236,6 +236,7 @@ impl Sampler {
         let told = Told { culprit: found.culprit, victims: Victim::of_all(&found.commands), withheld: kind };
         let index = found.number;
         let is_news = !self.was_told(now, index, told) || made.is_some();
+        let reason = found.reason();
         let Found { healer, culprit, evidence, commands, victims, .. } = found;
         // What a plug-in says is as long as it likes; the reason why it is withheld tells how long.
         let told_of = &commands[..commands.len().min(Repair::MOST)];
@@ -257,7 +258,7 @@ impl Sampler {
             self.note(What::Proposal { proposal, healer, orders: orders.clone(), approval });
         }
         if let Decision::Act(commands) = decision {
-            self.begin(now, commands, processes, orders.join(" && "), Source::Healer(index));
+            self.begin(now, commands, processes, orders.join(" && "), reason, Source::Healer(index));
         }
     }
 
@@ -279,9 +280,10 @@ impl Sampler {
 /// The commands, each with the most victims that it was granted: so the target enforces it, too. One process is one
 /// victim, whatever is granted.
 fn bound(commands: &[Command], grants: &[u64]) -> Vec<Command> {
-    let bounded = commands.iter().zip(grants).map(|(command, &granted)| match command.opcode {
-        Opcode::KillUser | Opcode::KillTree => Command { most_victims: granted, ..*command },
-        Opcode::KillProcess | Opcode::Nothing => *command,
+    let many = |command: &Command| command.opcode.sweeps() && command.opcode.subject() != Subject::Process;
+    let bounded = commands.iter().zip(grants).map(|(command, &granted)| match command {
+        command if many(command) => Command { most_victims: granted, ..*command },
+        command => *command,
     });
     bounded.collect()
 }

@@ -4,7 +4,7 @@ use crate::config::TargetConfig;
 use crate::guard::Unsafe;
 use crate::proposals::NotOpen;
 use crate::treatment::Ended;
-use backdoors_sensor_box::{Command, Opcode, Process, ProcessView};
+use backdoors_sensor_box::{Command, Process, ProcessView, Subject};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -111,11 +111,12 @@ pub enum OrderError {
 #[must_use]
 pub fn order_text(target: &str, command: &Command) -> String {
     let subject = command.subject;
-    let what = match command.opcode {
-        Opcode::KillUser => format!("--uid {subject}"),
-        Opcode::KillProcess => format!("--pid {subject}"),
-        Opcode::KillTree => format!("--tree {subject}"),
-        Opcode::Nothing => "--nothing".to_owned(),
+    let what = match command.opcode.subject() {
+        Subject::User => format!("--uid {subject}"),
+        Subject::Process => format!("--pid {subject}"),
+        Subject::Tree => format!("--tree {subject}"),
+        Subject::Cgroup => format!("--cgroup {subject}"),
+        Subject::Nothing | Subject::Variable | Subject::Hook => format!("--{}", command.opcode),
     };
     let dry = if command.dry_run { " --dry-run" } else { "" };
     let most =

@@ -6,7 +6,7 @@ use super::treating::Source;
 use crate::guard;
 use crate::journal::What;
 use crate::proposals::Proposal;
-use backdoors_sensor_box::{Command, FetchError, Opcode, ProcessView};
+use backdoors_sensor_box::{Command, FetchError, ProcessView, Subject};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -54,7 +54,8 @@ impl Sampler {
             Ok((commands, table)) => {
                 let text = self.wanted_text(&order.wanted);
                 let Order { by, reply, .. } = order;
-                self.begin(now, commands, &table, text, Source::Order { by, reply });
+                let reason = format!("{by}: {text}");
+                self.begin(now, commands, &table, text, reason, Source::Order { by, reply });
             }
             Err(error) => self.refuse(&order, error),
         }
@@ -105,12 +106,15 @@ impl Sampler {
         self.may_act()?;
         let table = match self.fresh_table(now) {
             // The number of a user is certain without the table.
-            Err(_) if matches!(command.opcode, Opcode::KillUser | Opcode::Nothing) => ProcessView::default(),
+            Err(_) if !matches!(command.opcode.subject(), Subject::Process | Subject::Tree) => {
+                ProcessView::default()
+            }
             table => table?,
         };
-        if matches!(command.opcode, Opcode::KillProcess | Opcode::KillTree) && command.start == 0 {
-            let named = table.processes.iter().find(|process| process.pid == command.subject);
-            command.start = named.ok_or(OrderError::NoSuchProcess(command.subject))?.start;
+        if matches!(command.opcode.subject(), Subject::Process | Subject::Tree) && command.start == 0 {
+            let pid = command.id();
+            let named = table.processes.iter().find(|process| process.pid == pid);
+            command.start = named.ok_or(OrderError::NoSuchProcess(pid))?.start;
         }
         Ok((vec![command], table))
     }

@@ -19,6 +19,8 @@ const NAMED: usize = 8;
 pub(super) struct Running {
     pub treatment: Treatment,
     pub order_text: String,
+    /// Why, for the target's own log.
+    reason: String,
     source: Source,
     /// Whom each command that has not ended means, by the process table of the beginning.
     matching: Vec<Vec<Process>>,
@@ -43,6 +45,7 @@ impl Sampler {
         commands: Vec<Command>,
         table: &ProcessView,
         order_text: String,
+        reason: String,
         source: Source,
     ) {
         let means = |command: &Command| matching(command, table).cloned().collect();
@@ -57,6 +60,7 @@ impl Sampler {
         self.running = treat(commands, now, self.config.patience).map(|treatment| Running {
             treatment,
             order_text,
+            reason,
             source,
             matching,
             ended: 0,
@@ -82,7 +86,8 @@ impl Sampler {
                     let running = self.running.as_mut()?;
                     running.link = link;
                     let command = *running.treatment.repair.command();
-                    let written = self.write_command(now, &command, sequence, token);
+                    let reason = running.reason.clone();
+                    let written = self.write_command(now, &command, sequence, token, &reason);
                     let now = self.clock.monotonic();
                     let running = self.running.as_mut()?;
                     match written {

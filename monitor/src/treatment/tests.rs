@@ -4,7 +4,7 @@ use backdoors_sensor_box::DecodeError;
 use backdoors_sensor_box::{AcknowledgementView, CommandState, Opcode};
 
 fn kill(pid: u32) -> Command {
-    Command { opcode: Opcode::KillProcess, subject: pid, start: 7, most_victims: 0, dry_run: false }
+    Command::of_process(Opcode::KillProcess, pid, 7)
 }
 
 fn at(milliseconds: u64) -> Duration {
@@ -29,6 +29,7 @@ fn view(state: CommandState, reason: Refusal) -> AcknowledgementView {
         first_signal_at: 0,
         last_death_at: 0,
         finished_at: 0,
+        failure: 0,
     }
 }
 

@@ -60,7 +60,8 @@ impl Votes {
     fn holding(&self, holder: usize, command: &CommandSlot, policy: &Policy, now: u64) -> Vec<usize> {
         let holds = |slot: usize, vote: &Vote| {
             let (seat, given) = (&policy.seats[slot], &vote.command);
-            let what = |command: &CommandSlot| (command.opcode, command.subject, command.start);
+            let what =
+                |command: &CommandSlot| (command.opcode, command.subject, command.start, command.argument);
             let may = Opcode::from_number(given.opcode).is_some_and(|opcode| seat.may().has(opcode));
             what(given) == what(command)
                 && now.saturating_sub(vote.at) <= policy.agreement.window()

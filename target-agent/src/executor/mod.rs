@@ -22,7 +22,7 @@ pub use agreement::Agreement;
 use agreement::Votes;
 use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot};
 use backdoors_sensor_box::writer::Torn;
-use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal, Seal, Token};
+use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal, Seal, Subject, Token};
 use marks::Marks;
 use run::Run;
 use std::time::Duration;
@@ -92,15 +92,17 @@ pub struct Candidate {
     pub kernel: bool,
 }
 
-/// A process to send SIGKILL to, once, whichever and however many commands mean it.
+/// A process to send a signal to, once, whichever and however many commands mean it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kill {
+pub struct Strike {
     /// Process id.
     pub pid: u32,
     /// Its start: a process with another one is another process.
     pub start: u64,
     /// Its user when it was chosen: if it has changed, the choice does not hold.
     pub user: u32,
+    /// Number of the signal.
+    pub signal: u32,
     commands: u16,
 }
 
@@ -108,7 +110,7 @@ pub struct Kill {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actions {
     /// Signals to send; tell [`Executor::struck`] of each.
-    pub kills: Vec<Kill>,
+    pub strikes: Vec<Strike>,
     /// The lease by whose right they are sent: none are to be, once it is another's.
     pub token: Option<Token>,
     /// What to publish before signals are sent, by slot.
@@ -236,24 +238,26 @@ impl Executor {
             }
         }
         for (slot, run) in self.runs.iter().enumerate().filter(|(slot, _)| accepted & (1 << slot) != 0) {
-            if run.opcode() == Some(Opcode::KillTree) {
+            if run.opcode().map(Opcode::subject) == Some(Subject::Tree) {
                 self.marks.root_tree(run.subject(), run.start, slot);
             }
         }
         // The whole tree is found before anybody is signalled, because it falls apart as its upper processes die.
         self.marks.spread_trees(processes);
-        self.sweep(processes, &mut actions.kills);
+        self.sweep(processes, &mut actions.strikes);
         actions
     }
 
-    fn sweep(&mut self, processes: &[Candidate], kills: &mut Vec<Kill>) {
+    fn sweep(&mut self, processes: &[Candidate], strikes: &mut Vec<Strike>) {
         for run in &mut self.runs {
             run.alive = 0;
         }
         for process in processes.iter().filter(|process| !process.kernel) {
             let commands = self.choose(process);
-            if commands != 0 {
-                kills.push(Kill { pid: process.pid, start: process.start, user: process.user, commands });
+            // Those of one sweep are all of one monitor, which gives one at a time.
+            if let Some(slot) = slots_of(commands).next() {
+                let (Candidate { pid, start, user, .. }, signal) = (*process, self.runs[slot].signal());
+                strikes.push(Strike { pid, start, user, signal, commands });
             }
         }
     }
@@ -267,11 +271,11 @@ impl Executor {
         let tree = self.marks.tree(pid, start);
         let mut meaning = 0;
         for (slot, run) in self.runs.iter().enumerate().filter(|(_, run)| run.running()) {
-            let means = match run.opcode() {
-                Some(Opcode::KillProcess) => run.subject() == u64::from(pid) && run.start == start,
-                Some(Opcode::KillUser) => run.subject() == u64::from(user),
-                Some(Opcode::KillTree) => tree & (1 << slot) != 0,
-                Some(Opcode::Nothing) | None => false,
+            let means = match run.opcode().map(Opcode::subject) {
+                Some(Subject::Process) => run.subject() == u64::from(pid) && run.start == start,
+                Some(Subject::User) => run.subject() == u64::from(user),
+                Some(Subject::Tree) => tree & (1 << slot) != 0,
+                _ => false,
             };
             meaning |= u16::from(means) << slot;
         }
@@ -284,6 +288,9 @@ impl Executor {
         let mut may = 0;
         for slot in slots_of(meaning) {
             let run = &mut self.runs[slot];
+            if run.signals_once() && self.marks.was_struck(process.pid, process.start, slot) {
+                continue;
+            }
             run.alive += 1;
             if self.marks.count(process.pid, process.start, slot) {
                 run.answer.matched = run.answer.matched.saturating_add(1);
@@ -297,11 +304,11 @@ impl Executor {
 
     /// A signal that [`Executor::decide`] asked for was sent at `now`, or could not be: then the process is chosen
     /// again the next time, if it is still there.
-    pub fn struck(&mut self, now: u64, kill: &Kill, sent: bool) {
-        for slot in slots_of(kill.commands) {
+    pub fn struck(&mut self, now: u64, strike: &Strike, sent: bool) {
+        for slot in slots_of(strike.commands) {
             let run = &mut self.runs[slot];
             if sent {
-                self.marks.strike(kill.pid, kill.start, slot);
+                self.marks.strike(strike.pid, strike.start, slot);
                 run.count_signal(now);
             } else {
                 run.give_place_back();

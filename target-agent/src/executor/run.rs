@@ -3,7 +3,7 @@
 use super::agreement::Votes;
 use super::{Candidate, Policy};
 use backdoors_sensor_box::layout::{Acknowledgement, CommandFlags, CommandSlot};
-use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal};
+use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal, Subject};
 use zerocopy::FromZeros;
 
 #[derive(Debug)]
@@ -59,6 +59,20 @@ impl Run {
 
     pub(super) fn opcode(&self) -> Option<Opcode> {
         Opcode::from_number(self.command.opcode)
+    }
+
+    /// The number of the signal that it sends, once to each if that is not SIGKILL.
+    pub(super) fn signal(&self) -> u32 {
+        const KILL: u32 = 9;
+        match self.opcode() {
+            Some(opcode) if opcode.signals() => self.command.argument as u32,
+            _ => KILL,
+        }
+    }
+
+    /// Whether those that were signalled are none of its business any more.
+    pub(super) fn signals_once(&self) -> bool {
+        self.opcode().is_some_and(Opcode::signals)
     }
 
     pub(super) fn subject(&self) -> u64 {
@@ -188,13 +202,16 @@ impl Run {
         if opcode != Opcode::Nothing && !policy.seats[slot].may().has(opcode) {
             return Err(Refusal::NotAllowed);
         }
-        match opcode {
-            Opcode::Nothing => return Ok(0),
-            Opcode::KillUser => {
+        opcode.check_argument(self.command.argument)?;
+        match opcode.subject() {
+            Subject::Nothing => return Ok(0),
+            Subject::User if opcode.sweeps() => {
                 let spared = u32::try_from(subject).is_ok_and(|user| policy.spares(user));
                 return if spared { Err(Refusal::SparedUser) } else { Ok(0) };
             }
-            Opcode::KillProcess | Opcode::KillTree => {}
+            Subject::Process | Subject::Tree if opcode.sweeps() => {}
+            // Control groups are not read from procfs, and forks only the kernel half can refuse.
+            _ => return Err(Refusal::NotPossible),
         }
         if subject == u64::from(policy.init) {
             return Err(Refusal::InitProcess);

@@ -81,10 +81,10 @@ impl Target {
         let (lease, slots) = (self.lease, move |slot: usize| (slot == 0).then_some(given));
         let actions = self.executor.decide(self.now, &|| lease, &slots, &self.processes);
         let mut answers = actions.acknowledgements;
-        for kill in &actions.kills {
-            self.killed.push(kill.pid);
-            self.processes.retain(|process| process.pid != kill.pid);
-            self.executor.struck(self.now, kill, true);
+        for strike in &actions.strikes {
+            self.killed.push(strike.pid);
+            self.processes.retain(|process| process.pid != strike.pid);
+            self.executor.struck(self.now, strike, true);
         }
         answers.extend(self.executor.settle(self.now));
         self.now += 5_000_000;
@@ -204,8 +204,8 @@ fn two_monitors_are_not_obeyed_in_one_round_however_the_lease_moves_meanwhile() 
     let actions = executor.decide(SECOND, &lease, &slots, &machine());
     assert_eq!(executor.state(0), Some(CommandState::GaveUp));
     assert_eq!(executor.state(1), Some(CommandState::Running));
-    assert_eq!((actions.kills.len(), actions.token), (3, second.token()));
-    assert!(actions.kills.iter().all(|kill| kill.commands == 1 << 1));
+    assert_eq!((actions.strikes.len(), actions.token), (3, second.token()));
+    assert!(actions.strikes.iter().all(|strike| strike.commands == 1 << 1));
 }
 
 #[test]
@@ -266,14 +266,14 @@ fn a_restart_repeats_nothing_and_goes_on_with_the_next_sequence() {
         &|slot| Some(sealed(slot, command(4, Opcode::KillUser as u32, 1001))),
         &machine(),
     );
-    assert!(again.kills.is_empty() && again.acknowledgements.is_empty());
+    assert!(again.strikes.is_empty() && again.acknowledgements.is_empty());
     let next = executor.decide(
         2,
         &|| LEASE,
         &|slot| Some(sealed(slot, command(5, Opcode::KillUser as u32, 1001))),
         &machine(),
     );
-    assert_eq!(next.kills.len(), 3);
+    assert_eq!(next.strikes.len(), 3);
 }
 
 proptest! {

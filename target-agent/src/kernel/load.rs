@@ -100,6 +100,7 @@ impl Plan {
             capacity: self.capacity,
             sees_memory: u32::from(abilities.memory.sizes),
             sees_stalls: u32::from(abilities.memory.stalls),
+            refuses_forks: u32::from(abilities.refuses_forks),
             page_bytes: rustix::param::page_size() as u32,
             user_processes_limit: self.limits.of(SensorKind::USER_PROCESSES),
             user_fork_rate_limit: self.limits.of(SensorKind::USER_FORK_RATE),
@@ -129,7 +130,8 @@ fn capabilities(settings: &Settings) -> u64 {
     let kills = kills | Capabilities::HELPER_KILLS;
     let scoped = if settings.scoped == 0 { 0 } else { Capabilities::SCOPED };
     let sees = if settings.sees_memory == 0 { 0 } else { Capabilities::KERNEL_SEES_MEMORY };
-    Capabilities::KERNEL_HALF | kills | scoped | sees
+    let refuses = if settings.refuses_forks == 0 { 0 } else { Capabilities::KERNEL_REFUSES_FORKS };
+    Capabilities::KERNEL_HALF | Capabilities::ERRANDS | kills | scoped | sees | refuses
 }
 
 fn fingerprint(settings: &Settings) -> u64 {
@@ -207,6 +209,7 @@ fn configure(
     for mut program in object.progs_mut() {
         let wanted = match program.name().to_str() {
             Some("on_tick") => abilities.timer_interrupts,
+            Some("refuse_fork") => abilities.refuses_forks,
             Some("on_oom_kill") => abilities.oom_kills == OomKills::Victim,
             Some("on_oom_kill_before_6_9") => abilities.oom_kills == OomKills::ProcessId,
             _ => true,
@@ -255,7 +258,8 @@ fn attach(pins: &Pins, object: &Object) -> Result<(), LoadError> {
     let hooks = |seed: bool| {
         object.progs_mut().filter(move |program| {
             let section = program.section().to_string_lossy().into_owned();
-            program.autoload() && if seed { section == "iter/task" } else { section.starts_with("tp_btf/") }
+            let hook = section.starts_with("tp_btf/") || section.starts_with("fmod_ret/");
+            program.autoload() && if seed { section == "iter/task" } else { hook }
         })
     };
     for program in hooks(false).chain(hooks(true)) {

@@ -2,7 +2,7 @@
 
 use crate::executor::Agreement;
 use crate::kernel::pins::Pins;
-use crate::kernel::settings::{Control, MAX_PROTECTED, MAX_SPARED, ProcessName};
+use crate::kernel::settings::{Control, ErrandWords, MAX_PROTECTED, MAX_SPARED, ProcessName};
 use crate::memory::{ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory};
 use crate::seat::Seat;
 use backdoors_sensor_box::layout::{
@@ -20,12 +20,13 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Maps that others map, or that keep the kernel half alive; all are pinned.
-pub(super) const PINNED_MAPS: [&str; 10] = [
+pub(super) const PINNED_MAPS: [&str; 11] = [
     ".data.sensors",
     ".data.commands",
     ".data.acknowledgements",
     ".data.lease",
     ".data.control",
+    ".data.errands",
     "processes",
     "condemned",
     "wakeups",
@@ -45,6 +46,8 @@ pub struct KernelHalf {
     pub control: Region,
     /// What it tells the helper: a word per entry of the process table.
     pub condemned: Region,
+    /// What it has the user half do: an [`ErrandWords`] per command slot.
+    pub errands: Region,
     /// What wakes the helper.
     pub wakeups: MapHandle,
     /// Who may command through which slot. Not mapped by anybody.
@@ -143,6 +146,7 @@ impl KernelHalf {
             }),
             control: region(".data.control", size_of::<Control>())?,
             condemned: region("condemned", capacity * 8)?,
+            errands: region(".data.errands", COMMAND_SLOTS * size_of::<ErrandWords>())?,
             wakeups: map("wakeups")?,
             seats: map("seats")?,
             pins: pins.clone(),

@@ -1,5 +1,6 @@
 //! What the running kernel lets the kernel half do.
 
+use libbpf_rs::ProgramType;
 use libbpf_rs::btf::types::{Func, FuncProto};
 use libbpf_rs::btf::{Btf, BtfType};
 
@@ -12,6 +13,8 @@ pub struct KernelAbilities {
     pub timer_interrupts: bool,
     /// How kills for want of memory are told.
     pub oom_kills: OomKills,
+    /// Forks can be refused (with CONFIG_SECURITY, where functions may be told what to return).
+    pub refuses_forks: bool,
     /// What the kernel lists of the variables that tell of its memory.
     pub memory: MemoryVariables,
 }
@@ -60,6 +63,9 @@ pub fn probe() -> Result<KernelAbilities, NoTypes> {
             Some(0..=2) => OomKills::ProcessId,
             Some(_) => OomKills::Victim,
         },
+        // Locked down kernels take only programs that watch.
+        refuses_forks: has_function("security_task_alloc")
+            && ProgramType::Tracing.is_supported().unwrap_or(false),
         memory: memory_variables(&std::fs::read("/proc/kallsyms").unwrap_or_default()),
     })
 }

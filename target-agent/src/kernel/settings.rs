@@ -48,6 +48,10 @@ pub struct Settings {
     pub sees_stalls: u32,
     /// Bytes of a page.
     pub page_bytes: u32,
+    /// 1: the kernel lets forks be refused.
+    pub refuses_forks: u32,
+    /// Record of `forks.refused`.
+    pub forks_refused: u32,
     /// Zero.
     pub reserved: u32,
     /// Limit of new `user.processes` sensors.
@@ -98,6 +102,30 @@ pub struct Control {
     pub agent: ProcessName,
     /// Which commands several monitors must want.
     pub agreement: AgreementWords,
+    /// A bit per command slot whose command the user half is to carry out.
+    pub errands: u64,
+    /// No fork is refused from then on, nanoseconds of the monotonic clock.
+    pub refusing_until: u64,
+}
+
+/// A command that the user half is to carry out.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ErrandWords {
+    /// Sequence of the command << 16 | refusal << 8 | how far it is.
+    pub stage: u64,
+    /// The opcode.
+    pub opcode: u64,
+    /// Whom or what it is about.
+    pub subject: u64,
+    /// Start of the process, or generation of the application.
+    pub start: u64,
+    /// The opcode's argument.
+    pub argument: u64,
+    /// What the system or the application said that refused it.
+    pub failure: u64,
+    /// Zero.
+    pub reserved: [u64; 2],
 }
 
 /// Which commands several monitors must want, and how many.
@@ -115,9 +143,11 @@ pub struct AgreementWords {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 104);
+    assert!(size_of::<Settings>() == 112);
     assert!(size_of::<ProcessName>() == 16);
-    assert!(size_of::<Control>() == 592);
+    assert!(size_of::<Control>() == 608);
+    assert!(size_of::<ErrandWords>() == 64);
+    assert!(offset_of!(Control, errands) == 592);
     assert!(offset_of!(Control, protected) == 280);
     assert!(offset_of!(Control, helper_beat) == 536);
     assert!(offset_of!(Control, agent) == 552);

@@ -8,7 +8,7 @@ use backdoors_sensor_box::writer::{NewSensorError, SensorBox};
 use backdoors_sensor_box::{SensorKind, SharedWords};
 
 /// Sensors of the whole machine, in the order of their records.
-const MACHINE: [SensorKind; 13] = [
+const MACHINE: [SensorKind; 14] = [
     SensorKind::KERNEL_TIMER,
     SensorKind::AGENT_HEARTBEAT,
     SensorKind::PROCESSES,
@@ -22,6 +22,7 @@ const MACHINE: [SensorKind; 13] = [
     SensorKind::SWAP_FREE,
     SensorKind::SWAP_TOTAL,
     SensorKind::MEMORY_STALLED,
+    SensorKind::FORKS_REFUSED,
 ];
 
 /// Sensors of a CPU, in the order `bpf/sensors.h` has.
@@ -56,6 +57,7 @@ pub fn place(settings: &mut Settings, cpus: u32) {
     settings.users_lost = record(SensorKind::USERS_LOST);
     settings.oom_kills = record(SensorKind::OOM_KILLS);
     settings.forks = record(SensorKind::FORKS);
+    settings.forks_refused = record(SensorKind::FORKS_REFUSED);
     settings.agent_alive = record(SensorKind::AGENT_ALIVE);
     settings.memory_available = record(SensorKind::MEMORY_AVAILABLE);
 }

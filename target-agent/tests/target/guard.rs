@@ -21,7 +21,7 @@ fn wait_for_processes(host: &Host, user: u32, count: u64) {
 
 /// The slot that gives an order to the holder of a slot's key.
 fn sealed(host: &Host, slot: usize, order: &Order, sequence: u64) -> CommandSlot {
-    let encoded = order.encode(sequence, host.lease(slot), &host.seal(slot));
+    let encoded = order.encode(sequence, host.lease(slot), &host.seal(slot), "");
     CommandSlot::read_from_bytes(&[&encoded.body[..], &encoded.sequence].concat()).unwrap()
 }
 
@@ -155,7 +155,7 @@ fn the_kernel_half_obeys_what_enough_monitors_want_in_time_and_nothing_else() {
         wait_for_processes(&host, 60176, 1);
         let kill = order(Opcode::KillUser, 60176);
         let vote = |slot: usize, sequence: u64, order: &Order| {
-            let encoded = order.encode_vote(sequence, &host.seal(slot));
+            let encoded = order.encode_vote(sequence, &host.seal(slot), "");
             host.write_slot(
                 slot,
                 &CommandSlot::read_from_bytes(&[&encoded.body[..], &encoded.sequence].concat()).unwrap(),

@@ -193,7 +193,7 @@ impl Host {
 
     /// Writes a command into a slot with any token.
     pub fn write_as(&mut self, slot: usize, sequence: u64, order: &Order, token: Token) {
-        let encoded = order.encode(sequence, token, &self.seal(slot));
+        let encoded = order.encode(sequence, token, &self.seal(slot), "");
         let memory = self.half().memory.commands.words.memory();
         let base = slot * size_of::<CommandSlot>();
         memory.write_bytes(base, &encoded.body).unwrap();
@@ -269,7 +269,7 @@ pub fn may_all() -> Opcodes {
 }
 
 pub fn order(opcode: Opcode, subject: u32) -> Order {
-    Order { opcode, subject, start: 0, most_victims: 0, dry_run: false }
+    Order::new(opcode, u64::from(subject))
 }
 
 /// Waits until `look` finds something.

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use backdoors_rdma::handshake::{Certificate, Identity};
 use backdoors_rdma::session::{Provider, Session, SessionConfig};
 use backdoors_rdma::{AccessError, Operation, RemoteRange};
-use backdoors_sensor_box::layout::{CommandSlot, RegionKind};
+use backdoors_sensor_box::layout::{CommandSlot, REASON_BYTES, RegionKind};
 use backdoors_sensor_box::{
     AcknowledgementView, CommandKey, CommandState, LeaseView, LeaseWord, Seal, fetch_acknowledgement,
 };
@@ -274,8 +274,10 @@ impl CommandWords {
             subject: self.subject,
             start: self.start,
             most_victims: self.most,
+            argument: 0,
             token,
             mac: [0; 2],
+            reason: [0; REASON_BYTES],
             sequence: accepted.wrapping_add_signed(self.step),
         };
         seal.put_on(slot).as_bytes().to_vec()

@@ -6,7 +6,7 @@ mod fill;
 mod readings;
 
 use crate::config::Config;
-use crate::executor::{Agreement, Candidate, Executor, Kill, Policy, ProtectedProcess};
+use crate::executor::{Agreement, Candidate, Executor, Policy, ProtectedProcess, Strike};
 use crate::kernel::Scope;
 use crate::limits::Limits;
 use crate::memory::{
@@ -190,20 +190,21 @@ impl Rounds {
         let lease = || self.lease.word();
         let actions = executor.decide(now(), &lease, &|slot| slots.get(slot), &candidates);
         self.publish(&actions.acknowledgements);
-        for kill in &actions.kills {
+        for strike in &actions.strikes {
             // Many signals take a while, in which another monitor may take the lease.
-            let sent = lease().token() == actions.token && self.strike(kill);
-            executor.struck(now(), kill, sent);
+            let sent = lease().token() == actions.token && self.strike(strike);
+            executor.struck(now(), strike, sent);
         }
         self.publish(&executor.settle(now()));
     }
 
     /// Signals a process by a descriptor that names it for good, if it still is the one that was chosen and its user's.
-    fn strike(&self, kill: &Kill) -> bool {
-        let Some(pid) = i32::try_from(kill.pid).ok().and_then(Pid::from_raw) else { return false };
+    fn strike(&self, strike: &Strike) -> bool {
+        let Some(pid) = i32::try_from(strike.pid).ok().and_then(Pid::from_raw) else { return false };
         let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-        self.reader.identity(kill.pid) == Some((kill.start, kill.user))
-            && pidfd_send_signal(descriptor, Signal::KILL).is_ok()
+        self.reader.identity(strike.pid) == Some((strike.start, strike.user))
+            && Signal::from_named_raw(strike.signal as i32)
+                .is_some_and(|signal| pidfd_send_signal(descriptor, signal).is_ok())
     }
 
     fn publish(&self, answers: &[(usize, backdoors_sensor_box::layout::Acknowledgement)]) {

@@ -180,13 +180,12 @@ impl Watcher {
         let culprits = table.processes.iter().filter(|process| process.user == user).count();
 
         let sequence = self.acknowledgement()?.accepted + 1;
-        let command =
-            Command { opcode: Opcode::KillUser, subject: user, start: 0, most_victims: 0, dry_run: false };
+        let command = Command::new(Opcode::KillUser, u64::from(user));
         let token = self.lease()?;
         let region = self.session.region(RegionKind::COMMAND).context("no command slot")?;
         let key = CommandKey::from_bytes(self.session.secret().bytes());
         let seal = Seal { key, slot: self.session.slot(), generation: region.generation };
-        let command = command.encode(sequence, token, &seal);
+        let command = command.encode(sequence, token, &seal, "");
         let slot = region.range;
         let part = |offset, length: usize| slot.slice(offset, length as u64).context("a slot too small");
         let mut batch = [
