@@ -93,7 +93,7 @@ fn a_program_only_proposes_unless_told_to_act() {
         last_text(&journal),
         "own proposes 1: backdoors heal web1 --uid 60001; to have it done: backdoors approve web1 1"
     );
-    assert_eq!(simulation.machine.slot_bytes(), [0; 64]);
+    assert!(simulation.machine.slot_is_blank());
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn programs_that_break_are_told_and_rest() {
         simulation.machine.crowd(20, BOMBER, 300, 200);
         let journal = run_until(&mut simulation, &["healer-broke"]);
         assert!(last_text(&journal).starts_with(complaint), "{}", last_text(&journal));
-        assert_eq!(simulation.machine.slot_bytes(), [0; 64]);
+        assert!(simulation.machine.slot_is_blank());
         // The cooldown is a second.
         simulation.run(ms(900));
         assert_eq!(std::fs::read_to_string(&calls).unwrap(), "x\n", "{lines}");
@@ -172,7 +172,7 @@ fn whatever_a_program_wants_the_pillars_of_the_machine_stand() {
         let journal = run_until(&mut simulation, &["withheld", "command-written", "healer-broke"]);
         let text = last_text(&journal);
         assert!(text.contains("withheld: ") && text.contains(reason), "{text}");
-        assert_eq!(simulation.machine.slot_bytes(), [0; 64]);
+        assert!(simulation.machine.slot_is_blank());
     }
 }
 
@@ -273,7 +273,7 @@ fn a_stuck_application_is_told_with_evidence_and_left_alone() {
         "{texts:?}"
     );
     assert!(texts[2].contains("its process 103 (sh) of user 1000 waits"), "{texts:?}");
-    assert_eq!(simulation.machine.slot_bytes(), [0; 64]);
+    assert!(simulation.machine.slot_is_blank());
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn a_stuck_application_is_killed_if_that_was_configured_and_the_process_is_its_u
 
     let mut simulation = with_applications(&format!("{healer}user = 1001\n"));
     let_the_shop_stand_still(&mut simulation, ms(4000));
-    assert_eq!(simulation.machine.slot_bytes(), [0; 64]);
+    assert!(simulation.machine.slot_is_blank());
 
     // Another application's healer has nothing to do with it.
     let mut simulation = with_applications(&format!("{}user = 1000\n", healer.replace("'shop'", "'post'")));

@@ -9,11 +9,12 @@ mod simulation;
 use backdoors_monitor::clock::Clock;
 use backdoors_monitor::journal::What;
 use backdoors_monitor::sampler::Reach;
-use backdoors_sensor_box::layout::{NO_LIMIT, RegionKind};
+use backdoors_sensor_box::layout::{CommandSlot, NO_LIMIT, REASON_BYTES, RegionKind};
 use backdoors_sensor_box::{Command, LeaseWord, Opcode, SharedWords};
 use proptest::prelude::*;
 use simulation::{Fault, Simulation};
 use std::time::Duration;
+use zerocopy::FromBytes;
 
 const ACT: &str = "[[target.healer]]\nname = 'forkbomb'\nmode = 'act'\ncooldown = '1s'\n";
 const BOMBER: u32 = 60001;
@@ -31,12 +32,21 @@ fn connected(lines: &str) -> Simulation {
     simulation
 }
 
+/// What was written, which is authentic and has a reason, without its code and reason.
+fn written(simulation: &Simulation) -> CommandSlot {
+    let slot = simulation.machine.slot();
+    assert!(simulation.machine.seal().is_on(&slot));
+    assert!(String::from_utf8_lossy(&slot.reason).starts_with("forkbomb: user 60001: "), "{slot:?}");
+    CommandSlot { mac: [0; 2], reason: [0; REASON_BYTES], ..slot }
+}
+
 /// The command that kills the bomber's processes, bounded by all of the default budget.
-fn kill_user(simulation: &Simulation, sequence: u64) -> Vec<u8> {
+fn kill_user(simulation: &Simulation, sequence: u64) -> CommandSlot {
     let command = Command { most_victims: 2000, ..Command::new(Opcode::KillUser, u64::from(BOMBER)) };
     let token = LeaseWord::default().taken_by(simulation::Machine::SLOT).token().unwrap();
     let encoded = command.encode(sequence, token, &simulation.machine.seal(), "");
-    [&encoded.body[..], &encoded.sequence[..]].concat()
+    let bytes = [&encoded.body[..], &encoded.sequence[..]].concat();
+    CommandSlot { mac: [0; 2], ..CommandSlot::read_from_bytes(&bytes).unwrap() }
 }
 
 const REPAIR: [&str; 6] = ["event", "diagnosis", "command-written", "acknowledged", "repaired", "cleared"];
@@ -50,7 +60,7 @@ fn a_fork_bomb_is_noticed_diagnosed_and_eradicated_by_reads_and_writes() {
     simulation.run(ms(500));
     assert_eq!(simulation.machine.alive(BOMBER), 0);
     assert_eq!(simulation.machine.alive(1000), 10);
-    assert_eq!(simulation.machine.slot_bytes(), kill_user(&simulation, 1));
+    assert_eq!(written(&simulation), kill_user(&simulation, 1));
     let journal = simulation.entries.lock().unwrap().clone();
     let kinds: Vec<String> = simulation.take_kinds();
     assert_eq!(kinds, REPAIR);
@@ -114,7 +124,7 @@ fn healers_that_may_not_act_only_tell() {
         simulation.machine.crowd(20, BOMBER, 300, 200);
         simulation.run(ms(900));
         assert_eq!(simulation.take_kinds(), kinds);
-        assert_eq!(simulation.machine.slot_bytes(), [0; 64]);
+        assert!(simulation.machine.slot_is_blank());
         assert_eq!(simulation.machine.alive(BOMBER), 300);
     }
 }
@@ -141,11 +151,11 @@ fn a_monitor_that_restarts_goes_on_with_the_sequence() {
     simulation.machine.accept_up_to(41);
     simulation.machine.crowd(20, BOMBER, 300, 200);
     simulation.run(ms(300));
-    assert_eq!(simulation.machine.slot_bytes(), kill_user(&simulation, 42));
+    assert_eq!(written(&simulation), kill_user(&simulation, 42));
     simulation.restart_monitor();
     simulation.machine.crowd(20, BOMBER, 300, 200);
     simulation.run(ms(300));
-    assert_eq!(simulation.machine.slot_bytes(), kill_user(&simulation, 43));
+    assert_eq!(written(&simulation), kill_user(&simulation, 43));
     assert_eq!(simulation.machine.alive(BOMBER), 0);
 }
 
@@ -166,7 +176,7 @@ fn a_sequence_that_somebody_used_meanwhile_is_replaced() {
     simulation.machine.deaf = true;
     simulation.machine.crowd(20, BOMBER, 300, 200);
     simulation.run(ms(110));
-    assert_eq!(simulation.machine.slot_bytes(), kill_user(&simulation, 1));
+    assert_eq!(written(&simulation), kill_user(&simulation, 1));
     // The target looks at last, when command 1 is stale already.
     simulation.machine.accept_up_to(0);
     simulation.machine.deaf = false;
@@ -245,7 +255,7 @@ fn memory_made_anew_is_taken_up_and_watched_without_help() {
     simulation.machine.crowd(20, BOMBER, 300, 200);
     simulation.run(ms(300));
     assert_eq!(simulation.take_kinds(), REPAIR);
-    assert_eq!(simulation.machine.slot_bytes(), kill_user(&simulation, 1));
+    assert_eq!(written(&simulation), kill_user(&simulation, 1));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use backdoors_rdma::SharedMemory;
 use backdoors_rdma::handshake::{Acceptor, Certificate, Hello, Identity, Secret, Welcome, serve};
 use backdoors_rdma::owner::{Admission, MemoryOwner, RegionRequest, Rights};
-use backdoors_sensor_box::layout::{Capabilities, NO_LIMIT, RegionKind, process_table_bytes};
+use backdoors_sensor_box::layout::{Capabilities, CommandSlot, NO_LIMIT, RegionKind, process_table_bytes};
 use backdoors_sensor_box::writer::{ProcessTable, Sensor, SensorBox, Shape};
 use backdoors_sensor_box::{SensorKind, SharedWords};
 use std::net::{SocketAddr, TcpListener};
@@ -18,7 +18,7 @@ pub const GENERATION: u64 = 1;
 /// The slot of its one monitor.
 pub const SLOT: u32 = 0;
 const PROCESS_TABLE_BYTES: usize = process_table_bytes(64);
-const COMMAND_BYTES: usize = 64;
+const COMMAND_BYTES: usize = size_of::<CommandSlot>();
 const ACKNOWLEDGEMENT_BYTES: usize = 16 * 128;
 const LEASE_BYTES: usize = 192;
 

@@ -12,12 +12,14 @@ use backdoors_sensor_box::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use zerocopy::{FromBytes, FromZeros};
 
 const PROCESSES: usize = 1024;
 const SLOT: usize = 3;
 
 /// How long victims may take to die before a command is given up, nanoseconds.
 const GIVE_UP: u64 = 50_000_000;
+const SLOT_BYTES: usize = size_of::<CommandSlot>();
 
 /// A command that is being obeyed.
 struct Running {
@@ -64,7 +66,7 @@ impl Machine {
         let regions = BTreeMap::from([
             (RegionKind::SENSORS, memory(8192)),
             (RegionKind::PROCESSES, memory(process_table_bytes(PROCESSES))),
-            (RegionKind::COMMAND, memory(64 * COMMAND_SLOTS)),
+            (RegionKind::COMMAND, memory(SLOT_BYTES * COMMAND_SLOTS)),
             (RegionKind::ACKNOWLEDGEMENTS, memory(128 * COMMAND_SLOTS)),
             (RegionKind::LEASE, memory(LeaseView::BYTES)),
         ]);
@@ -114,7 +116,7 @@ impl Machine {
         let words = Arc::clone(&self.regions[&kind]);
         let bytes = words.bytes().len();
         match kind {
-            RegionKind::COMMAND => (words, SLOT * 64, 64),
+            RegionKind::COMMAND => (words, SLOT * SLOT_BYTES, SLOT_BYTES),
             _ => (words, 0, bytes),
         }
     }
@@ -129,9 +131,15 @@ impl Machine {
         Seal { key, slot: Self::SLOT, generation: self.generation }
     }
 
-    /// Bytes of this monitor's command slot.
-    pub fn slot_bytes(&self) -> Vec<u8> {
-        self.regions[&RegionKind::COMMAND].bytes()[SLOT * 64..(SLOT + 1) * 64].to_vec()
+    /// Whether nothing was ever written to this monitor's command slot.
+    pub fn slot_is_blank(&self) -> bool {
+        self.slot() == CommandSlot::new_zeroed()
+    }
+
+    /// What is in this monitor's command slot.
+    pub fn slot(&self) -> CommandSlot {
+        let bytes = self.regions[&RegionKind::COMMAND].bytes();
+        CommandSlot::read_from_bytes(&bytes[SLOT * SLOT_BYTES..(SLOT + 1) * SLOT_BYTES]).unwrap()
     }
 
     /// An application with a progress sensor `orders`, which must move every 200 ms, attaches as this process. Its region is

@@ -12,7 +12,7 @@ use backdoors_rdma::owner::{Admission, Endpoint, Rights};
 use backdoors_rdma::{
     AccessError, Connection, DialError, Dialer, Limits, Operation, RemoteRange, Request, Session,
 };
-use backdoors_sensor_box::layout::RegionKind;
+use backdoors_sensor_box::layout::{CommandSlot, RegionKind};
 use backdoors_sensor_box::{LocalWords, SharedWords};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -248,7 +248,7 @@ impl Path {
         let target = self.target.lock().unwrap();
         let words = target.regions.get(&kind).ok_or(AccessError::Denied)?;
         let (start, length) = match kind {
-            RegionKind::COMMAND => (self.slot * 64, 64),
+            RegionKind::COMMAND => (self.slot * size_of::<CommandSlot>(), size_of::<CommandSlot>()),
             _ => (0, words.bytes().len()),
         };
         let writable = matches!(kind, RegionKind::COMMAND | RegionKind::LEASE);

@@ -89,7 +89,7 @@ impl Target {
         let regions = BTreeMap::from([
             (RegionKind::SENSORS, memory(2048)),
             (RegionKind::PROCESSES, memory(process_table_bytes(PROCESSES))),
-            (RegionKind::COMMAND, memory(64 * COMMAND_SLOTS)),
+            (RegionKind::COMMAND, memory(size_of::<CommandSlot>() * COMMAND_SLOTS)),
             (RegionKind::ACKNOWLEDGEMENTS, memory(128 * COMMAND_SLOTS)),
             (RegionKind::LEASE, memory(LeaseView::BYTES)),
         ]);
