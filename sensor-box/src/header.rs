@@ -53,6 +53,7 @@ pub fn c_header() -> String {
     for (opcode, name) in Opcode::ALL {
         constant(&format!("OPCODE_{}", c_name(name)), (*opcode as u32).to_string());
     }
+    constant("VARIABLES_BYTES", crate::variables::VARIABLES_BYTES.to_string());
     constant("SIGNALS", format!("{:#x}ULL", Signal::bits()));
     constant("MOST_NICE", MOST_NICE.to_string());
     constant("MOST_REFUSED", format!("{MOST_REFUSED}ULL"));

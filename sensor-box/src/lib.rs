@@ -16,6 +16,7 @@ pub mod layout;
 pub mod lease;
 mod numbered;
 mod opcode;
+pub mod variables;
 mod words;
 pub mod writer;
 

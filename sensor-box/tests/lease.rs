@@ -37,7 +37,7 @@ fn a_command_carries_its_token_where_the_kernel_half_looks_for_it() {
     let command = Command::new(Opcode::Nothing, 0);
     let seal = Seal { key: CommandKey::from_bytes([1; 16]), slot: 2, generation: 1 };
     let encoded = command.encode(9, token, &seal, "");
-    assert_eq!(encoded.body[32..40], token.word().to_le_bytes());
+    assert_eq!(encoded.body[40..48], token.word().to_le_bytes());
     assert_eq!(encoded.sequence, 9u64.to_le_bytes());
 }
 

@@ -17,6 +17,8 @@ struct bd_acknowledgement acknowledgements[BD_COMMAND_SLOTS] SEC(".data.acknowle
 struct bd_lease_table lease SEC(".data.lease") __attribute__((aligned(64)));
 struct control control SEC(".data.control") __attribute__((aligned(64)));
 struct errand errands[BD_COMMAND_SLOTS] SEC(".data.errands") __attribute__((aligned(64)));
+/* The user half alone uses it; it is here so that it is kept with all the rest. */
+char variables[BD_VARIABLES_BYTES] SEC(".data.variables") __attribute__((aligned(64)));
 const volatile struct settings settings SEC(".rodata.settings");
 
 /* The process table: element 0 is its header, element n + 1 its entry n. */

@@ -6,11 +6,13 @@ mod may;
 
 pub use may::May;
 
+use crate::errand::{VariableConfig, VariableError};
 use crate::executor::Agreement;
 use crate::kernel::Scope;
 use crate::limits::{Limits, UnknownSensor};
 use agreement::LONGEST_WINDOW;
 use backdoors_sensor_box::layout::{COMMAND_SLOTS, MAX_PROCESSES};
+use backdoors_sensor_box::variables::Variable;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -97,6 +99,9 @@ pub struct Config {
     /// Which commands are obeyed only if several monitors want them; none by default.
     #[serde(default, deserialize_with = "agreement::deserialize")]
     pub agreement: Agreement,
+    /// The variables that monitors may set, if they may give that command.
+    #[serde(default, rename = "variable")]
+    variables: Vec<VariableConfig>,
     /// The monitors that may be admitted.
     #[serde(default, rename = "monitor")]
     pub monitors: Vec<MonitorConfig>,
@@ -162,6 +167,9 @@ pub enum ConfigError {
     /// A limit for a sensor that does not exist.
     #[error(transparent)]
     Limit(#[from] UnknownSensor),
+    /// A variable that cannot be offered.
+    #[error(transparent)]
+    Variable(#[from] VariableError),
 }
 
 impl Config {
@@ -205,7 +213,16 @@ impl Config {
             return Err(ConfigError::Window(window));
         }
         self.limits().map(drop)?;
+        self.variables().map(drop)?;
         Ok(())
+    }
+
+    /// The variables that are offered, without their values.
+    ///
+    /// # Errors
+    /// [`VariableError`], which [`Config::load`] has ruled out.
+    pub fn variables(&self) -> Result<Vec<Variable>, VariableError> {
+        VariableConfig::check(&self.variables)
     }
 
     /// The limits of sensors.

@@ -3,11 +3,13 @@
 //! The kernel half judges; the helper only carries out. A sentence is gone as soon as its entry is another process's,
 //! and it is looked at again once the process is held by a descriptor, so none is killed for another that had its id.
 
+use crate::errand::{Desk, Hierarchy, Means};
 use crate::kernel::settings::Control;
 use crate::kernel::{KernelHalf, Pins};
 use crate::words::Words;
 use backdoors_sensor_box::SharedWords;
 use backdoors_sensor_box::layout::{ProcessEntry, ProcessTableHeader};
+use backdoors_sensor_box::variables::Variables;
 use libbpf_rs::RingBufferBuilder;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::mem::offset_of;
@@ -82,15 +84,22 @@ pub fn run(pins: &Path) -> io::Result<()> {
     wakeups.add(&half.wakeups, |_| 0).map_err(io::Error::other)?;
     let wakeups = wakeups.build().map_err(io::Error::other)?;
     let (processes, condemned) = (&half.memory.processes.words, &half.condemned.words);
+    let desk = Desk::new(&half.control.words, &half.errands.words);
+    let hierarchy = Hierarchy::mounted();
+    let variables = Variables::new(half.memory.variables.words.clone());
+    let variables = variables.ok_or_else(|| io::Error::other("no room for variables"))?;
+    let means = Means { census: &half, hierarchy: hierarchy.as_ref(), variables: &variables };
+    let hunts = || half.control.words.load(HUNTING) as u32 != 0;
     for round in 1.. {
         half.control.words.store(BEAT, round);
-        if half.control.words.load(HUNTING) as u32 != 0 {
+        if hunts() || desk.is_busy() {
             carry_out(processes, condemned);
+            desk.serve(Means::suffice_for, |errand| means.carry_out(errand));
             thread::sleep(ROUND);
         } else if !place.any() {
             break;
         }
-        let patience = if half.control.words.load(HUNTING) as u32 == 0 { REST } else { Duration::ZERO };
+        let patience = if hunts() || desk.is_busy() { Duration::ZERO } else { REST };
         // An interrupted wait is as good as one that ended.
         let _ = wakeups.poll(patience);
     }

@@ -4,6 +4,7 @@
 pub mod applications;
 pub mod check;
 pub mod config;
+pub mod errand;
 pub mod executor;
 pub mod helper;
 pub mod kernel;

@@ -56,6 +56,8 @@ pub struct TargetMemory {
     pub acknowledgements: Region,
     /// Which monitor may act; every monitor writes it.
     pub lease: Region,
+    /// The variables that are offered.
+    pub variables: Region,
     /// Tells these regions from earlier ones.
     pub generation: u64,
 }
@@ -70,11 +72,12 @@ pub const LEASE_BYTES: usize = size_of::<LeaseTable>();
 impl TargetMemory {
     /// The regions every monitor may read, with their kinds.
     #[must_use]
-    pub fn shown(&self) -> [(u32, &Region); 3] {
+    pub fn shown(&self) -> [(u32, &Region); 4] {
         [
             (RegionKind::SENSORS, &self.sensors),
             (RegionKind::PROCESSES, &self.processes),
             (RegionKind::ACKNOWLEDGEMENTS, &self.acknowledgements),
+            (RegionKind::VARIABLES, &self.variables),
         ]
     }
 }

@@ -6,7 +6,8 @@ mod reception;
 pub use monitors::KnownError;
 
 use crate::applications::Applications;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
+use crate::errand::Watched;
 use crate::pressure::PressureWatch;
 use crate::seat::Seat;
 use crate::source::{Source, SourceError};
@@ -109,8 +110,12 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     let heartbeat = sensors.find(SensorKind::AGENT_HEARTBEAT, 0);
     let heartbeat = heartbeat.ok_or_else(|| RunError::Box("it has no heartbeat".into()))?;
     let applications = reception::take_up(config, &source);
+    let variables = source.memory().variables.words.clone();
+    let variables =
+        Watched::offer(variables, config.variables().map_err(ConfigError::from).map_err(KnownError::from)?);
     let mut agent = Agent {
         config: config.clone(),
+        variables,
         known,
         source,
         applications,
@@ -144,6 +149,8 @@ struct Agent {
     known: Known,
     source: Source,
     applications: Applications,
+    /// `None` if there is no room for any.
+    variables: Option<Watched>,
     /// Closing it ends the thread that serves applications.
     reception: Option<UnixStream>,
     /// `None` while there is none.
@@ -173,6 +180,7 @@ impl Agent {
         }
         self.source.look_after(&self.config, &protected(&self.config));
         self.applications.look_after(Instant::now());
+        self.variables.iter().for_each(Watched::look);
         let slots = self.known.slots();
         let memory = self.source.memory();
         let applications = &self.applications;

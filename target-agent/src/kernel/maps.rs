@@ -8,6 +8,7 @@ use crate::seat::Seat;
 use backdoors_sensor_box::layout::{
     BoxHeader, COMMAND_SLOTS, Capabilities, MAX_SENSORS, SensorRecord, process_table_bytes,
 };
+use backdoors_sensor_box::variables::VARIABLES_BYTES;
 use backdoors_sensor_box::writer::{ProcessTable, SensorBox};
 use backdoors_sensor_box::{SensorKind, SharedWords};
 use libbpf_rs::{Iter, Link, MapCore, MapFlags, MapHandle};
@@ -20,13 +21,14 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Maps that others map, or that keep the kernel half alive; all are pinned.
-pub(super) const PINNED_MAPS: [&str; 11] = [
+pub(super) const PINNED_MAPS: [&str; 12] = [
     ".data.sensors",
     ".data.commands",
     ".data.acknowledgements",
     ".data.lease",
     ".data.control",
     ".data.errands",
+    ".data.variables",
     "processes",
     "condemned",
     "wakeups",
@@ -142,6 +144,7 @@ impl KernelHalf {
                 commands: region(".data.commands", COMMAND_BYTES)?,
                 acknowledgements: region(".data.acknowledgements", ACKNOWLEDGEMENT_BYTES)?,
                 lease: region(".data.lease", LEASE_BYTES)?,
+                variables: region(".data.variables", VARIABLES_BYTES)?,
                 generation,
             }),
             control: region(".data.control", size_of::<Control>())?,

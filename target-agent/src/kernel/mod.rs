@@ -1,5 +1,6 @@
 //! The kernel half as the user half handles it: load, adopt, protect, remove.
 
+mod census;
 mod cpus;
 mod load;
 mod maps;

@@ -6,6 +6,7 @@ mod bound;
 mod commands;
 mod counts;
 mod guard;
+mod hooks;
 mod host;
 mod lease;
 mod lifetime;

@@ -18,6 +18,7 @@ use backdoors_sensor_box::LeaseWords;
 use backdoors_sensor_box::layout::{
     BoxHeader, COMMAND_SLOTS, Capabilities, SensorRecord, process_table_bytes,
 };
+use backdoors_sensor_box::variables::VARIABLES_BYTES;
 use backdoors_sensor_box::writer::{
     Acknowledgements, CommandSlots, LayOutError, NewSensorError, ProcessTable, SensorBox, Shape,
 };
@@ -75,6 +76,7 @@ impl ProcfsSource {
             commands: Region::create("commands", COMMAND_BYTES)?,
             acknowledgements: Region::create("acknowledgements", ACKNOWLEDGEMENT_BYTES)?,
             lease: Region::create("lease", LEASE_BYTES)?,
+            variables: Region::create("variables", VARIABLES_BYTES)?,
             generation: new_generation()?,
         });
         let scoped = if config.scope == Scope::PidNamespace { Capabilities::SCOPED } else { 0 };
