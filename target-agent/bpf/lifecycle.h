@@ -65,6 +65,8 @@ int BPF_PROG(on_exec, struct task_struct *task)
 	guard = take_guard(record);
 	full_barrier();
 	bpf_core_read(record->command, sizeof(record->command), &task->comm);
+	/* Who starts a service moves it before it becomes one. */
+	write_cgroup(record, task);
 	release_guard(record, guard, pid);
 	return 0;
 }

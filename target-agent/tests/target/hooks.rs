@@ -39,10 +39,10 @@ impl Group {
     fn new(name: &str) -> Group {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
-        let group = PathBuf::from(mount.split(' ').nth(4).unwrap())
-            .join(format!("backdoors-{name}-{}", std::process::id()));
-        std::fs::create_dir(&group).unwrap();
-        Group(group)
+        // Process ids are those of other tests, too: each has a namespace of its own.
+        let prefix = format!("backdoors-{name}-");
+        let group = tempfile::Builder::new().prefix(&prefix).tempdir_in(mount.split(' ').nth(4).unwrap());
+        Group(group.unwrap().keep())
     }
 
     fn id(&self) -> u64 {
@@ -60,7 +60,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let _ = std::fs::write(self.0.join("cgroup.freeze"), "0");
+        let _ = std::fs::write(self.0.join("cgroup.kill"), "1");
         let start = std::time::Instant::now();
         while std::fs::remove_dir(&self.0).is_err() && start.elapsed() < crate::host::PATIENCE {
             std::thread::sleep(std::time::Duration::from_millis(5));
@@ -153,7 +153,6 @@ fn a_control_group_is_frozen_thawed_and_killed_and_no_other() {
     inside("hooks::a_control_group_is_frozen_thawed_and_killed_and_no_other", || {
         for kills in KILLS {
             let mut host = Host::start(&format!("kills = '{kills}'\n"));
-            host.freeze_agent();
             let (group, another) = (Group::new("hooks"), Group::new("others"));
             // The shell is put there before it has children.
             let wait = "while ! grep -q hooks /proc/self/cgroup; do sleep 0.01; done;";
@@ -161,10 +160,12 @@ fn a_control_group_is_frozen_thawed_and_killed_and_no_other() {
             let mut other = victim(60145, 60, "exec sleep 1000");
             group.take(&many);
             another.take(&other);
+            // That of who sleeps the agent must look at.
             eventually("its processes", || {
                 let of_group = |process: &&backdoors_sensor_box::Process| process.cgroup == group.id();
                 (host.table().processes.iter().filter(of_group).count() == 21).then_some(())
             });
+            host.freeze_agent();
             let about = |opcode| Order::new(opcode, group.id());
             for (opcode, frozen) in [(Opcode::FreezeCgroup, "frozen 1"), (Opcode::ThawCgroup, "frozen 0")] {
                 let answer = host.order(0, about(opcode));
