@@ -1,17 +1,19 @@
-//! An application and its sensors.
+//! An application, its sensors and its hooks.
 
 use crate::agent::{self, Attached, Connection, Failure};
+use crate::hooks::{Arrived, Hook, Hooks};
 use crate::upkeep;
 use backdoors_rdma::SharedMemory;
 use backdoors_sensor_box::SharedWords;
 use backdoors_sensor_box::application::{
-    ApplicationRegion, Attachment, Request, SensorSpec, SpecError, check, region_bytes,
+    ApplicationRegion, Attachment, HookSpec, Request, SensorSpec, SpecError, check, region_bytes,
 };
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 
 /// What to do when there is no agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,15 +64,19 @@ pub enum AttachError {
 #[must_use = "an application that is dropped counts as failed"]
 pub struct Application {
     shared: Arc<Shared>,
-    /// Closing it ends the thread.
+    /// Closing it ends the threads.
     _ended: OwnedFd,
+    /// The thread that runs hooks.
+    caller: Option<ThreadId>,
 }
 
-/// What the application shares with the thread that attaches it anew.
+/// What the application shares with its threads.
 pub(crate) struct Shared {
     pub path: PathBuf,
     name: String,
     sensors: Vec<OwnedSpec>,
+    announced: Vec<OwnedHook>,
+    pub hooks: Hooks,
     region: ApplicationRegion<Words>,
     process: u32,
     pub without_agent: WithoutAgent,
@@ -84,11 +90,17 @@ struct OwnedSpec {
     spec: SensorSpec<'static>,
 }
 
+struct OwnedHook {
+    name: String,
+    least: u64,
+    most: u64,
+}
+
 enum Link {
     /// Not attached; it was in the region of this generation, or in none (0).
     Alone(u64),
     /// Attached.
-    Attached(Connection, u64),
+    Attached(Arc<Connection>, u64),
     /// Detached for good.
     Left,
 }
@@ -125,13 +137,29 @@ impl Application {
         sensors: &[SensorSpec<'_>],
         without_agent: WithoutAgent,
     ) -> Result<Application, AttachError> {
+        Application::attach_with_hooks(path, name, sensors, Vec::new(), without_agent)
+    }
+
+    /// The same, with hooks that monitors may call, each of which takes the room of two sensors. Sensors may be none
+    /// then.
+    ///
+    /// # Errors
+    /// See [`AttachError`].
+    pub fn attach_with_hooks(
+        path: impl AsRef<Path>,
+        name: &str,
+        sensors: &[SensorSpec<'_>],
+        hooks: Vec<Hook>,
+        without_agent: WithoutAgent,
+    ) -> Result<Application, AttachError> {
         let path = path.as_ref();
-        check(name, sensors)?;
+        let specs: Vec<HookSpec<'_>> = hooks.iter().map(Hook::spec).collect();
+        check(name, sensors, &specs)?;
         let values = sensors.iter().map(SensorSpec::first_value).collect();
-        let request = Request { name, held: 0, sensors: sensors.to_vec(), values };
+        let request = Request { name, held: 0, sensors: sensors.to_vec(), hooks: specs, values };
         let (link, memory) = match agent::attach(path, &request) {
             Ok(Attached { connection, generation, memory: Some(memory) }) => {
-                (Link::Attached(connection, generation), memory)
+                (Link::Attached(Arc::new(connection), generation), memory)
             }
             Ok(_) => (Link::Alone(0), of_its_own(&request)?),
             Err(Failure::Refused { reason, retry_helps }) => {
@@ -150,24 +178,29 @@ impl Application {
                 (Link::Alone(0), of_its_own(&request)?)
             }
         };
-        let region =
-            ApplicationRegion::over(Words(Arc::new(memory)), sensors.len()).map_err(io::Error::other)?;
+        let region = ApplicationRegion::over(Words(Arc::new(memory)), sensors.len(), hooks.len())
+            .map_err(io::Error::other)?;
         let owned = |spec: &SensorSpec<'_>| OwnedSpec {
             name: spec.name.into(),
             spec: SensorSpec { name: "", class: spec.class, unit: spec.unit, limit: spec.limit },
         };
+        let announce =
+            |spec: HookSpec<'_>| OwnedHook { name: spec.name.into(), least: spec.least, most: spec.most };
+        let announced: Vec<OwnedHook> = hooks.iter().map(Hook::spec).map(announce).collect();
         let shared = Arc::new(Shared {
             path: path.into(),
             name: name.into(),
             sensors: sensors.iter().map(owned).collect(),
+            announced,
+            hooks: Hooks::new(hooks),
             region,
             process: std::process::id(),
             without_agent,
             busy: Mutex::new(()),
             link: Mutex::new(link),
         });
-        let ended = upkeep::start(Arc::clone(&shared))?;
-        Ok(Application { shared, _ended: ended })
+        let (ended, caller) = upkeep::start(&shared)?;
+        Ok(Application { shared, _ended: ended, caller })
     }
 
     /// The sensor with this name.
@@ -198,8 +231,10 @@ impl Application {
 
     /// Says goodbye: the application ends on purpose, and its sensors with it. Waits for the agent three seconds at most;
     /// tells whether it took note. If it did not, monitors are told by the sensors' memory, and the next agent, too.
+    ///
+    /// No hook runs any more when this returns, and none will: it waits for one that runs, unless it is called by it.
     pub fn detach(self) -> bool {
-        self.shared.leave()
+        self.shared.leave(self.caller)
     }
 }
 
@@ -235,10 +270,12 @@ impl Sensor {
 
 /// Memory that nobody else sees, until there is an agent.
 fn of_its_own(request: &Request<'_>) -> io::Result<SharedMemory> {
-    let (memory, _) = SharedMemory::create("backdoors-application", region_bytes(request.sensors.len()))?;
+    let (memory, _) = SharedMemory::create(
+        "backdoors-application",
+        region_bytes(request.sensors.len(), request.hooks.len()),
+    )?;
     let words = Words(Arc::new(memory));
-    let Request { name, sensors, values, .. } = request;
-    let region = ApplicationRegion::lay_out(words.clone(), name, sensors, values, &Attachment::default());
+    let region = ApplicationRegion::lay_out(words.clone(), request, &Attachment::default());
     region.map_err(io::Error::other)?;
     let Words(memory) = words;
     Arc::into_inner(memory).ok_or_else(|| io::Error::other("memory that is still in use"))
@@ -263,9 +300,29 @@ impl Shared {
     /// The connection to watch, if attached.
     pub fn connection(&self) -> Option<OwnedFd> {
         match &*self.link() {
-            Link::Attached(connection, _) => rustix::io::dup(connection).ok(),
+            Link::Attached(connection, _) => rustix::io::dup(&**connection).ok(),
             Link::Alone(_) | Link::Left => None,
         }
+    }
+
+    /// The next call of a hook that has arrived. Nobody else takes anything off the connection while it is locked, and
+    /// who leaves takes it away first.
+    ///
+    /// # Errors
+    /// If what arrived makes no sense.
+    pub fn next_call(&self) -> io::Result<Option<Arrived>> {
+        match &*self.link() {
+            Link::Attached(connection, _) => {
+                let Some(call) = connection.next_call()? else { return Ok(None) };
+                Ok(Some(Arrived { call, connection: Arc::downgrade(connection) }))
+            }
+            Link::Alone(_) | Link::Left => Ok(None),
+        }
+    }
+
+    /// Whether it has hooks.
+    pub fn has_hooks(&self) -> bool {
+        !self.announced.is_empty()
     }
 
     /// Takes note that the connection ended.
@@ -286,23 +343,31 @@ impl Shared {
         };
         let sensors =
             self.sensors.iter().map(|OwnedSpec { name, spec }| SensorSpec { name, ..*spec }).collect();
-        let request = Request { name: &self.name, held, sensors, values: self.region.values() };
+        let announced = self.announced.iter();
+        let hooks =
+            announced.map(|OwnedHook { name, least, most }| HookSpec { name, least: *least, most: *most });
+        let (hooks, values) = (hooks.collect(), self.region.values());
+        let request = Request { name: &self.name, held, sensors, hooks, values };
         let Attached { connection, generation, memory } = agent::attach(&self.path, &request)?;
         if let Some(memory) = memory {
             // What was added since the values were taken is lost, which no sensor minds.
             self.region.words().0.replace(memory).map_err(Failure::NoAgent)?;
         }
-        *self.link() = Link::Attached(connection, generation);
+        *self.link() = Link::Attached(Arc::new(connection), generation);
         Ok(true)
     }
 
-    fn leave(&self) -> bool {
+    fn leave(&self, caller: Option<ThreadId>) -> bool {
         if std::process::id() != self.process {
             return false;
         }
         let _busy = self.busy();
         let link = std::mem::replace(&mut *self.link(), Link::Left);
         self.region.leave();
+        // A hook that detaches would wait for itself; nothing arrives after it.
+        if caller != Some(std::thread::current().id()) {
+            self.hooks.close();
+        }
         match link {
             Link::Attached(connection, _) => connection.leave(),
             Link::Alone(_) | Link::Left => false,

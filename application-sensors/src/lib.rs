@@ -41,9 +41,11 @@ mod agent;
 mod application;
 mod c;
 mod c_header;
+mod hooks;
 mod upkeep;
 
 pub use application::{Application, AttachError, Sensor, WithoutAgent};
 pub use backdoors_sensor_box::application::{SensorSpec, SpecError};
 pub use backdoors_sensor_box::{Class, Unit};
 pub use c_header::c_header;
+pub use hooks::Hook;

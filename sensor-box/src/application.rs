@@ -44,7 +44,7 @@ pub const NAME_BYTES: usize = 32;
 pub const MAX_APPLICATION_SENSORS: usize = 62;
 /// A hook takes the room of so many sensors.
 pub const SENSORS_PER_HOOK: usize = HOOK_BYTES / RECORD_BYTES;
-/// Most hooks of an application that has no sensors.
+/// Most hooks of an application: as many as there is room for without sensors.
 pub const MAX_APPLICATION_HOOKS: usize = MAX_APPLICATION_SENSORS / SENSORS_PER_HOOK;
 
 /// Head of an application's region.

@@ -5,7 +5,7 @@ mod reception;
 
 pub use monitors::KnownError;
 
-use crate::applications::Applications;
+use crate::applications::{Applications, Caller};
 use crate::config::Config;
 use crate::pressure::PressureWatch;
 use crate::seat::Seat;
@@ -120,8 +120,10 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     };
     agent.hand_over()?;
     let agent = Arc::new(Mutex::new(agent));
+    // Errands want calls of hooks by it.
+    let (_caller, inbox) = Caller::new()?;
     if let Some(path) = &config.applications {
-        let reception = reception::serve(path, Arc::clone(&agent))?;
+        let reception = reception::serve(path, Arc::clone(&agent), inbox)?;
         lock(&agent).reception = Some(reception);
     }
     monitors::reload_when_told(path.into(), Arc::clone(&acceptor), Arc::clone(&agent))?;

@@ -65,8 +65,9 @@ impl HookCalls {
         HookCalls { last: self.last.map(answer), ..self }
     }
 
-    /// The words of a record from `calls` to `check`.
-    pub(super) fn words(&self) -> [u64; 6] {
+    /// The words of a record from [`ApplicationHookRecord::calls`] to [`ApplicationHookRecord::check`].
+    #[must_use]
+    pub fn words(&self) -> [u64; 6] {
         let words = match self.last {
             None => [self.made, 0, 0, 0, 0],
             Some(last) => {
