@@ -31,6 +31,15 @@ impl Hook {
         callback: impl FnMut(u64) -> Result<(), u32> + Send + 'static,
     ) -> Hook {
         let (least, most) = words.into_inner();
+        Hook::ranging(name, least, most, callback)
+    }
+
+    pub(crate) fn ranging(
+        name: &str,
+        least: u64,
+        most: u64,
+        callback: impl FnMut(u64) -> Result<(), u32> + Send + 'static,
+    ) -> Hook {
         Hook { name: name.into(), least, most, callback: Box::new(callback) }
     }
 

@@ -2,8 +2,9 @@
 //! if there are hooks it takes their calls, which another one runs.
 
 use crate::agent::Failure;
-use crate::application::{Shared, WithoutAgent, warn};
+use crate::application::{WithoutAgent, warn};
 use crate::hooks::Arrived;
+use crate::shared::Shared;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;

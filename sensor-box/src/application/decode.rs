@@ -211,7 +211,7 @@ pub(super) fn are_the_same(one: &Records<'_>, other: &Records<'_>) -> bool {
 }
 
 /// What may not change of a hook.
-fn fixed_hook<'a>((hook, name): (ApplicationHookRecord, &'a [u8; NAME_BYTES])) -> (&'a [u8], u64, u64) {
+fn fixed_hook((hook, name): (ApplicationHookRecord, &[u8; NAME_BYTES])) -> (&[u8], u64, u64) {
     (name, hook.least, hook.most)
 }
 
