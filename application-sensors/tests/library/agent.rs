@@ -99,8 +99,10 @@ impl Agent {
     /// Wants a call. What is told of it arrives in what is returned.
     pub fn begin(&self, call: HookCall) -> Receiver<Result<(), CallError>> {
         let (tell, told) = channel();
-        // Nobody may listen any more.
-        self.caller.call(call, move |what| drop(tell.send(what)));
+        self.caller.call(call, move |what| {
+            // Nobody may listen any more.
+            let _ = tell.send(what);
+        });
         told
     }
 

@@ -103,7 +103,10 @@ mod tests {
     use super::*;
     use backdoors_sensor_box::application::HookCalls;
 
-    fn shown(calls: Option<HookCalls>) -> (Option<u64>, Option<(u64, String, Option<u32>, Option<u64>)>) {
+    /// Calls made; word, result, code and time of the last.
+    type Shown = (Option<u64>, Option<(u64, String, Option<u32>, Option<u64>)>);
+
+    fn shown(calls: Option<HookCalls>) -> Shown {
         let hook = ApplicationHook { name: "shed-load".into(), least: 1, most: 9, calls };
         let row = of_hook("web", &hook);
         assert_eq!((row.name.as_str(), row.least, row.most), ("web/shed-load", 1, 9));

@@ -84,6 +84,14 @@ impl Entry {
         Ok(Entry { name, generation, memory, region, hooks, holder })
     }
 
+    /// Goes by the hooks of a request that asks for the same as was laid out; when the memory was taken up it may have
+    /// said something else.
+    pub fn announce(&mut self, request: &Request<'_>) {
+        for (hook, announced) in self.hooks.iter_mut().zip(&request.hooks) {
+            (hook.least, hook.most) = (announced.least, announced.most);
+        }
+    }
+
     pub fn refuse_another(&self, request: &Request<'_>, pid: u32, now: Instant) -> Result<(), AttachError> {
         let name = || String::from(request.name);
         let holder = self.region.pid();

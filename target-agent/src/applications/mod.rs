@@ -183,6 +183,7 @@ impl Applications {
             entry.refuse_another(request, pid, now)?;
             if entry.is_held_by(request, pid) {
                 entry.holder = Holder::Connection(connection);
+                entry.announce(request);
                 let attachment = Attachment { generation: entry.generation, pid, at: monotonic() };
                 entry.region.attach(&attachment);
                 return Ok(Attached { generation: entry.generation, memory: None });

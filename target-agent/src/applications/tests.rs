@@ -187,10 +187,18 @@ fn the_next_agent_goes_on_counting_calls() {
     let mut applications = applications();
     let held = applications.attach(&with_hook("web"), own, 1, now).unwrap().generation;
     applications.called(1, 0, 40);
+    let most = region_bytes(1, 0) + 40;
+    let write_most = |applications: &Applications, word: u64| {
+        let memory = applications.entries[0].as_ref().unwrap().memory.words.memory();
+        memory.write_bytes(most, &word.to_le_bytes()).unwrap();
+    };
+    write_most(&applications, 1000);
     let mut next = after_a_restart(applications, now);
+    write_most(&next, 100);
     assert_eq!(next.callee(&call(held, 40)), Err(CallError::NotAttached));
     let kept = next.attach(&Request { held, ..with_hook("web") }, own, 2, now).unwrap();
     assert_eq!((kept.answer().outcome, next.callee(&call(held, 40))), (Outcome::Kept, Ok(2)));
+    assert!(matches!(next.callee(&call(held, 101)), Err(CallError::OutOfRange { most: 100, .. })));
     next.called(2, 0, 41);
     assert_eq!(hook(&next, "web").calls.unwrap().made, 2);
     // With other hooks it is another application.
