@@ -166,41 +166,53 @@ fn the_next_agent_is_attached_to_while_a_hook_runs_and_what_it_wants_in_vain_is_
     assert_eq!(told.recv_timeout(PATIENCE), Ok(Ok(())));
 }
 
-fn ticker(socket: &Path) -> Child {
+/// The example, which must not outlive a test that fails.
+struct Ticker(Child);
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ticker(socket: &Path) -> Ticker {
     let mut child = Command::new(env!("CARGO_BIN_EXE_backdoors-ticker"))
         .arg(socket)
         .args(["web", "100", "500", "7"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let said = child.stdout.take().unwrap();
+    let ticker = Ticker(child);
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(said).read_line(&mut line).unwrap();
     assert_eq!(line, "ticking\n");
-    child
+    ticker
 }
 
-fn signal(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+fn signal(ticker: &Ticker, signal: Signal) {
+    kill(Pid::from_raw(ticker.0.id().cast_signed()), signal).unwrap();
 }
 
 #[test]
 fn a_stopped_application_does_not_begin_what_was_given_up_and_a_dead_one_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path());
-    let mut child = ticker(&agent.path);
+    let ticker = ticker(&agent.path);
     assert_eq!(agent.call(agent.want("web", "level", 40, PATIENCE)), Ok(()));
     assert_eq!(agent.call(agent.want("web", "level", 13, PATIENCE)), Err(CallError::Failed(2)));
-    signal(&child, Signal::SIGSTOP);
+    signal(&ticker, Signal::SIGSTOP);
     assert_eq!(agent.call(agent.want("web", "level", 50, SHORT)), Err(CallError::NoAnswer));
-    signal(&child, Signal::SIGCONT);
+    signal(&ticker, Signal::SIGCONT);
     eventually("that it is too late", || (last(&agent).result == Some(HookResult::TooLate)).then_some(()));
     assert_eq!(agent.value("web", "level"), 40);
-    signal(&child, Signal::SIGSTOP);
+    signal(&ticker, Signal::SIGSTOP);
     let want = agent.want("web", "level", 60, PATIENCE);
     let told = agent.begin(want);
     eventually("the call", || (calls(&agent).made == 4).then_some(()));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(ticker);
     assert_eq!(told.recv_timeout(PATIENCE), Ok(Err(CallError::Ended)));
     assert_eq!((agent.view("web").state, last(&agent).result), (ApplicationState::Died, None));
     assert_eq!(agent.call(want), Err(CallError::NotAttached));
