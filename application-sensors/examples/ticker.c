@@ -12,6 +12,22 @@
 #include <stdlib.h>
 #include <time.h>
 
+/* The level there is to be set, once there is one. */
+static _Atomic(struct backdoors_sensor *) level;
+
+/* Sets the level; 13 it refuses. */
+static uint32_t set_level(void *data, uint64_t word)
+{
+	const uint64_t *unlucky = data;
+	struct backdoors_sensor *sensor = level;
+	if (!sensor)
+		return 1;
+	if (word == *unlucky)
+		return 2;
+	backdoors_set(sensor, word);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 6 && argc != 7) {
@@ -25,13 +41,19 @@ int main(int argc, char **argv)
 		{ .name = "ticks", .sensor_class = BACKDOORS_PROGRESS, .limit = limit * 1000000 },
 		{ .name = "level", .sensor_class = BACKDOORS_LEVEL, .limit = 1000 },
 	};
-	struct backdoors_application *app = backdoors_attach(argv[1], argv[2], sensors, 2, BACKDOORS_WARN);
+	uint64_t unlucky = 13;
+	const struct backdoors_hook_spec hooks[] = {
+		{ .name = "level", .least = 0, .most = 1000, .callback = set_level, .data = &unlucky },
+	};
+	struct backdoors_application *app =
+		backdoors_attach_with_hooks(argv[1], argv[2], sensors, 2, hooks, 1, BACKDOORS_WARN);
 	if (!app) {
 		fprintf(stderr, "ticker: %s\n", backdoors_error());
 		return 1;
 	}
 	struct backdoors_sensor *ticks = backdoors_sensor(app, "ticks");
-	backdoors_set(backdoors_sensor(app, "level"), strtoull(argv[5], NULL, 10));
+	level = backdoors_sensor(app, "level");
+	backdoors_set(level, strtoull(argv[5], NULL, 10));
 	printf("ticking\n");
 	fflush(stdout);
 

@@ -1,11 +1,13 @@
 //! The agent, as an application talks to it.
 
 use backdoors_rdma::{Protection, SharedMemory};
-use backdoors_sensor_box::application::{Answer, Goodbye, MAX_ANSWER, Outcome, Request, region_bytes};
+use backdoors_sensor_box::application::{
+    Answer, Answered, Call, Goodbye, MAX_ANSWER, Outcome, Request, region_bytes,
+};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, connect, recvmsg, send, socket_with,
+    SocketFlags, SocketType, connect, recv, recvmsg, send, socket_with,
 };
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -75,16 +77,44 @@ fn senseless() -> io::Error {
 
 /// Maps the memory that the agent made, which must be what was asked for.
 fn map(memory: BorrowedFd<'_>, request: &Request<'_>, generation: u64) -> io::Result<SharedMemory> {
-    let mut bytes = vec![0; region_bytes(request.sensors.len())];
+    let mut bytes = vec![0; region_bytes(request.sensors.len(), request.hooks.len())];
     let memory = SharedMemory::map(memory, 0, bytes.len(), Protection::ReadWrite)?;
     memory.read_bytes(0, &mut bytes).map_err(io::Error::other)?;
     let laid_out = Request::decode(&bytes).map_err(|_| senseless())?;
-    let as_asked = laid_out.name == request.name && laid_out.sensors == request.sensors;
+    let as_asked = laid_out.name == request.name
+        && laid_out.sensors == request.sensors
+        && laid_out.hooks == request.hooks;
     if as_asked && laid_out.held == generation { Ok(memory) } else { Err(senseless()) }
 }
 
 impl Connection {
+    /// Waits for an answer. Calls before it are left undone: the application is on its way out, and the agent is told
+    /// when it has gone.
     fn hear(&self) -> Result<(Answer, Option<OwnedFd>), Failure> {
+        loop {
+            let (bytes, memory) = self.receive()?;
+            if Call::decode(&bytes).is_none() {
+                let answer = Answer::decode(&bytes).map_err(|_| Failure::NoAgent(senseless()))?;
+                return Ok((answer, memory));
+            }
+        }
+    }
+
+    /// The next call, if one has arrived; `None` if there is nothing to be heard just now. An error if what arrived is
+    /// no call.
+    pub fn next_call(&self) -> io::Result<Option<Call>> {
+        let mut bytes = [0; MAX_ANSWER];
+        match recv(&self.0, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((0, _)) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+            Ok((length, _)) => {
+                let call = bytes.get(..length).and_then(Call::decode);
+                call.map(Some).ok_or_else(senseless)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn receive(&self) -> Result<(Vec<u8>, Option<OwnedFd>), Failure> {
         let mut bytes = [0; MAX_ANSWER];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -100,12 +130,16 @@ impl Connection {
             _ => None,
         };
         let memory = control.drain().filter_map(rights).flatten().next();
-        let answer = bytes.get(..received.bytes).and_then(|bytes| Answer::decode(bytes).ok());
-        Ok((answer.ok_or_else(|| Failure::NoAgent(senseless()))?, memory))
+        Ok((bytes.get(..received.bytes).unwrap_or_default().to_vec(), memory))
+    }
+
+    /// Tells the agent what became of a call, if it is still there.
+    pub fn answer(&self, answered: &Answered) {
+        let _ = send(&self.0, &answered.encode(), SendFlags::NOSIGNAL);
     }
 
     /// Says goodbye; tells whether the agent took note.
-    pub fn leave(self) -> bool {
+    pub fn leave(&self) -> bool {
         let said = send(&self.0, &Goodbye.encode(), SendFlags::NOSIGNAL).is_ok();
         said && matches!(self.hear(), Ok((Answer { outcome: Outcome::Left, .. }, _)))
     }

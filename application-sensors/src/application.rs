@@ -1,17 +1,19 @@
-//! An application and its sensors.
+//! An application, its sensors and its hooks.
 
-use crate::agent::{self, Attached, Connection, Failure};
+use crate::agent::{self, Attached, Failure};
+use crate::hooks::{Hook, Hooks};
+use crate::shared::{Link, OwnedHook, OwnedSpec, Shared, Words};
 use crate::upkeep;
 use backdoors_rdma::SharedMemory;
-use backdoors_sensor_box::SharedWords;
 use backdoors_sensor_box::application::{
-    ApplicationRegion, Attachment, Request, SensorSpec, SpecError, check, region_bytes,
+    ApplicationRegion, Attachment, HookSpec, Request, SensorSpec, SpecError, check, region_bytes,
 };
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 
 /// What to do when there is no agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,35 +64,10 @@ pub enum AttachError {
 #[must_use = "an application that is dropped counts as failed"]
 pub struct Application {
     shared: Arc<Shared>,
-    /// Closing it ends the thread.
+    /// Closing it ends the threads.
     _ended: OwnedFd,
-}
-
-/// What the application shares with the thread that attaches it anew.
-pub(crate) struct Shared {
-    pub path: PathBuf,
-    name: String,
-    sensors: Vec<OwnedSpec>,
-    region: ApplicationRegion<Words>,
-    process: u32,
-    pub without_agent: WithoutAgent,
-    /// Held while attaching or leaving, before `link`: who leaves must not be attached behind its own back.
-    busy: Mutex<()>,
-    link: Mutex<Link>,
-}
-
-struct OwnedSpec {
-    name: String,
-    spec: SensorSpec<'static>,
-}
-
-enum Link {
-    /// Not attached; it was in the region of this generation, or in none (0).
-    Alone(u64),
-    /// Attached.
-    Attached(Connection, u64),
-    /// Detached for good.
-    Left,
+    /// The thread that runs hooks.
+    caller: Option<ThreadId>,
 }
 
 /// One sensor. Clones set the same one; it outlives its [`Application`], and then nobody sees it.
@@ -125,13 +102,29 @@ impl Application {
         sensors: &[SensorSpec<'_>],
         without_agent: WithoutAgent,
     ) -> Result<Application, AttachError> {
+        Application::attach_with_hooks(path, name, sensors, Vec::new(), without_agent)
+    }
+
+    /// The same, with hooks that monitors may call, each of which takes the room of two sensors. Sensors may be none
+    /// then.
+    ///
+    /// # Errors
+    /// See [`AttachError`].
+    pub fn attach_with_hooks(
+        path: impl AsRef<Path>,
+        name: &str,
+        sensors: &[SensorSpec<'_>],
+        hooks: Vec<Hook>,
+        without_agent: WithoutAgent,
+    ) -> Result<Application, AttachError> {
         let path = path.as_ref();
-        check(name, sensors)?;
+        let specs: Vec<HookSpec<'_>> = hooks.iter().map(Hook::spec).collect();
+        check(name, sensors, &specs)?;
         let values = sensors.iter().map(SensorSpec::first_value).collect();
-        let request = Request { name, held: 0, sensors: sensors.to_vec(), values };
+        let request = Request { name, held: 0, sensors: sensors.to_vec(), hooks: specs, values };
         let (link, memory) = match agent::attach(path, &request) {
             Ok(Attached { connection, generation, memory: Some(memory) }) => {
-                (Link::Attached(connection, generation), memory)
+                (Link::Attached(Arc::new(connection), generation), memory)
             }
             Ok(_) => (Link::Alone(0), of_its_own(&request)?),
             Err(Failure::Refused { reason, retry_helps }) => {
@@ -150,24 +143,29 @@ impl Application {
                 (Link::Alone(0), of_its_own(&request)?)
             }
         };
-        let region =
-            ApplicationRegion::over(Words(Arc::new(memory)), sensors.len()).map_err(io::Error::other)?;
+        let region = ApplicationRegion::over(Words(Arc::new(memory)), sensors.len(), hooks.len())
+            .map_err(io::Error::other)?;
         let owned = |spec: &SensorSpec<'_>| OwnedSpec {
             name: spec.name.into(),
             spec: SensorSpec { name: "", class: spec.class, unit: spec.unit, limit: spec.limit },
         };
+        let announce =
+            |spec: HookSpec<'_>| OwnedHook { name: spec.name.into(), least: spec.least, most: spec.most };
+        let announced: Vec<OwnedHook> = hooks.iter().map(Hook::spec).map(announce).collect();
         let shared = Arc::new(Shared {
             path: path.into(),
             name: name.into(),
             sensors: sensors.iter().map(owned).collect(),
+            announced,
+            hooks: Hooks::new(hooks),
             region,
             process: std::process::id(),
             without_agent,
             busy: Mutex::new(()),
             link: Mutex::new(link),
         });
-        let ended = upkeep::start(Arc::clone(&shared))?;
-        Ok(Application { shared, _ended: ended })
+        let (ended, caller) = upkeep::start(&shared)?;
+        Ok(Application { shared, _ended: ended, caller })
     }
 
     /// The sensor with this name.
@@ -198,8 +196,10 @@ impl Application {
 
     /// Says goodbye: the application ends on purpose, and its sensors with it. Waits for the agent three seconds at most;
     /// tells whether it took note. If it did not, monitors are told by the sensors' memory, and the next agent, too.
+    ///
+    /// No hook runs any more when this returns, and none will: it waits for one that runs, unless it is called by it.
     pub fn detach(self) -> bool {
-        self.shared.leave()
+        self.shared.leave(self.caller)
     }
 }
 
@@ -235,10 +235,12 @@ impl Sensor {
 
 /// Memory that nobody else sees, until there is an agent.
 fn of_its_own(request: &Request<'_>) -> io::Result<SharedMemory> {
-    let (memory, _) = SharedMemory::create("backdoors-application", region_bytes(request.sensors.len()))?;
+    let (memory, _) = SharedMemory::create(
+        "backdoors-application",
+        region_bytes(request.sensors.len(), request.hooks.len()),
+    )?;
     let words = Words(Arc::new(memory));
-    let Request { name, sensors, values, .. } = request;
-    let region = ApplicationRegion::lay_out(words.clone(), name, sensors, values, &Attachment::default());
+    let region = ApplicationRegion::lay_out(words.clone(), request, &Attachment::default());
     region.map_err(io::Error::other)?;
     let Words(memory) = words;
     Arc::into_inner(memory).ok_or_else(|| io::Error::other("memory that is still in use"))
@@ -248,83 +250,4 @@ pub(crate) fn warn(what: &str) {
     use std::io::Write;
     // Nobody is left to be told if standard error is closed.
     let _ = writeln!(io::stderr(), "backdoors: {what}");
-}
-
-impl Shared {
-    fn link(&self) -> MutexGuard<'_, Link> {
-        // It is always one of its states, whole.
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn busy(&self) -> MutexGuard<'_, ()> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The connection to watch, if attached.
-    pub fn connection(&self) -> Option<OwnedFd> {
-        match &*self.link() {
-            Link::Attached(connection, _) => rustix::io::dup(connection).ok(),
-            Link::Alone(_) | Link::Left => None,
-        }
-    }
-
-    /// Takes note that the connection ended.
-    pub fn lose(&self) {
-        let mut link = self.link();
-        if let Link::Attached(_, generation) = *link {
-            *link = Link::Alone(generation);
-        }
-    }
-
-    /// Attaches anew. `Err` says why not; `Ok(false)`: never again.
-    pub fn attach_anew(&self) -> Result<bool, Failure> {
-        let _busy = self.busy();
-        let held = match *self.link() {
-            Link::Alone(held) => held,
-            Link::Attached(..) => return Ok(true),
-            Link::Left => return Ok(false),
-        };
-        let sensors =
-            self.sensors.iter().map(|OwnedSpec { name, spec }| SensorSpec { name, ..*spec }).collect();
-        let request = Request { name: &self.name, held, sensors, values: self.region.values() };
-        let Attached { connection, generation, memory } = agent::attach(&self.path, &request)?;
-        if let Some(memory) = memory {
-            // What was added since the values were taken is lost, which no sensor minds.
-            self.region.words().0.replace(memory).map_err(Failure::NoAgent)?;
-        }
-        *self.link() = Link::Attached(connection, generation);
-        Ok(true)
-    }
-
-    fn leave(&self) -> bool {
-        if std::process::id() != self.process {
-            return false;
-        }
-        let _busy = self.busy();
-        let link = std::mem::replace(&mut *self.link(), Link::Left);
-        self.region.leave();
-        match link {
-            Link::Attached(connection, _) => connection.leave(),
-            Link::Alone(_) | Link::Left => false,
-        }
-    }
-}
-
-/// Memory that is shared with the NIC.
-#[derive(Clone, Debug)]
-struct Words(Arc<SharedMemory>);
-
-impl SharedWords for Words {
-    fn len(&self) -> usize {
-        self.0.words()
-    }
-    fn load(&self, index: usize) -> u64 {
-        self.0.load(index)
-    }
-    fn store(&self, index: usize, value: u64) {
-        self.0.store(index, value);
-    }
-    fn compare_exchange(&self, index: usize, current: u64, new: u64) -> Result<u64, u64> {
-        self.0.compare_exchange(index, current, new)
-    }
 }

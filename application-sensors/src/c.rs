@@ -4,10 +4,10 @@
 //! does nothing, never more.
 #![allow(unsafe_code, reason = "C passes raw pointers, and names of functions must not be mangled for it")]
 
-use crate::{Application, Class, Sensor, SensorSpec, SpecError, Unit, WithoutAgent};
-use backdoors_sensor_box::application::MAX_APPLICATION_SENSORS;
+use crate::{Application, Class, Hook, Sensor, SensorSpec, SpecError, Unit, WithoutAgent};
+use backdoors_sensor_box::application::{MAX_APPLICATION_HOOKS, MAX_APPLICATION_SENSORS};
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, OsStr, c_char, c_int};
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr::{null, null_mut};
 
@@ -20,6 +20,24 @@ struct CSensorSpec {
     unit: u32,
     limit: u64,
 }
+
+/// `struct backdoors_hook_spec`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CHookSpec {
+    name: *const c_char,
+    least: u64,
+    most: u64,
+    callback: Option<unsafe extern "C" fn(*mut c_void, u64) -> u32>,
+    data: *mut c_void,
+}
+
+/// What a hook's callback is given, as C left it.
+struct Data(*mut c_void);
+
+// SAFETY: it is never looked into here, only given to the callback, on one thread; the header asks for data that such
+// a thread may use.
+unsafe impl Send for Data {}
 
 /// `struct backdoors_application`.
 struct Handle {
@@ -65,6 +83,20 @@ unsafe extern "C" fn backdoors_attach(
     count: usize,
     without_agent: u32,
 ) -> *mut Handle {
+    // SAFETY: the header asks for the same of both, and there are no hooks.
+    unsafe { backdoors_attach_with_hooks(socket, application, sensors, count, null(), 0, without_agent) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn backdoors_attach_with_hooks(
+    socket: *const c_char,
+    application: *const c_char,
+    sensors: *const CSensorSpec,
+    count: usize,
+    hooks: *const CHookSpec,
+    hook_count: usize,
+    without_agent: u32,
+) -> *mut Handle {
     // SAFETY: the header asks for C strings, which the caller leaves alone while this runs.
     let (Some(socket), Some(application)) = (unsafe { bytes(socket) }, unsafe { name(application) }) else {
         return fail(null_mut(), "neither socket nor name may be NULL");
@@ -74,6 +106,12 @@ unsafe extern "C" fn backdoors_attach(
     }
     if sensors.is_null() && count > 0 {
         return fail(null_mut(), "sensors may not be NULL");
+    }
+    if hook_count > MAX_APPLICATION_HOOKS {
+        return fail(null_mut(), SpecError::TooManyHooks { sensors: count, hooks: hook_count });
+    }
+    if hooks.is_null() && hook_count > 0 {
+        return fail(null_mut(), "hooks may not be NULL");
     }
     let all = [WithoutAgent::Warn, WithoutAgent::Ignore, WithoutAgent::Refuse];
     let Some(without_agent) = all.into_iter().find(|known| *known as u32 == without_agent) else {
@@ -94,10 +132,32 @@ unsafe extern "C" fn backdoors_attach(
         };
         named.push((name, spec));
     }
+    let mut callable = Vec::with_capacity(hook_count);
+    for index in 0..hook_count {
+        // SAFETY: index < hook_count, and the header asks for an array of that many.
+        let spec = unsafe { hooks.add(index) };
+        // SAFETY: an element of that array; the type has no value that is not allowed.
+        let spec = unsafe { spec.read() };
+        // SAFETY: as for the name of the application.
+        let (Some(name), Some(callback)) = (unsafe { name(spec.name) }, spec.callback) else {
+            return fail(null_mut(), "neither name nor callback of a hook may be NULL");
+        };
+        let data = Data(spec.data);
+        callable.push(Hook::ranging(&name, spec.least, spec.most, move |word| {
+            let Data(data) = &data;
+            // SAFETY: the header asks for a function of this type that is good until the application is detached, for
+            // data that it may be called with on this thread, and that nothing be thrown out of it.
+            match unsafe { callback(*data, word) } {
+                0 => Ok(()),
+                code => Err(code),
+            }
+        }));
+    }
     let specs: Result<Vec<SensorSpec<'_>>, String> =
         named.iter().map(|(name, spec)| known(name, spec)).collect();
     let attached = specs.and_then(|specs| {
-        Application::attach_with(OsStr::from_bytes(socket), &application, &specs, without_agent)
+        let socket = OsStr::from_bytes(socket);
+        Application::attach_with_hooks(socket, &application, &specs, callable, without_agent)
             .map_err(|error| error.to_string())
     });
     match attached {

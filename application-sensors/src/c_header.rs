@@ -1,7 +1,9 @@
 //! `include/backdoors.h`, made here so that its numbers and the library's cannot drift apart.
 
 use crate::WithoutAgent;
-use backdoors_sensor_box::application::{MAX_APPLICATION_SENSORS, NAME_BYTES};
+use backdoors_sensor_box::application::{
+    HookResult, MAX_APPLICATION_HOOKS, MAX_APPLICATION_SENSORS, NAME_BYTES, SENSORS_PER_HOOK,
+};
 use backdoors_sensor_box::layout::NO_LIMIT;
 use backdoors_sensor_box::{Class, Unit};
 
@@ -14,12 +16,14 @@ pub fn c_header() -> String {
         (Class::Progress as u32, Class::Level as u32, Class::Floor as u32, Class::Pressure as u32);
     let (count, per_second, bytes, nanoseconds) =
         (Unit::Count as u32, Unit::PerSecond as u32, Unit::Bytes as u32, Unit::Nanoseconds as u32);
+    let panicked = HookResult::PANICKED;
     format!(
         r#"/* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Made from application-sensors/src/c_header.rs; `UPDATE_HEADER=1 cargo test -p backdoors-application-sensors` makes it
  * anew.
  *
- * Sensors of an application's own, which monitors read over the network even when the application stands still.
+ * Sensors of an application's own, which monitors read over the network even when the application stands still, and
+ * hooks, by which they have it do something.
  * Link with -lbackdoors_application_sensors. All functions may be called from any thread.
  */
 #ifndef BACKDOORS_H
@@ -60,13 +64,30 @@ enum {{
 /* Most sensors of an application. */
 #define BACKDOORS_MAX_SENSORS {MAX_APPLICATION_SENSORS}
 
-/* A sensor that is wanted. Names of sensors and applications have 1 to {NAME_BYTES} letters, digits, '.', '_' or '-', with a
+/* Most hooks of an application. Each takes the room of {SENSORS_PER_HOOK} sensors. */
+#define BACKDOORS_MAX_HOOKS {MAX_APPLICATION_HOOKS}
+/* The code of a hook of a Rust program that panicked. */
+#define BACKDOORS_PANICKED UINT32_C({panicked:#x})
+
+/* A sensor that is wanted. Names of sensors, hooks and applications have 1 to {NAME_BYTES} letters, digits, '.', '_' or '-', with a
  * letter or digit first. */
 struct backdoors_sensor_spec {{
 	const char *name;
 	uint32_t sensor_class; /* BACKDOORS_PROGRESS, ... */
 	uint32_t unit;         /* BACKDOORS_COUNT, ... */
 	uint64_t limit;
+}};
+
+/* A hook that is offered: monitors may call it with a word from `least` to `most`, if the agent's configuration lets
+ * them. Then `callback` runs with `data` and the word, on a thread of this library that takes none of the process's
+ * signals, never two of an application's at the same time. It returns 0 if it did what it is for, or else a code that
+ * the application chooses, for those who called. Nothing may be thrown out of it. */
+struct backdoors_hook_spec {{
+	const char *name;
+	uint64_t least;
+	uint64_t most;
+	uint32_t (*callback)(void *data, uint64_t word);
+	void *data;
 }};
 
 struct backdoors_application;
@@ -80,6 +101,13 @@ struct backdoors_application *backdoors_attach(const char *socket, const char *n
 					       const struct backdoors_sensor_spec *sensors, size_t count,
 					       uint32_t without_agent);
 
+/* The same, with hooks, and with one more thread if there are any. Sensors may be none then. Functions and data of hooks
+ * must be good until the application is detached; names and the arrays are copied. */
+struct backdoors_application *backdoors_attach_with_hooks(const char *socket, const char *name,
+							  const struct backdoors_sensor_spec *sensors, size_t count,
+							  const struct backdoors_hook_spec *hooks, size_t hook_count,
+							  uint32_t without_agent);
+
 /* The sensor with this name, or NULL if there is none (backdoors_error tells so) or `application` is NULL. It is good
  * until the application is detached. */
 struct backdoors_sensor *backdoors_sensor(struct backdoors_application *application, const char *name);
@@ -91,7 +119,8 @@ void backdoors_add(struct backdoors_sensor *sensor, uint64_t value);
 void backdoors_set(struct backdoors_sensor *sensor, uint64_t value);
 
 /* Says goodbye and frees the application and its sensors, which nobody may use any more. Without this the end of the
- * process is taken for a failure. Waits for the agent three seconds at most. Returns 0 if the agent took note, else -1.
+ * process is taken for a failure. Waits for a hook that runs, unless it is called by it, and for the agent three seconds
+ * at most. No hook runs after it. Returns 0 if the agent took note, else -1.
  * Does nothing if `application` is NULL. */
 int backdoors_detach(struct backdoors_application *application);
 

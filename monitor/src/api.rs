@@ -19,8 +19,9 @@ pub use healing::{CommandAnswer, HealAnswer, HealOutcome};
 pub use peers::PeerSummary;
 pub use proposals::ProposalRow;
 pub use protocol::{
-    Answer, ApplicationRow, ErrorKind, Failure, HealSubject, HealersAnswer, ProcessRow, ProcessesAnswer,
-    Query, ReloadAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictRow, VerdictsAnswer,
+    Answer, ApplicationRow, ErrorKind, Failure, HealSubject, HealersAnswer, HookCallRow, HookRow, ProcessRow,
+    ProcessesAnswer, Query, ReloadAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictRow,
+    VerdictsAnswer,
 };
 pub use server::{ListenError, Reload, Server};
 pub use views::TargetHandle;

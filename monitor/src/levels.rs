@@ -124,7 +124,9 @@ impl Application {
 mod tests {
     use super::*;
     use backdoors_sensor_box::LocalWords;
-    use backdoors_sensor_box::application::{ApplicationRegion, Attachment, SensorSpec, region_bytes};
+    use backdoors_sensor_box::application::{
+        ApplicationRegion, Attachment, Request, SensorSpec, region_bytes,
+    };
 
     fn at(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -137,9 +139,11 @@ mod tests {
             SensorSpec::floor("workers", 2),
             SensorSpec::pressure("errors", 3),
         ];
-        let words = LocalWords::zeroed(region_bytes(3));
+        let words = LocalWords::zeroed(region_bytes(3, 0));
         let attachment = Attachment { generation, ..Attachment::default() };
-        ApplicationRegion::lay_out(&words, "web", &specs, &values, &attachment).unwrap();
+        let (sensors, values) = (specs.to_vec(), values.to_vec());
+        let asked = Request { name: "web", sensors, values, ..Request::default() };
+        ApplicationRegion::lay_out(&words, &asked, &attachment).unwrap();
         ApplicationView::decode(&words.bytes()).unwrap()
     }
 

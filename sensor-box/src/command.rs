@@ -73,6 +73,8 @@ numbered! {
         NotCarriedOut = 25 "the agent's user half did not carry it out in time",
         /// It was tried. [`crate::AcknowledgementView::failure`] is what the system or the application said.
         Failed = 26 "it was tried and failed",
+        /// An earlier call of the application has not been answered yet.
+        Busy = 27 "busy with an earlier call",
     }
 }
 

@@ -20,7 +20,9 @@ pub mod variables;
 mod words;
 pub mod writer;
 
-pub use application::{ApplicationSensor, ApplicationState, ApplicationView, ApplicationsFetcher};
+pub use application::{
+    ApplicationHook, ApplicationSensor, ApplicationState, ApplicationView, ApplicationsFetcher,
+};
 pub use authentication::{CommandKey, Seal};
 pub use catalogue::{CATALOGUE, Class, Instance, SensorDescription, SensorKind, Unit};
 pub use command::{Command, CommandState, EncodedCommand, Refusal};

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on should panic
 
 use backdoors_sensor_box::application::{
-    Answer, ApplicationRegion, Attachment, Goodbye, Outcome, Request, RequestError, SensorSpec, SpecError,
-    region_bytes,
+    Answer, Answered, ApplicationRegion, Attachment, Call, Goodbye, HookCalls, HookResult, HookSpec,
+    LastCall, Outcome, Request, RequestError, SensorSpec, SpecError, region_bytes,
 };
 use backdoors_sensor_box::layout::NO_LIMIT;
 use backdoors_sensor_box::{
@@ -23,10 +23,20 @@ fn sensors() -> [SensorSpec<'static>; 3] {
     ]
 }
 
+const HOOKS: [HookSpec<'static>; 2] =
+    [HookSpec { name: "shed-load", least: 0, most: 100 }, HookSpec { name: "reopen", least: 1, most: 1 }];
+/// Where the first hook's record lies.
+const HOOK: usize = region_bytes(3, 0);
+const WHOLE: usize = region_bytes(3, 2);
+
+fn asked(name: &str) -> Request<'_> {
+    Request { name, sensors: sensors().to_vec(), hooks: HOOKS.to_vec(), ..Request::default() }
+}
+
 fn region(name: &str, generation: u64) -> (LocalWords, Vec<u8>) {
-    let words = LocalWords::zeroed(region_bytes(3));
+    let words = LocalWords::zeroed(WHOLE);
     let attachment = Attachment { generation, pid: 321, at: 5 };
-    ApplicationRegion::lay_out(&words, name, &sensors(), &[], &attachment).unwrap();
+    ApplicationRegion::lay_out(&words, &asked(name), &attachment).unwrap();
     let bytes = words.bytes();
     (words, bytes)
 }
@@ -46,7 +56,7 @@ fn why(bytes: &[u8]) -> &'static str {
 #[test]
 fn what_the_agent_laid_out_and_the_application_set_is_read() {
     let (words, _) = region("web", 7);
-    let app = ApplicationRegion::over(&words, 3).unwrap();
+    let app = ApplicationRegion::over(&words, 3, 2).unwrap();
     app.set(1, 99);
     app.set(3, 1);
     let view = ApplicationView::decode(&words.bytes()).unwrap();
@@ -62,9 +72,55 @@ fn what_the_agent_laid_out_and_the_application_set_is_read() {
 }
 
 #[test]
+fn what_became_of_calls_is_read() {
+    let (words, _) = region("web", 7);
+    let app = ApplicationRegion::over(&words, 3, 2).unwrap();
+    let shown = || ApplicationView::decode(&words.bytes()).unwrap();
+    let view = shown();
+    let (place, shed) = view.hook("shed-load").unwrap();
+    assert_eq!((place, shed.least, shed.most, shed.calls), (0, 0, 100, Some(HookCalls::default())));
+    assert_eq!(view.hooks.len(), 2);
+    let calls = HookCalls::default().and_one(1, 50);
+    app.set_calls(1, &calls);
+    app.set_calls(2, &calls);
+    let last = LastCall { word: 1, result: None, called_at: 50, answered_at: 0 };
+    assert_eq!(shown().hooks[1].calls, Some(HookCalls { made: 1, last: Some(last) }));
+    for result in [HookResult::Done, HookResult::Failed(0), HookResult::Failed(u32::MAX), HookResult::TooLate]
+    {
+        app.set_calls(1, &calls.answered(result, 60));
+        let last = LastCall { result: Some(result), answered_at: 60, ..last };
+        assert_eq!(shown().hooks[1].calls, Some(HookCalls { made: 1, last: Some(last) }));
+    }
+    assert_eq!(shown().hooks[0].calls, Some(HookCalls::default()), "calls of one are not another's");
+    assert_eq!(shown().sensors, view.sensors);
+}
+
+#[test]
+fn calls_read_while_they_were_written_are_none_at_all() {
+    let (words, before) = region("web", 7);
+    let app = ApplicationRegion::over(&words, 3, 2).unwrap();
+    app.set_calls(0, &HookCalls::default().and_one(40, 50).answered(HookResult::Failed(3), 60));
+    let after = words.bytes();
+    let calls = HOOK + 48..HOOK + 96;
+    assert_eq!(before[..calls.start], after[..calls.start]);
+    assert_eq!(before[calls.end..], after[calls.end..]);
+    // Whichever of the six words were read before and which after.
+    for mixture in 1..0b11_1111_u32 {
+        let mut bytes = before.clone();
+        for word in (0..6).filter(|word| mixture & 1 << word != 0) {
+            let word = calls.start + 8 * word..calls.start + 8 * (word + 1);
+            bytes[word.clone()].copy_from_slice(&after[word]);
+        }
+        let view = ApplicationView::decode(&bytes).unwrap();
+        assert_eq!(view.hooks[0].calls, None, "{mixture:b}");
+        assert_eq!(view.hooks[1].calls, Some(HookCalls::default()));
+    }
+}
+
+#[test]
 fn death_leaving_and_coming_back_are_seen() {
     let (words, _) = region("web", 7);
-    let app = ApplicationRegion::over(&words, 3).unwrap();
+    let app = ApplicationRegion::over(&words, 3, 2).unwrap();
     app.die(77);
     let view = ApplicationView::decode(&words.bytes()).unwrap();
     assert_eq!((view.state, view.died_at, view.pid), (ApplicationState::Died, Some(77), 321));
@@ -79,11 +135,11 @@ fn death_leaving_and_coming_back_are_seen() {
 
 #[test]
 fn memory_too_small_for_the_sensors_is_refused_and_left_alone() {
-    let words = LocalWords::zeroed(region_bytes(3) - 8);
-    let laid = ApplicationRegion::lay_out(&words, "web", &sensors(), &[], &Attachment::default());
+    let words = LocalWords::zeroed(WHOLE - 8);
+    let laid = ApplicationRegion::lay_out(&words, &asked("web"), &Attachment::default());
     assert!(laid.is_err());
     assert!(words.bytes().iter().all(|&byte| byte == 0));
-    assert!(ApplicationRegion::over(&words, 3).is_err());
+    assert!(ApplicationRegion::over(&words, 3, 2).is_err());
 }
 
 #[test]
@@ -95,7 +151,11 @@ fn each_way_a_region_can_be_wrong_has_an_error_of_its_own() {
     ));
     assert!(matches!(
         ApplicationView::decode(&good[..300]),
-        Err(DecodeError::Truncated { have: 300, need: 320, .. })
+        Err(DecodeError::Truncated { have: 300, need: WHOLE, .. })
+    ));
+    assert!(matches!(
+        ApplicationView::decode(&good[..WHOLE - 1]),
+        Err(DecodeError::Truncated { need: WHOLE, .. })
     ));
     assert!(matches!(
         ApplicationView::decode(&patched(good.clone(), 0, b"X")),
@@ -116,18 +176,29 @@ fn each_way_a_region_can_be_wrong_has_an_error_of_its_own() {
     assert_eq!(wrong(128, b"queue\0\0\0"), "two sensors of one name");
     assert_eq!(wrong(128 + 40, &[0; 8]), "limit of a sensor");
     assert_eq!(wrong(128 + 64 + 40, &[0, 0, 0, 0, 0, 0, 0, 0xff]), "limit of a sensor");
+    assert_eq!(wrong(92, &[8]), "size of a hook's record");
+    assert_eq!(wrong(92, &[129]), "size of a hook's record");
+    assert_eq!(wrong(88, &[30]), "number of hooks");
+    assert_eq!(wrong(88, &[0xff; 4]), "number of hooks");
+    assert_eq!(wrong(HOOK, b"\x1b"), "name or range of a hook");
+    assert_eq!(wrong(HOOK + 32, &[101]), "name or range of a hook");
+    assert_eq!(wrong(HOOK + 128, b"shed-load"), "two hooks of one name");
 }
 
 #[test]
 fn a_newer_targets_longer_records_and_unknown_classes_are_read_as_far_as_known() {
     let (_, good) = region("web", 7);
     let mut longer = good[..128].to_vec();
-    for record in good[128..].chunks(64) {
-        longer.extend_from_slice(record);
-        longer.extend_from_slice(&[0xee; 8]);
+    for (records, size) in [(&good[128..HOOK], 64), (&good[HOOK..], 128)] {
+        for record in records.chunks(size) {
+            longer.extend_from_slice(record);
+            longer.extend_from_slice(&[0xee; 8]);
+        }
     }
-    let longer = patched(longer, 84, &[72]);
-    assert_eq!(ApplicationView::decode(&longer).unwrap().sensors.len(), 3);
+    let longer = patched(patched(longer, 84, &[72]), 92, &[136]);
+    let (plain, longer) =
+        (ApplicationView::decode(&good).unwrap(), ApplicationView::decode(&longer).unwrap());
+    assert_eq!((longer.sensors, longer.hooks), (plain.sensors, plain.hooks));
     let view = ApplicationView::decode(&patched(good, 128 + 32, &[200, 200])).unwrap();
     assert_eq!((view.sensors.len(), view.unknown), (2, 1));
 }
@@ -141,14 +212,16 @@ fn a_fetcher_follows_applications_that_come_set_values_die_and_go() {
     fetcher.take(256, 7, &bytes).unwrap();
     fetcher.take(257, 8, &mail).unwrap();
     assert_eq!(fetcher.finish().len(), 2);
-    let app = ApplicationRegion::over(&web, 3).unwrap();
+    let app = ApplicationRegion::over(&web, 3, 2).unwrap();
     app.set(0, 5);
+    app.set_calls(0, &HookCalls::default().and_one(9, 9));
     app.die(9);
     fetcher.begin();
     fetcher.take(256, 7, &web.bytes()).unwrap();
     let views = fetcher.finish();
     assert_eq!(views, [ApplicationView::decode(&web.bytes()).unwrap()]);
     assert_eq!((views[0].sensors[0].value, views[0].state), (5, ApplicationState::Died));
+    assert_eq!(views[0].hooks[0].calls.unwrap().made, 1);
     fetcher.begin();
     assert!(fetcher.finish().is_empty());
 }
@@ -186,15 +259,18 @@ fn a_fetcher_shows_nothing_of_what_it_could_not_read() {
 
 #[test]
 fn a_request_is_read_as_it_was_written() {
-    let request =
-        Request { name: "web", held: 12, sensors: sensors().to_vec(), values: vec![1, 2, u64::MAX] };
-    assert_eq!(Request::decode(&request.encode()), Ok(request));
+    let request = Request { held: 12, values: vec![1, 2, u64::MAX], ..asked("web") };
+    assert_eq!(Request::decode(&request.encode()), Ok(request.clone()));
+    let alone = Request { hooks: vec![], ..request.clone() };
+    assert_eq!(Request::decode(&alone.encode()), Ok(alone));
+    let only = Request { sensors: vec![], values: vec![], ..request };
+    assert_eq!(Request::decode(&only.encode()), Ok(only));
 }
 
 #[test]
 fn a_request_against_the_rules_says_which() {
     let encoded = |sensors: &[SensorSpec<'_>]| {
-        Request { name: "web", held: 0, sensors: sensors.into(), values: vec![] }.encode()
+        Request { name: "web", sensors: sensors.into(), ..Request::default() }.encode()
     };
     let zero = encoded(&[SensorSpec::progress("p", Duration::ZERO)]);
     assert!(matches!(Request::decode(&zero), Err(RequestError::Spec(SpecError::Deadline { limit: 0, .. }))));
@@ -207,10 +283,17 @@ fn a_request_against_the_rules_says_which() {
         Err(RequestError::Spec(SpecError::TooManySensors(63)))
     );
     let none = encoded(&[]);
-    assert_eq!(Request::decode(&none), Err(RequestError::Spec(SpecError::NoSensors)));
+    assert_eq!(Request::decode(&none), Err(RequestError::Spec(SpecError::Nothing)));
     let unknown = patched(encoded(&[SensorSpec::level("p", NO_LIMIT)]), 128 + 32, &[99]);
     assert_eq!(Request::decode(&unknown), Err(RequestError::Unknown("p".into())));
     assert!(matches!(Request::decode(b"hello"), Err(RequestError::Malformed(_))));
+    let hooks = |hooks: &[HookSpec<'static>]| Request { hooks: hooks.into(), ..asked("web") }.encode();
+    let empty = HookSpec { least: 2, most: 1, ..HOOKS[0] };
+    assert!(matches!(Request::decode(&hooks(&[empty])), Err(RequestError::Spec(SpecError::Range { .. }))));
+    let twice = Request::decode(&hooks(&[HOOKS[0], HOOKS[0]])).unwrap_err().to_string();
+    assert!(twice.contains("two hooks are named"), "{twice}");
+    let many = Request::decode(&patched(hooks(&HOOKS), 88, &[30])).unwrap_err().to_string();
+    assert!(many.contains("3 sensors and 30 hooks"), "{many}");
 }
 
 #[test]
@@ -226,10 +309,28 @@ fn answers_and_goodbyes_are_read_as_they_were_written() {
     assert!(Goodbye::decode(b"BDGOODBYE").is_none());
 }
 
+#[test]
+fn calls_and_what_is_answered_are_read_as_they_were_written_and_nothing_else_is() {
+    let call = Call { id: 1, hook: u32::MAX, word: u64::MAX, until: 3 };
+    assert_eq!(Call::decode(&call.encode()), Some(call));
+    for result in [HookResult::Done, HookResult::Failed(0), HookResult::Failed(u32::MAX), HookResult::TooLate]
+    {
+        let answered = Answered { id: 9, result };
+        assert_eq!(Answered::decode(&answered.encode()), Some(answered));
+        assert_eq!(Answered::decode(&patched(answered.encode().to_vec(), 8, &[1])), None, "another version");
+        assert_eq!(Answered::decode(&patched(answered.encode().to_vec(), 24, &[9])), None, "no such result");
+        assert_eq!(Answered::decode(&answered.encode()[..31]), None);
+        assert_eq!(Call::decode(&answered.encode()), None);
+    }
+    assert_eq!(Call::decode(&patched(call.encode().to_vec(), 8, &[1])), None, "another version");
+    assert_eq!(Answered::decode(&call.encode()), None);
+    assert_eq!(Goodbye::decode(&call.encode()), None);
+}
+
 proptest! {
     #[test]
     fn any_bytes_behind_a_good_beginning_give_a_view_or_an_error(
-        patches in prop::collection::vec((0usize..320, any::<u8>()), 0..20), cut in 0usize..=320,
+        patches in prop::collection::vec((0usize..WHOLE, any::<u8>()), 0..20), cut in 0usize..=WHOLE,
     ) {
         let (_, mut bytes) = region("web", 7);
         for (offset, byte) in patches {
@@ -241,13 +342,15 @@ proptest! {
             prop_assert!(view.sensors.len() <= 62);
             prop_assert!(view.name.bytes().all(|byte| byte.is_ascii_graphic()));
             prop_assert!(view.sensors.iter().all(|sensor| sensor.name.bytes().all(|byte| byte.is_ascii_graphic())));
+            prop_assert!(view.hooks.len() <= 31 && view.hooks.iter().all(|hook| hook.least <= hook.most));
+            prop_assert!(view.hooks.iter().all(|hook| hook.name.bytes().all(|byte| byte.is_ascii_graphic())));
         }
     }
 
     #[test]
     fn a_fetcher_that_saw_one_image_shows_of_the_next_what_decoding_shows(
-        first in prop::collection::vec((0usize..320, any::<u8>()), 0..4),
-        second in prop::collection::vec((0usize..320, any::<u8>()), 0..4),
+        first in prop::collection::vec((0usize..WHOLE, any::<u8>()), 0..4),
+        second in prop::collection::vec((0usize..WHOLE, any::<u8>()), 0..4),
     ) {
         let mut fetcher = ApplicationsFetcher::default();
         let (_, mut bytes) = region("web", 7);
@@ -269,5 +372,7 @@ proptest! {
         let _ = Request::decode(&bytes);
         let _ = Answer::decode(&bytes);
         let _ = Goodbye::decode(&bytes);
+        let _ = Call::decode(&bytes);
+        let _ = Answered::decode(&bytes);
     }
 }

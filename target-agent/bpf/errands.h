@@ -38,7 +38,10 @@ __noinline int send_errand(__u32 slot, __u64 now)
 	full_barrier();
 	WRITE(errand->stage, command->sequence << 16 | ERRAND_ASKED);
 	WRITE(control.errands, READ(control.errands) | slot_bit(slot));
-	bpf_ringbuf_output(&wakeups, &now, sizeof(now), BPF_RB_FORCE_WAKEUP);
+	if (command->opcode == BD_OPCODE_CALL_HOOK)
+		bpf_ringbuf_output(&calls, &now, sizeof(now), BPF_RB_FORCE_WAKEUP);
+	else
+		bpf_ringbuf_output(&wakeups, &now, sizeof(now), BPF_RB_FORCE_WAKEUP);
 	return 0;
 }
 
@@ -72,7 +75,7 @@ __noinline int follow_errand(__u32 slot, __u64 now)
 		run->answer.failure = READ(errands[slot].failure);
 		if (!reason)
 			state = BD_STATE_DONE;
-		else if (reason != BD_REFUSAL_FAILED)
+		else if (reason != BD_REFUSAL_FAILED && reason != BD_REFUSAL_NOT_CARRIED_OUT)
 			state = BD_STATE_REFUSED;
 	} else if (now - run->answer.accepted_at < settings.give_up) {
 		return 0;

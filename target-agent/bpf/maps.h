@@ -55,6 +55,12 @@ struct {
 	__uint(max_entries, 65536);
 } wakeups SEC(".maps");
 
+/* Wakes the agent when there are hooks of applications to be called. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} calls SEC(".maps");
+
 /* Entries of the process table that are free. */
 struct {
 	__uint(type, BPF_MAP_TYPE_STACK);

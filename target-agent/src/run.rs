@@ -1,13 +1,15 @@
 //! `backdoors-agent run`: brings everything up, then has nothing left to do but the heartbeat.
 
+mod calls;
 mod monitors;
 mod reception;
 
 pub use monitors::KnownError;
 
-use crate::applications::Applications;
+use crate::applications::{Applications, Caller};
 use crate::config::{Config, ConfigError};
 use crate::errand::Watched;
+use crate::kernel::Pins;
 use crate::pressure::PressureWatch;
 use crate::seat::Seat;
 use crate::source::{Source, SourceError};
@@ -126,8 +128,12 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     agent.hand_over()?;
     let agent = Arc::new(Mutex::new(agent));
     if let Some(path) = &config.applications {
-        let reception = reception::serve(path, Arc::clone(&agent))?;
+        let (caller, inbox) = Caller::new()?;
+        let reception = reception::serve(path, Arc::clone(&agent), inbox)?;
         lock(&agent).reception = Some(reception);
+        if matches!(lock(&agent).source, Source::Kernel(_)) {
+            calls::serve(&Pins::new(&config.pins), caller)?;
+        }
     }
     monitors::reload_when_told(path.into(), Arc::clone(&acceptor), Arc::clone(&agent))?;
     serve_handshakes(listener, acceptor, Arc::clone(&agent))?;

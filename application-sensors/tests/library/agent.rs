@@ -2,12 +2,14 @@
 
 use backdoors_rdma::owner::Listener;
 use backdoors_sensor_box::ApplicationView;
-use backdoors_sensor_box::application::{Answer, Request};
+use backdoors_sensor_box::application::{Answer, HookResult, Request};
+use backdoors_sensor_box::layout::RegionKind;
 use backdoors_target_agent::applications::listen::{Registry, bind, serve};
-use backdoors_target_agent::applications::{Applications, ConnectionId, Keep};
+use backdoors_target_agent::applications::{Applications, CallError, Caller, ConnectionId, HookCall, Keep};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Agent {
     pub path: PathBuf,
     applications: Arc<Mutex<Applications>>,
+    caller: Caller,
     stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
 }
@@ -42,6 +45,15 @@ impl Registry for Desk {
     fn lose(&mut self, connection: ConnectionId) {
         self.0.lock().unwrap().lose(connection);
     }
+    fn callee(&mut self, call: &HookCall) -> Result<ConnectionId, CallError> {
+        self.0.lock().unwrap().callee(call)
+    }
+    fn called(&mut self, connection: ConnectionId, hook: u32, word: u64) {
+        self.0.lock().unwrap().called(connection, hook, word);
+    }
+    fn answered(&mut self, connection: ConnectionId, hook: u32, result: HookResult) {
+        self.0.lock().unwrap().answered(connection, hook, result);
+    }
 }
 
 impl Agent {
@@ -53,9 +65,10 @@ impl Agent {
     pub fn serving(listener: Listener, path: PathBuf) -> Agent {
         let applications = Arc::new(Mutex::new(Applications::take_up(Keep::Memfds, Instant::now())));
         let (stop, stopper) = UnixStream::pair().unwrap();
+        let (caller, inbox) = Caller::new().unwrap();
         let mut desk = Desk(Arc::clone(&applications));
-        let thread = thread::spawn(move || serve(&listener, &mut desk, stop.as_fd()).unwrap());
-        Agent { path, applications, stop: Some(stopper), thread: Some(thread) }
+        let thread = thread::spawn(move || serve(&listener, &mut desk, &inbox, stop.as_fd()).unwrap());
+        Agent { path, applications, caller, stop: Some(stopper), thread: Some(thread) }
     }
 
     /// What a monitor would read.
@@ -67,6 +80,35 @@ impl Agent {
             ApplicationView::decode(&bytes).unwrap()
         };
         applications.wanted().into_iter().map(|(_, memory)| read(memory)).collect()
+    }
+
+    /// A call of an application's hook as a monitor would want it, to be answered within `time`.
+    pub fn want(&self, name: &str, hook: &str, word: u64, time: Duration) -> HookCall {
+        let view = self.view(name);
+        let place = self.views().iter().position(|view| view.name == name).unwrap();
+        let kind = self.applications.lock().unwrap().wanted()[place].0.kind;
+        HookCall {
+            application: kind - RegionKind::APPLICATION_FIRST,
+            generation: view.generation,
+            hook: view.hook(hook).unwrap().0 as u32,
+            word,
+            deadline: Instant::now() + time,
+        }
+    }
+
+    /// Wants a call. What is told of it arrives in what is returned.
+    pub fn begin(&self, call: HookCall) -> Receiver<Result<(), CallError>> {
+        let (tell, told) = channel();
+        self.caller.call(call, move |what| {
+            // Nobody may listen any more.
+            let _ = tell.send(what);
+        });
+        told
+    }
+
+    /// Wants a call, and waits for what is told of it.
+    pub fn call(&self, call: HookCall) -> Result<(), CallError> {
+        self.begin(call).recv_timeout(PATIENCE).unwrap()
     }
 
     pub fn view(&self, name: &str) -> ApplicationView {

@@ -1,7 +1,8 @@
 //! The same from C: the header, and the example.
 
-use crate::agent::{Agent, eventually};
+use crate::agent::{Agent, PATIENCE, eventually};
 use backdoors_sensor_box::ApplicationState;
+use backdoors_target_agent::applications::CallError;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -72,7 +73,7 @@ fn the_header_is_good_cpp_and_good_twice() {
 }
 
 #[test]
-fn the_example_in_c_ticks_and_is_seen() {
+fn the_example_in_c_ticks_is_seen_and_its_hook_is_called() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start(folder.path());
     let mut child = ticking(&ticker(folder.path()), &["c-ticker", "100", "500", "77"], &agent.path);
@@ -80,6 +81,10 @@ fn the_example_in_c_ticks_and_is_seen() {
     assert_eq!((view.pid, view.state), (child.id(), ApplicationState::Attached));
     assert_eq!(view.sensor("ticks").unwrap().limit, Some(500_000_000));
     assert_eq!(agent.value("c-ticker", "level"), 77);
+    assert_eq!(agent.call(agent.want("c-ticker", "level", 99, PATIENCE)), Ok(()));
+    assert_eq!(agent.value("c-ticker", "level"), 99);
+    let refused = agent.call(agent.want("c-ticker", "level", 13, PATIENCE));
+    assert_eq!(refused, Err(CallError::Failed(2)), "by what the hook's data says");
     let ticks = agent.value("c-ticker", "ticks");
     eventually("ticks", || (agent.value("c-ticker", "ticks") > ticks + 3).then_some(()));
     child.kill().unwrap();
@@ -141,10 +146,15 @@ fn what_is_refused_in_c_has_its_reason() {
         "1000000 sensors, but an application has at most 62",
         "application name \"caf\u{fffd}\" has other characters",
         "no agent at /nowhere/at-all.sock",
+        "hooks may not be NULL",
+        "0 sensors and 1000000 hooks, but",
+        "neither name nor callback of a hook may be NULL",
+        "neither name nor callback of a hook may be NULL",
+        "hook \"h\" takes 2 at least and 1 at most",
         "has no sensor \"q\"",
         "is attached already",
     ]) {
         assert!(reason.contains(expected), "{reason:?} instead of {expected:?}");
     }
-    assert_eq!(reasons.len(), 10);
+    assert_eq!(reasons.len(), 15);
 }

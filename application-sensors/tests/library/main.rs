@@ -5,4 +5,5 @@
 mod agent;
 mod applications;
 mod c;
+mod hooks;
 mod refusals;

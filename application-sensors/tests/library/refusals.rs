@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-fn dial(path: &Path) -> OwnedFd {
+pub fn dial(path: &Path) -> OwnedFd {
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
     socket
@@ -27,14 +27,14 @@ fn answer(path: &Path, message: &[u8]) -> Answer {
     hear(&socket).unwrap()
 }
 
-fn hear(socket: &OwnedFd) -> Option<Answer> {
+pub fn hear(socket: &OwnedFd) -> Option<Answer> {
     let mut bytes = [0; 2000];
     let (_, length) = recv(socket, &mut bytes, RecvFlags::empty()).unwrap();
     (length > 0).then(|| Answer::decode(&bytes[..length]).unwrap())
 }
 
 fn asking(name: &str, sensors: &[SensorSpec<'_>]) -> Vec<u8> {
-    Request { name, held: 0, sensors: sensors.into(), values: vec![] }.encode()
+    Request { name, sensors: sensors.into(), ..Request::default() }.encode()
 }
 
 const LEVEL: SensorSpec<'_> = SensorSpec { name: "s", class: Class::Level, unit: Unit::Count, limit: 1 };

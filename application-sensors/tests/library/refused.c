@@ -11,6 +11,20 @@ static void refused(const char *socket, const char *name, struct backdoors_senso
 	printf("%s\n", backdoors_error());
 }
 
+static uint32_t hook(void *data, uint64_t word)
+{
+	(void)data;
+	(void)word;
+	return 0;
+}
+
+static void hook_refused(const char *socket, const struct backdoors_hook_spec *spec, size_t count)
+{
+	if (backdoors_attach_with_hooks(socket, "web", NULL, 0, spec, count, BACKDOORS_REFUSE))
+		abort();
+	printf("%s\n", backdoors_error());
+}
+
 int main(int argc, char **argv)
 {
 	const struct backdoors_sensor_spec good = { .name = "p", .sensor_class = BACKDOORS_LEVEL, .limit = 5 };
@@ -32,6 +46,18 @@ int main(int argc, char **argv)
 	refused(argv[1], "web", good, 1000000, BACKDOORS_REFUSE);
 	refused(argv[1], "caf\xe9", good, 1, BACKDOORS_REFUSE);
 	refused("/nowhere/at-all.sock", "web", good, 1, BACKDOORS_REFUSE);
+
+	struct backdoors_hook_spec bad_hook = { .name = "h", .least = 1, .most = 2, .callback = NULL };
+	hook_refused(argv[1], NULL, 1);
+	hook_refused(argv[1], &bad_hook, 1000000);
+	hook_refused(argv[1], &bad_hook, 1);
+	bad_hook.callback = hook;
+	bad_hook.name = NULL;
+	hook_refused(argv[1], &bad_hook, 1);
+	bad_hook.name = "h";
+	bad_hook.least = 2;
+	bad_hook.most = 1;
+	hook_refused(argv[1], &bad_hook, 1);
 
 	struct backdoors_application *app = backdoors_attach(argv[1], "web", &good, 1, BACKDOORS_REFUSE);
 	if (!app || backdoors_sensor(app, "q"))

@@ -259,6 +259,39 @@ pub struct ApplicationRow {
     pub state: String,
     /// Its sensors.
     pub sensors: Vec<SensorRow>,
+    /// The hooks that it lets monitors call.
+    #[serde(default)]
+    pub hooks: Vec<HookRow>,
+}
+
+/// One hook of an application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookRow {
+    /// Name, with the application's before it.
+    pub name: String,
+    /// Least word that it takes.
+    pub least: u64,
+    /// Greatest word that it takes.
+    pub most: u64,
+    /// Calls made since the application attached; nothing if that was being written.
+    pub calls: Option<u64>,
+    /// The last of them.
+    pub last: Option<HookCallRow>,
+}
+
+/// The last call of a hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookCallRow {
+    /// Its word.
+    pub word: u64,
+    /// `done`, `failed`, `too-late` or `unanswered`.
+    pub result: String,
+    /// The application's own reason, if it failed.
+    pub code: Option<u32>,
+    /// When it was called, nanoseconds of the target's monotonic clock.
+    pub called_at_ns: u64,
+    /// How long its answer took, nanoseconds, if it was answered.
+    pub took_ns: Option<u64>,
 }
 
 /// The sensors of a target.

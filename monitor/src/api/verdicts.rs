@@ -1,9 +1,10 @@
 //! Verdicts and applications, as the API answers them.
 
-use super::protocol::{ApplicationRow, SensorRow, VerdictRow, VerdictsAnswer};
+use super::protocol::{ApplicationRow, HookCallRow, HookRow, SensorRow, VerdictRow, VerdictsAnswer};
 use crate::sampler::{Status, class_name, unit_name};
 use crate::verdict::{Layer, State, Verdict};
-use backdoors_sensor_box::{ApplicationView, Class};
+use backdoors_sensor_box::application::{HookResult, LastCall};
+use backdoors_sensor_box::{ApplicationHook, ApplicationView, Class};
 use std::time::Duration;
 
 /// What `status` says of the layers.
@@ -68,5 +69,67 @@ pub(super) fn application(view: &ApplicationView) -> ApplicationRow {
         pid: view.pid,
         state: view.state.name().to_owned(),
         sensors: sensors.collect(),
+        hooks: view.hooks.iter().map(|hook| of_hook(&view.name, hook)).collect(),
+    }
+}
+
+fn of_hook(application: &str, hook: &ApplicationHook) -> HookRow {
+    let last = |last: LastCall| {
+        let (result, code) = match last.result {
+            None => ("unanswered", None),
+            Some(HookResult::Done) => ("done", None),
+            Some(HookResult::Failed(code)) => ("failed", Some(code)),
+            Some(HookResult::TooLate) => ("too-late", None),
+        };
+        HookCallRow {
+            word: last.word,
+            result: result.to_owned(),
+            code,
+            called_at_ns: last.called_at,
+            took_ns: last.result.map(|_| last.answered_at.saturating_sub(last.called_at)),
+        }
+    };
+    HookRow {
+        name: format!("{application}/{}", hook.name),
+        least: hook.least,
+        most: hook.most,
+        calls: hook.calls.map(|calls| calls.made),
+        last: hook.calls.and_then(|calls| calls.last).map(last),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backdoors_sensor_box::application::HookCalls;
+
+    /// Calls made; word, result, code and time of the last.
+    type Shown = (Option<u64>, Option<(u64, String, Option<u32>, Option<u64>)>);
+
+    fn shown(calls: Option<HookCalls>) -> Shown {
+        let hook = ApplicationHook { name: "shed-load".into(), least: 1, most: 9, calls };
+        let row = of_hook("web", &hook);
+        assert_eq!((row.name.as_str(), row.least, row.most), ("web/shed-load", 1, 9));
+        let last = row.last.inspect(|last| assert_eq!(last.called_at_ns, 50));
+        (row.calls, last.map(|last| (last.word, last.result, last.code, last.took_ns)))
+    }
+
+    #[test]
+    fn hooks_are_shown_with_their_last_call_and_what_became_of_it() {
+        assert_eq!(shown(None), (None, None));
+        assert_eq!(shown(Some(HookCalls::default())), (Some(0), None));
+        let called = HookCalls::default().and_one(4, 50);
+        assert_eq!(shown(Some(called)), (Some(1), Some((4, "unanswered".to_owned(), None, None))));
+        for (result, name, code) in [
+            (HookResult::Done, "done", None),
+            (HookResult::Failed(7), "failed", Some(7)),
+            (HookResult::TooLate, "too-late", None),
+        ] {
+            let answered = called.answered(result, 80);
+            assert_eq!(shown(Some(answered)), (Some(1), Some((4, name.to_owned(), code, Some(30)))));
+        }
+        // A target whose clock makes no sense.
+        let before = called.answered(HookResult::Done, 7);
+        assert_eq!(shown(Some(before)).1.unwrap().3, Some(0));
     }
 }

@@ -2,13 +2,17 @@
 
 use super::varint::{Cursor, put, put_differences, put_text, take_differences};
 use backdoors_sensor_box::application::{
-    APPLICATION_MAGIC, APPLICATION_VERSION, MAX_APPLICATION_SENSORS, NAME_BYTES, region_bytes,
+    APPLICATION_MAGIC, APPLICATION_VERSION, HookCalls, MAX_APPLICATION_HOOKS, MAX_APPLICATION_SENSORS,
+    NAME_BYTES, region_bytes,
 };
 use backdoors_sensor_box::layout::{COMMAND_SLOTS, NO_LIMIT};
 use backdoors_sensor_box::{ApplicationSensor, ApplicationView};
 
 /// Most applications of a target.
 const MOST_APPLICATIONS: usize = 4 * COMMAND_SLOTS;
+
+/// Words of a hook's record that tell of its calls.
+const CALL_WORDS: usize = 6;
 
 /// Whether `views` can be told as differences to `last`.
 pub(super) fn same_shape(last: &[ApplicationView], views: &[ApplicationView]) -> bool {
@@ -19,6 +23,7 @@ pub(super) fn same_shape(last: &[ApplicationView], views: &[ApplicationView]) ->
     let same = |last: &ApplicationView, view: &ApplicationView| {
         (&last.name, last.pid, last.generation, last.state, last.attached_at, last.died_at)
             == (&view.name, view.pid, view.generation, view.state, view.attached_at, view.died_at)
+            && last.hooks == view.hooks
             && last.sensors.len() == view.sensors.len()
             && last.sensors.iter().zip(&view.sensors).all(|(last, sensor)| same_sensor(last, sensor))
     };
@@ -69,6 +74,15 @@ pub(super) fn put_whole(payload: &mut Vec<u8>, views: &[ApplicationView]) {
             put(payload, sensor.limit.map_or(0, |limit| limit.wrapping_add(1)));
             put(payload, sensor.value);
         }
+        put(payload, view.hooks.len() as u64);
+        for hook in &view.hooks {
+            put_text(payload, &hook.name);
+            // Words that are all zero say that nothing is known of calls.
+            let calls = hook.calls.as_ref().map_or([0; CALL_WORDS], HookCalls::words);
+            for number in [hook.least, hook.most].into_iter().chain(calls) {
+                put(payload, number);
+            }
+        }
     }
 }
 
@@ -93,10 +107,10 @@ fn take_region(cursor: &mut Cursor<'_>) -> Option<Vec<u8>> {
     if count as usize > MAX_APPLICATION_SENSORS {
         return None;
     }
-    let mut region = Vec::with_capacity(region_bytes(count as usize));
+    let mut region = Vec::with_capacity(region_bytes(count as usize, 0));
     region.extend_from_slice(&APPLICATION_MAGIC.to_le_bytes());
     region.extend_from_slice(&APPLICATION_VERSION.to_le_bytes());
-    region.extend_from_slice(&(region_bytes(0) as u32).to_le_bytes());
+    region.extend_from_slice(&(region_bytes(0, 0) as u32).to_le_bytes());
     region.extend_from_slice(&generation.to_le_bytes());
     put_field(&mut region, name)?;
     region.extend_from_slice(&pid.to_le_bytes());
@@ -104,8 +118,11 @@ fn take_region(cursor: &mut Cursor<'_>) -> Option<Vec<u8>> {
     region.extend_from_slice(&attached_at.to_le_bytes());
     region.extend_from_slice(&died_at.to_le_bytes());
     region.extend_from_slice(&count.to_le_bytes());
-    region.extend_from_slice(&((region_bytes(1) - region_bytes(0)) as u32).to_le_bytes());
-    region.resize(region_bytes(0), 0);
+    region.extend_from_slice(&((region_bytes(1, 0) - region_bytes(0, 0)) as u32).to_le_bytes());
+    let hooks_at = region.len();
+    region.extend_from_slice(&0_u32.to_le_bytes());
+    region.extend_from_slice(&((region_bytes(0, 1) - region_bytes(0, 0)) as u32).to_le_bytes());
+    region.resize(region_bytes(0, 0), 0);
     for _ in 0..count {
         let (name, class_and_unit) = (cursor.text()?, cursor.byte()?);
         let (limit, value) = (cursor.number()?.checked_sub(1).unwrap_or(NO_LIMIT), cursor.number()?);
@@ -114,6 +131,18 @@ fn take_region(cursor: &mut Cursor<'_>) -> Option<Vec<u8>> {
         region.extend_from_slice(&limit.to_le_bytes());
         region.extend_from_slice(&value.to_le_bytes());
         region.extend_from_slice(&[0; 8]);
+    }
+    let hooks = cursor.small()?;
+    if hooks as usize > MAX_APPLICATION_HOOKS {
+        return None;
+    }
+    region.get_mut(hooks_at..hooks_at + 4)?.copy_from_slice(&hooks.to_le_bytes());
+    for hook in 1..=hooks as usize {
+        put_field(&mut region, cursor.text()?)?;
+        for _ in 0..2 + CALL_WORDS {
+            region.extend_from_slice(&cursor.number()?.to_le_bytes());
+        }
+        region.resize(region_bytes(count as usize, hook), 0);
     }
     Some(region)
 }

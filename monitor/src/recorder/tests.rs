@@ -5,7 +5,7 @@ use crate::judge::{Failure, Terms};
 use crate::lateness::Standing;
 use crate::peers::Opinion;
 use crate::verdict::{Layer, State, Verdict};
-use backdoors_sensor_box::application::APPLICATION_MAGIC;
+use backdoors_sensor_box::application::{APPLICATION_MAGIC, HookCalls, HookResult};
 use backdoors_sensor_box::{ApplicationView, Class, SensorKind, SensorReading, SensorView, Unit};
 use std::path::Path;
 use std::time::Duration;
@@ -88,15 +88,16 @@ fn opinion() -> Opinion {
 
 /// Two applications, one of them without sensors.
 fn applications(value: u64) -> Vec<ApplicationView> {
-    let region = |name: &str, sensors: u8| {
+    let region = |name: &str, sensors: u8, hooks: &[HookCalls]| {
         let mut bytes = APPLICATION_MAGIC.to_le_bytes().to_vec();
-        bytes.extend([1, 0, 0, 0, 128, 0, 0, 0]);
+        bytes.extend([2, 0, 0, 0, 128, 0, 0, 0]);
         bytes.extend(9_u64.to_le_bytes());
         bytes.extend(name.as_bytes());
         bytes.resize(56, 0);
         bytes.extend([77, 0, 0, 0, 1, 0, 0, 0]);
         bytes.resize(80, 0);
         bytes.extend([sensors, 0, 0, 0, 64, 0, 0, 0]);
+        bytes.extend([hooks.len() as u8 + 1, 0, 0, 0, 128, 0, 0, 0]);
         bytes.resize(128, 0);
         for sensor in 0..sensors {
             let begin = bytes.len();
@@ -107,9 +108,21 @@ fn applications(value: u64) -> Vec<ApplicationView> {
             bytes.extend((value + u64::from(sensor)).to_le_bytes());
             bytes.resize(begin + 64, 0);
         }
+        // The calls of the last one are not known.
+        let calls = hooks.iter().map(HookCalls::words).chain([[0; 6]]);
+        for (hook, calls) in (b'x'..).zip(calls) {
+            let begin = bytes.len();
+            bytes.extend([hook]);
+            bytes.resize(begin + 32, 0);
+            [5, 50].into_iter().chain(calls).for_each(|word: u64| bytes.extend(word.to_le_bytes()));
+            bytes.resize(begin + 128, 0);
+        }
         ApplicationView::decode(&bytes).unwrap()
     };
-    vec![region("shop", 3), region("idle", 0)]
+    // A call comes between the first value and the second.
+    let called = HookCalls::default().and_one(9, 7).answered(HookResult::Failed(3), 8);
+    let called = if value > 1 { called } else { HookCalls::default() };
+    vec![region("shop", 3, &[called]), region("idle", 0, &[])]
 }
 
 fn open(folder: &Path) -> Recorder {

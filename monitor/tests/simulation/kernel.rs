@@ -1,6 +1,6 @@
 //! The simulated machine: its regions, and a kernel half that ticks.
 
-use backdoors_sensor_box::application::{ApplicationRegion, Attachment, SensorSpec, region_bytes};
+use backdoors_sensor_box::application::{ApplicationRegion, Attachment, Request, SensorSpec, region_bytes};
 use backdoors_sensor_box::layout::{
     Acknowledgement, COMMAND_SLOTS, Capabilities, CommandFlags, CommandSlot, ProcessEntry, RegionKind,
     process_table_bytes,
@@ -147,10 +147,10 @@ impl Machine {
     pub fn attach(&mut self, name: &str, pid: u32, now: Duration) -> usize {
         let number = self.applications.len();
         let orders = [SensorSpec::progress("orders", Duration::from_millis(200))];
-        let words = Arc::new(LocalWords::zeroed(region_bytes(orders.len())));
+        let words = Arc::new(LocalWords::zeroed(region_bytes(orders.len(), 0)));
         let attachment = Attachment { generation: self.generation, pid, at: now.as_nanos() as u64 };
-        let region =
-            ApplicationRegion::lay_out(Arc::clone(&words), name, &orders, &[1], &attachment).unwrap();
+        let asked = Request { name, sensors: orders.to_vec(), values: vec![1], ..Request::default() };
+        let region = ApplicationRegion::lay_out(Arc::clone(&words), &asked, &attachment).unwrap();
         self.regions.insert(RegionKind::APPLICATION_FIRST + number as u32, words);
         self.applications.push(region);
         number

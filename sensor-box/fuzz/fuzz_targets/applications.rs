@@ -1,11 +1,11 @@
 //! Everything that is read of an application, on any bytes: by monitors of its region, by the agent of its requests, by
-//! the application's library of answers. As they come, behind a valid magic and version, and as changes of a valid
+//! the application's library of answers and calls. As they come, behind a valid magic and version, and as changes of a valid
 //! region, which a fuzzer would take long to guess.
 
 #![no_main]
 
 use backdoors_sensor_box::application::{
-    APPLICATION_MAGIC, APPLICATION_VERSION, Answer, Goodbye, Request, SensorSpec,
+    APPLICATION_MAGIC, APPLICATION_VERSION, Answer, Answered, Call, Goodbye, HookSpec, Request, SensorSpec,
 };
 use backdoors_sensor_box::{ApplicationView, ApplicationsFetcher};
 use libfuzzer_sys::fuzz_target;
@@ -16,6 +16,8 @@ fn parse(bytes: &[u8]) {
     let _ = Request::decode(bytes);
     let _ = Answer::decode(bytes);
     let _ = Goodbye::decode(bytes);
+    let _ = Answered::decode(bytes);
+    let _ = Call::decode(bytes);
     let mut fetcher = ApplicationsFetcher::default();
     for _ in 0..2 {
         fetcher.begin();
@@ -51,5 +53,6 @@ fuzz_target!(|bytes: &[u8]| {
     begun.extend(bytes);
     parse(&begun);
     let sensors = vec![SensorSpec::progress("ticks", Duration::from_secs(1)), SensorSpec::level("level", 5)];
-    follow(&Request { name: "web", held: 0, sensors, values: vec![] }.encode(), bytes);
+    let hooks = vec![HookSpec { name: "reopen", least: 1, most: 9 }];
+    follow(&Request { name: "web", sensors, hooks, ..Request::default() }.encode(), bytes);
 });

@@ -1,9 +1,11 @@
 //! The monitor's side: bytes of an application's region, hostile until they have become a view here.
 
-use super::rules::{SensorSpec, check_limit, name_of};
+use super::hooks::{self, ApplicationHook, HookCalls};
+use super::rules::{SensorSpec, check_limit, fit, name_of};
 use super::{
-    APPLICATION_MAGIC, APPLICATION_VERSION, ApplicationHeader, ApplicationSensorRecord, ApplicationState,
-    HEADER_BYTES, MAX_APPLICATION_SENSORS, NAME_BYTES, RECORD_BYTES,
+    APPLICATION_MAGIC, APPLICATION_VERSION, ApplicationHeader, ApplicationHookRecord,
+    ApplicationSensorRecord, ApplicationState, HEADER_BYTES, HOOK_BYTES, MAX_APPLICATION_SENSORS, NAME_BYTES,
+    RECORD_BYTES,
 };
 use crate::catalogue::{Class, Unit};
 use crate::decode::DecodeError;
@@ -47,7 +49,9 @@ pub struct ApplicationView {
     pub died_at: Option<u64>,
     /// Its sensors, in the order of their records.
     pub sensors: Vec<ApplicationSensor>,
-    /// Records skipped because their class is unknown to this version.
+    /// Its hooks, in the order of their records, by which calls name them.
+    pub hooks: Vec<ApplicationHook>,
+    /// Records of sensors skipped because their class is unknown to this version.
     pub unknown: usize,
 }
 
@@ -56,6 +60,12 @@ impl ApplicationView {
     #[must_use]
     pub fn sensor(&self, name: &str) -> Option<&ApplicationSensor> {
         self.sensors.iter().find(|sensor| sensor.name == name)
+    }
+
+    /// The hook with this name, and its place among the application's hooks.
+    #[must_use]
+    pub fn hook(&self, name: &str) -> Option<(usize, &ApplicationHook)> {
+        self.hooks.iter().enumerate().find(|(_, hook)| hook.name == name)
     }
 
     /// Reads an application's region. Longer headers and records of a newer target are read as far as this version
@@ -91,6 +101,14 @@ impl ApplicationView {
                 record: index,
             });
         }
+        for (record, field) in records.hooks() {
+            let spec = hooks::announced(&record, field).map_err(|_| layout("name or range of a hook"))?;
+            if view.hook(spec.name).is_some() {
+                return Err(layout("two hooks of one name"));
+            }
+            let (name, calls) = (spec.name.into(), HookCalls::of(&record));
+            view.hooks.push(ApplicationHook { name, least: spec.least, most: spec.most, calls });
+        }
         Ok(view)
     }
 
@@ -112,6 +130,8 @@ pub(super) struct Records<'a> {
     name: &'a [u8; NAME_BYTES],
     bytes: &'a [u8],
     record_bytes: usize,
+    hooks: &'a [u8],
+    hook_bytes: usize,
 }
 
 impl<'a> Records<'a> {
@@ -139,15 +159,29 @@ impl<'a> Records<'a> {
         if count > MAX_APPLICATION_SENSORS {
             return Err(layout("number of sensors"));
         }
-        let need = header_bytes + count * record_bytes;
-        let bytes = bytes.get(header_bytes..need).ok_or_else(|| truncated(need))?;
-        Ok(Records { header, name, bytes, record_bytes })
+        let (hook_count, hook_bytes) = (header.hook_count as usize, header.hook_bytes as usize);
+        if !(HOOK_BYTES..=4096).contains(&hook_bytes) || hook_bytes % 8 != 0 {
+            return Err(layout("size of a hook's record"));
+        }
+        if !fit(count, hook_count) {
+            return Err(layout("number of hooks"));
+        }
+        let end = header_bytes + count * record_bytes;
+        let need = end + hook_count * hook_bytes;
+        let hooks = bytes.get(end..need).ok_or_else(|| truncated(need))?;
+        let bytes = bytes.get(header_bytes..end).ok_or_else(|| truncated(need))?;
+        Ok(Records { header, name, bytes, record_bytes, hooks, hook_bytes })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = ApplicationSensorRecord> + use<'a> {
         // A record is at least as long as this version's.
         let parse = |chunk| ApplicationSensorRecord::read_from_prefix(chunk).ok();
         self.bytes.chunks_exact(self.record_bytes).filter_map(parse).map(|(record, _)| record)
+    }
+
+    /// The hooks, each with its name, whatever they are.
+    pub fn hooks(&self) -> impl Iterator<Item = (ApplicationHookRecord, &'a [u8; NAME_BYTES])> + use<'a> {
+        hooks::records(self.hooks, self.hook_bytes)
     }
 
     /// The application's name, whatever it is.
@@ -173,6 +207,12 @@ pub(super) fn are_the_same(one: &Records<'_>, other: &Records<'_>) -> bool {
     let fixed_record = |record: ApplicationSensorRecord| ApplicationSensorRecord { value: 0, ..record };
     fixed(&one.header) == fixed(&other.header)
         && one.iter().map(fixed_record).eq(other.iter().map(fixed_record))
+        && one.hooks().map(fixed_hook).eq(other.hooks().map(fixed_hook))
+}
+
+/// What may not change of a hook.
+fn fixed_hook((hook, name): (ApplicationHookRecord, &[u8; NAME_BYTES])) -> (&[u8], u64, u64) {
+    (name, hook.least, hook.most)
 }
 
 pub(super) fn class_of(number: u8) -> Option<Class> {

@@ -1,6 +1,7 @@
 //! Fetching the applications of one target again and again, without making anything anew that stayed as it was.
 
 use super::decode::{ApplicationView, Records, are_the_same};
+use super::hooks::HookCalls;
 use crate::decode::DecodeError;
 
 /// The applications of one target. For each round of readings: [`ApplicationsFetcher::begin`], then
@@ -16,7 +17,7 @@ pub struct ApplicationsFetcher {
 #[derive(Debug)]
 struct Origin {
     kind: u32,
-    /// The region when its view was made, to see whether more than values changed.
+    /// The region when its view was made, to see whether more than values and calls changed.
     bytes: Vec<u8>,
     /// Taken in this round.
     taken: bool,
@@ -80,10 +81,13 @@ impl ApplicationsFetcher {
             return false;
         }
         let mut sensors = view.sensors.iter_mut().peekable();
-        for (record, now) in now.iter().enumerate() {
-            if let Some(sensor) = sensors.next_if(|sensor| sensor.record == record) {
-                sensor.value = now.value;
+        for (index, record) in now.iter().enumerate() {
+            if let Some(sensor) = sensors.next_if(|sensor| sensor.record == index) {
+                sensor.value = record.value;
             }
+        }
+        for (hook, (record, _)) in view.hooks.iter_mut().zip(now.hooks()) {
+            hook.calls = HookCalls::of(&record);
         }
         origin.taken = true;
         true

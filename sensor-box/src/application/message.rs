@@ -5,6 +5,8 @@
 //! | --- | --- | --- |
 //! | application | [`Request`] | the region as it would have it; its generation is that of the region it holds, or 0 |
 //! | agent | [`Answer`] | an [`AnswerHead`], then words for people; a descriptor of the region's memory if it is new |
+//! | agent | [`Call`](super::Call), as often as a hook is called, one at a time | 40 bytes |
+//! | application | [`Answered`](super::Answered), when the hook has returned | 32 bytes |
 //! | application | [`Goodbye`] | one word |
 //! | agent | [`Answer`] | [`Outcome::Left`] |
 //!
@@ -12,7 +14,8 @@
 //! learns that the application died.
 
 use super::decode::{Records, class_of, unit_of};
-use super::rules::{SensorSpec, SpecError, check, name_of};
+use super::hooks::announced;
+use super::rules::{HookSpec, SensorSpec, SpecError, check, fit, name_of};
 use super::writer::{Attachment, image};
 use super::{ApplicationHeader, MAX_APPLICATION_SENSORS};
 use crate::decode::DecodeError;
@@ -25,7 +28,7 @@ const GOODBYE: u64 = u64::from_le_bytes(*b"BDGOODBY");
 pub const MAX_ANSWER: usize = 1024;
 
 /// An application asks to be attached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request<'a> {
     /// Its name.
     pub name: &'a str,
@@ -33,7 +36,9 @@ pub struct Request<'a> {
     pub held: u64,
     /// The sensors it wants.
     pub sensors: Vec<SensorSpec<'a>>,
-    /// Their values now.
+    /// The hooks it offers.
+    pub hooks: Vec<HookSpec<'a>>,
+    /// The values of the sensors now.
     pub values: Vec<u64>,
 }
 
@@ -58,7 +63,7 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let attachment = Attachment { generation: self.held, ..Attachment::default() };
-        image(self.name, &self.sensors, &self.values, &attachment)
+        image(self, &attachment)
     }
 
     /// Reads and checks a message from a process that may be anybody.
@@ -66,11 +71,15 @@ impl<'a> Request<'a> {
     /// # Errors
     /// See [`RequestError`].
     pub fn decode(bytes: &'a [u8]) -> Result<Request<'a>, RequestError> {
-        let claimed =
-            ApplicationHeader::read_from_prefix(bytes).map_or(0, |(header, _)| header.sensor_count as usize);
+        let claimed = ApplicationHeader::read_from_prefix(bytes);
+        let (sensors, hooks) =
+            claimed.map_or((0, 0), |(header, _)| (header.sensor_count as usize, header.hook_count as usize));
         let records = Records::of(bytes).map_err(|error| match error {
-            DecodeError::Layout { .. } if claimed > MAX_APPLICATION_SENSORS => {
-                SpecError::TooManySensors(claimed).into()
+            DecodeError::Layout { .. } if sensors > MAX_APPLICATION_SENSORS => {
+                SpecError::TooManySensors(sensors).into()
+            }
+            DecodeError::Layout { .. } if !fit(sensors, hooks) => {
+                SpecError::TooManyHooks { sensors, hooks }.into()
             }
             error => RequestError::Malformed(error),
         })?;
@@ -82,9 +91,11 @@ impl<'a> Request<'a> {
             sensors.push(SensorSpec { name, class, unit, limit: record.limit });
             values.push(record.value);
         }
+        let hooks = records.hooks().map(|(record, field)| announced(&record, field));
+        let hooks = hooks.collect::<Result<Vec<_>, _>>()?;
         let name = name_of("application", records.name())?;
-        check(name, &sensors)?;
-        Ok(Request { name, held: records.header.generation, sensors, values })
+        check(name, &sensors, &hooks)?;
+        Ok(Request { name, held: records.header.generation, sensors, hooks, values })
     }
 }
 

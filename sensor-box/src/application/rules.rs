@@ -1,6 +1,6 @@
-//! What an application may show: rules that the application's library checks first, and the agent in any case.
+//! What an application may show and offer: rules that the application's library checks first, and the agent in any case.
 
-use super::{MAX_APPLICATION_SENSORS, NAME_BYTES};
+use super::{MAX_APPLICATION_SENSORS, NAME_BYTES, SENSORS_PER_HOOK};
 use crate::catalogue::{Class, Unit};
 use crate::layout::NO_LIMIT;
 use core::time::Duration;
@@ -64,6 +64,17 @@ impl<'a> SensorSpec<'a> {
     }
 }
 
+/// A hook that an application offers: a word by which monitors have something done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HookSpec<'a> {
+    /// Name, as those of sensors.
+    pub name: &'a str,
+    /// Least word that it takes.
+    pub least: u64,
+    /// Greatest word that it takes.
+    pub most: u64,
+}
+
 /// What is wrong with an application's names or limits. Nothing was done; a retry with the same cannot help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
@@ -72,7 +83,7 @@ pub enum SpecError {
         "{what} name {name:?} {why}: a name has 1 to {NAME_BYTES} letters, digits, '.', '_' or '-', a letter or digit first"
     )]
     Name {
-        /// Whose name: `application` or `sensor`.
+        /// Whose name: `application`, `sensor` or `hook`.
         what: &'static str,
         /// The name.
         name: String,
@@ -80,14 +91,38 @@ pub enum SpecError {
         why: &'static str,
     },
     /// Nothing to show.
-    #[error("no sensors: an application has 1 to {MAX_APPLICATION_SENSORS}")]
-    NoSensors,
+    #[error("no sensors and no hooks: an application has one at least")]
+    Nothing,
     /// More than a region has room for.
     #[error("{0} sensors, but an application has at most {MAX_APPLICATION_SENSORS}")]
     TooManySensors(usize),
+    /// More hooks than a region has room for beside the sensors.
+    #[error(
+        "{sensors} sensors and {hooks} hooks, but an application has room for {MAX_APPLICATION_SENSORS} sensors, and a hook \
+         takes that of {SENSORS_PER_HOOK}"
+    )]
+    TooManyHooks {
+        /// Sensors.
+        sensors: usize,
+        /// Hooks.
+        hooks: usize,
+    },
     /// Two sensors that nobody could tell apart.
     #[error("two sensors are named {0:?}: give each its own name")]
     Repeated(String),
+    /// Two hooks that nobody could tell apart.
+    #[error("two hooks are named {0:?}: give each its own name")]
+    RepeatedHook(String),
+    /// A hook that takes no word at all.
+    #[error("hook {name:?} takes {least} at least and {most} at most, which no word is: exchange them")]
+    Range {
+        /// The hook.
+        name: String,
+        /// Its least word.
+        least: u64,
+        /// Its greatest word.
+        most: u64,
+    },
     /// A deadline that nobody can hold, or that says nothing.
     #[error(
         "progress sensor {name:?} has a limit of {limit} ns, but limits of progress sensors are 1 ms to 1 day"
@@ -118,13 +153,16 @@ pub enum SpecError {
 ///
 /// # Errors
 /// See [`SpecError`].
-pub fn check(application: &str, sensors: &[SensorSpec<'_>]) -> Result<(), SpecError> {
+pub fn check(application: &str, sensors: &[SensorSpec<'_>], hooks: &[HookSpec<'_>]) -> Result<(), SpecError> {
     check_name("application", application)?;
-    if sensors.is_empty() {
-        return Err(SpecError::NoSensors);
+    if sensors.is_empty() && hooks.is_empty() {
+        return Err(SpecError::Nothing);
     }
     if sensors.len() > MAX_APPLICATION_SENSORS {
         return Err(SpecError::TooManySensors(sensors.len()));
+    }
+    if !fit(sensors.len(), hooks.len()) {
+        return Err(SpecError::TooManyHooks { sensors: sensors.len(), hooks: hooks.len() });
     }
     for (index, sensor) in sensors.iter().enumerate() {
         check_name("sensor", sensor.name)?;
@@ -133,7 +171,24 @@ pub fn check(application: &str, sensors: &[SensorSpec<'_>]) -> Result<(), SpecEr
             return Err(SpecError::Repeated(sensor.name.into()));
         }
     }
+    for (index, hook) in hooks.iter().enumerate() {
+        check_name("hook", hook.name)?;
+        check_range(hook)?;
+        if hooks.iter().take(index).any(|other| other.name == hook.name) {
+            return Err(SpecError::RepeatedHook(hook.name.into()));
+        }
+    }
     Ok(())
+}
+
+/// Whether a region has room for so many.
+pub(super) fn fit(sensors: usize, hooks: usize) -> bool {
+    hooks.saturating_mul(SENSORS_PER_HOOK).saturating_add(sensors) <= MAX_APPLICATION_SENSORS
+}
+
+pub(super) fn check_range(hook: &HookSpec<'_>) -> Result<(), SpecError> {
+    let HookSpec { name, least, most } = *hook;
+    if least <= most { Ok(()) } else { Err(SpecError::Range { name: name.into(), least, most }) }
 }
 
 fn check_name(what: &'static str, name: &str) -> Result<(), SpecError> {

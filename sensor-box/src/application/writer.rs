@@ -1,9 +1,12 @@
-//! An application's region as its target writes it: the agent lays it out, the application sets its sensors.
+//! An application's region as its target writes it: the agent lays it out and notes calls, the application sets its
+//! sensors.
 
-use super::rules::{SensorSpec, SpecError, check, field_of};
+use super::hooks::{CALLS_WORD, HookCalls};
+use super::message::Request;
+use super::rules::{SpecError, check, field_of};
 use super::{
-    APPLICATION_MAGIC, APPLICATION_VERSION, ApplicationHeader, ApplicationSensorRecord, ApplicationState,
-    HEADER_BYTES, RECORD_BYTES, region_bytes,
+    APPLICATION_MAGIC, APPLICATION_VERSION, ApplicationHeader, ApplicationHookRecord,
+    ApplicationSensorRecord, ApplicationState, HEADER_BYTES, HOOK_BYTES, RECORD_BYTES, region_bytes,
 };
 use crate::words::SharedWords;
 use crate::writer::LayOutError;
@@ -32,6 +35,7 @@ pub struct Attachment {
 pub struct ApplicationRegion<W> {
     words: W,
     sensors: usize,
+    hooks: usize,
 }
 
 /// Why a region cannot be laid out. Nothing changed.
@@ -46,20 +50,18 @@ pub enum ApplicationRegionError {
 }
 
 impl<W: SharedWords> ApplicationRegion<W> {
-    /// Lays a region out in zeroed memory that nobody reads yet. Sensors begin with the `values` there are for them,
-    /// the others with one that is in order.
+    /// Lays a region out in zeroed memory that nobody reads yet, as it is asked for. Sensors begin with the values there
+    /// are for them, the others with one that is in order; no hook was called. The generation is the attachment's.
     ///
     /// # Errors
     /// See [`ApplicationRegionError`].
     pub fn lay_out(
         words: W,
-        name: &str,
-        sensors: &[SensorSpec<'_>],
-        values: &[u64],
+        asked: &Request<'_>,
         attachment: &Attachment,
     ) -> Result<ApplicationRegion<W>, ApplicationRegionError> {
-        check(name, sensors)?;
-        let image = image(name, sensors, values, attachment);
+        check(asked.name, &asked.sensors, &asked.hooks)?;
+        let image = image(asked, attachment);
         if words.len() < image.len() / 8 {
             return Err(LayOutError::TooSmall.into());
         }
@@ -69,18 +71,18 @@ impl<W: SharedWords> ApplicationRegion<W> {
             word.copy_from_slice(chunk);
             words.store(index, u64::from_le_bytes(word));
         }
-        Ok(ApplicationRegion { words, sensors: sensors.len() })
+        Ok(ApplicationRegion { words, sensors: asked.sensors.len(), hooks: asked.hooks.len() })
     }
 
-    /// Takes up memory with room for `sensors` sensors that was laid out before.
+    /// Takes up memory with room for `sensors` sensors and `hooks` hooks that was laid out before.
     ///
     /// # Errors
     /// [`LayOutError::TooSmall`].
-    pub fn over(words: W, sensors: usize) -> Result<ApplicationRegion<W>, LayOutError> {
-        if words.len() < region_bytes(sensors) / 8 {
+    pub fn over(words: W, sensors: usize, hooks: usize) -> Result<ApplicationRegion<W>, LayOutError> {
+        if words.len() < region_bytes(sensors, hooks) / 8 {
             return Err(LayOutError::TooSmall);
         }
-        Ok(ApplicationRegion { words, sensors })
+        Ok(ApplicationRegion { words, sensors, hooks })
     }
 
     /// The memory.
@@ -146,15 +148,21 @@ impl<W: SharedWords> ApplicationRegion<W> {
             .map(|word| self.words.load(word))
             .collect()
     }
+
+    /// Shows what was called of the hook with this index; nothing happens if there is none.
+    pub fn set_calls(&self, hook: usize, calls: &HookCalls) {
+        if hook < self.hooks {
+            let first = region_bytes(self.sensors, hook) / 8 + CALLS_WORD;
+            for (offset, word) in calls.words().into_iter().enumerate() {
+                self.words.store(first + offset, word);
+            }
+        }
+    }
 }
 
 /// The bytes of a region.
-pub(super) fn image(
-    name: &str,
-    sensors: &[SensorSpec<'_>],
-    values: &[u64],
-    attachment: &Attachment,
-) -> Vec<u8> {
+pub(super) fn image(asked: &Request<'_>, attachment: &Attachment) -> Vec<u8> {
+    let Request { name, sensors, hooks, values, held: _ } = asked;
     let header = ApplicationHeader {
         magic: APPLICATION_MAGIC,
         version: APPLICATION_VERSION,
@@ -167,9 +175,11 @@ pub(super) fn image(
         died_at: 0,
         sensor_count: sensors.len() as u32,
         sensor_bytes: RECORD_BYTES as u32,
-        reserved: [0; 5],
+        hook_count: hooks.len() as u32,
+        hook_bytes: HOOK_BYTES as u32,
+        reserved: [0; 4],
     };
-    let mut bytes = Vec::with_capacity(region_bytes(sensors.len()));
+    let mut bytes = Vec::with_capacity(region_bytes(sensors.len(), hooks.len()));
     bytes.extend_from_slice(header.as_bytes());
     for (index, sensor) in sensors.iter().enumerate() {
         let record = ApplicationSensorRecord {
@@ -181,6 +191,23 @@ pub(super) fn image(
             limit: sensor.limit,
             value: values.get(index).copied().unwrap_or_else(|| sensor.first_value()),
             reserved_word: 0,
+        };
+        bytes.extend_from_slice(record.as_bytes());
+    }
+    for hook in hooks {
+        let [calls, word, result, called_at, answered_at, check] = HookCalls::default().words();
+        let (name, least, most) = (field_of(hook.name), hook.least, hook.most);
+        let record = ApplicationHookRecord {
+            name,
+            least,
+            most,
+            calls,
+            word,
+            result,
+            called_at,
+            answered_at,
+            check,
+            reserved: [0; 4],
         };
         bytes.extend_from_slice(record.as_bytes());
     }

@@ -6,15 +6,18 @@
 //! use up all regions, and can take the name of an application that is not running; nothing else. Process ids are the
 //! kernel's word, not the application's.
 
-use super::ConnectionId;
+use super::calls::{CallError, HookCall, Inbox, Outstanding, Wanted};
+use super::{ConnectionId, monotonic};
 use backdoors_rdma::owner::Listener;
-use backdoors_sensor_box::application::MAX_APPLICATION_SENSORS;
-use backdoors_sensor_box::application::{Answer, Goodbye, Outcome, Request, region_bytes};
+use backdoors_sensor_box::application::{
+    Answer, Answered, Call, Goodbye, HookResult, MAX_APPLICATION_SENSORS, Outcome, Request, region_bytes,
+};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, accept_with, recv, sendmsg,
+    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, accept_with, recv, send,
+    sendmsg,
 };
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -28,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Connections that have asked for nothing yet; one more takes the place of the oldest.
 const UNDECIDED: usize = 16;
 /// How long the loop waits if nothing happens: the undecided are looked at that often.
-const ROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+const ROUND: Duration = Duration::from_millis(250);
 
 /// Who decides what becomes of applications.
 pub trait Registry {
@@ -43,6 +46,15 @@ pub trait Registry {
     fn leave(&mut self, connection: ConnectionId);
     /// Its connection ended.
     fn lose(&mut self, connection: ConnectionId);
+    /// A hook is to be called. Returns the connection of its application.
+    ///
+    /// # Errors
+    /// If nothing can be called.
+    fn callee(&mut self, call: &HookCall) -> Result<ConnectionId, CallError>;
+    /// The hook with this index was called with this word.
+    fn called(&mut self, connection: ConnectionId, hook: u32, word: u64);
+    /// Its call was answered.
+    fn answered(&mut self, connection: ConnectionId, hook: u32, result: HookResult);
 }
 
 /// Listens at `path`. A socket file left behind by an agent that died is replaced.
@@ -64,17 +76,28 @@ struct Connection {
     attached: bool,
 }
 
-/// Serves applications until `stop` becomes readable or is closed at its other end.
+/// Serves applications, and calls of their hooks, until `stop` becomes readable or is closed at its other end.
 ///
 /// # Errors
 /// Only if the system cannot wait for events at all.
-pub fn serve(listener: &Listener, registry: &mut dyn Registry, stop: BorrowedFd<'_>) -> io::Result<()> {
+pub fn serve(
+    listener: &Listener,
+    registry: &mut dyn Registry,
+    inbox: &Inbox,
+    stop: BorrowedFd<'_>,
+) -> io::Result<()> {
     let mut connections: Vec<Connection> = Vec::new();
-    let mut buffer = vec![0; region_bytes(MAX_APPLICATION_SENSORS)];
+    let mut outstanding = Outstanding::default();
+    let mut buffer = vec![0; region_bytes(MAX_APPLICATION_SENSORS, 0)];
     let mut next: ConnectionId = 1;
     let mut paused = false;
     loop {
-        let Events { stopped, waiting, ready } = wait(listener, &connections, stop, paused)?;
+        let undecided = connections.iter().any(|connection| !connection.attached);
+        let round = (paused || undecided).then_some(ROUND);
+        let due = outstanding.next_deadline().map(|due| due.saturating_duration_since(Instant::now()));
+        let longest = round.into_iter().chain(due).min();
+        let doors = Doors { listener, stop, bell: inbox.bell() };
+        let Events { stopped, rung, waiting, ready } = wait(&doors, &connections, paused, longest)?;
         if stopped {
             return Ok(());
         }
@@ -83,12 +106,19 @@ pub fn serve(listener: &Listener, registry: &mut dyn Registry, stop: BorrowedFd<
             for (id, _) in ready.iter().filter(|(_, flags)| flags.contains(PollFlags::HUP) == hung_up) {
                 let index = connections.iter().position(|connection| connection.id == *id);
                 let Some(connection) = index.and_then(|index| connections.get_mut(index)) else { continue };
-                if !hear(connection, hung_up, registry, &mut buffer)
+                if !hear(connection, hung_up, registry, &mut outstanding, &mut buffer)
                     && let Some(index) = index
                 {
+                    outstanding.lose(*id);
                     registry.lose(*id);
                     connections.swap_remove(index);
                 }
+            }
+        }
+        outstanding.expire(Instant::now());
+        if rung {
+            for wanted in inbox.take() {
+                call(wanted, &connections, registry, &mut outstanding);
             }
         }
         connections.retain(|connection| connection.attached || connection.since.elapsed() < PATIENCE);
@@ -131,9 +161,47 @@ fn make_room(connections: &mut Vec<Connection>) {
     }
 }
 
+/// Sends a call to its application, or tells why not.
+fn call(
+    wanted: Wanted,
+    connections: &[Connection],
+    registry: &mut dyn Registry,
+    outstanding: &mut Outstanding,
+) {
+    let HookCall { hook, word, deadline, .. } = wanted.call;
+    let id = match registry.callee(&wanted.call) {
+        Ok(id) if outstanding.is_busy(id) => return wanted.tell.tell(Err(CallError::Busy)),
+        Ok(id) => id,
+        Err(error) => return wanted.tell.tell(Err(error)),
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let until = monotonic().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX));
+    let message = Call { id: outstanding.next_id(), hook, word, until };
+    let socket =
+        connections.iter().find(|connection| connection.id == id).map(|connection| &connection.socket);
+    let sent =
+        socket.map(|socket| send(socket, &message.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL));
+    if !matches!(sent, Some(Ok(_))) {
+        // It has gone, and its end is not heard yet: one call at a time always has room.
+        return wanted.tell.tell(Err(CallError::NotAttached));
+    }
+    tracing::info!(connection = id, hook, word, "called a hook of an application");
+    registry.called(id, hook, word);
+    outstanding.sent(id, message.id, wanted);
+}
+
+/// What the loop waits at, besides its connections.
+struct Doors<'a> {
+    listener: &'a Listener,
+    stop: BorrowedFd<'a>,
+    bell: BorrowedFd<'a>,
+}
+
 /// What happened.
 struct Events {
     stopped: bool,
+    /// Calls are wanted.
+    rung: bool,
     /// Somebody waits to be accepted.
     waiting: bool,
     /// Connections that have news.
@@ -141,30 +209,43 @@ struct Events {
 }
 
 fn wait(
-    listener: &Listener,
+    doors: &Doors<'_>,
     connections: &[Connection],
-    stop: BorrowedFd<'_>,
     paused: bool,
+    longest: Option<Duration>,
 ) -> io::Result<Events> {
     let accepting = if paused { PollFlags::empty() } else { PollFlags::IN };
-    let mut events = vec![PollFd::from_borrowed_fd(stop, PollFlags::IN), PollFd::new(listener, accepting)];
+    let mut events = vec![
+        PollFd::from_borrowed_fd(doors.stop, PollFlags::IN),
+        PollFd::from_borrowed_fd(doors.bell, PollFlags::IN),
+        PollFd::new(doors.listener, accepting),
+    ];
     events.extend(connections.iter().map(|connection| PollFd::new(&connection.socket, PollFlags::IN)));
-    let undecided = connections.iter().any(|connection| !connection.attached);
-    match poll(&mut events, (paused || undecided).then_some(&ROUND)) {
+    // What is too long for the type is as good as for ever.
+    let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
+    match poll(&mut events, longest.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
     let happened = |event: &PollFd<'_>| !event.revents().is_empty();
-    let ready = connections.iter().zip(events.iter().skip(2)).filter(|(_, event)| happened(event));
+    let at = |index| events.get(index).is_some_and(happened);
+    let ready = connections.iter().zip(events.iter().skip(3)).filter(|(_, event)| happened(event));
     Ok(Events {
-        stopped: events.first().is_some_and(happened),
-        waiting: events.get(1).is_some_and(happened),
+        stopped: at(0),
+        rung: at(1),
+        waiting: at(2),
         ready: ready.map(|(connection, event)| (connection.id, event.revents())).collect(),
     })
 }
 
 /// Hears what there is to hear; `false` if the connection is over.
-fn hear(connection: &mut Connection, hung_up: bool, registry: &mut dyn Registry, buffer: &mut [u8]) -> bool {
+fn hear(
+    connection: &mut Connection,
+    hung_up: bool,
+    registry: &mut dyn Registry,
+    outstanding: &mut Outstanding,
+    buffer: &mut [u8],
+) -> bool {
     loop {
         let length = match recv(&connection.socket, &mut *buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
             Ok((_, 0)) => return false,
@@ -182,6 +263,16 @@ fn hear(connection: &mut Connection, hung_up: bool, registry: &mut dyn Registry,
                 return false;
             }
             (true, None) => {
+                if let Some(Answered { id, result }) = Answered::decode(message)
+                    && let Some(call) = outstanding.answered(connection.id, id)
+                {
+                    let hook = call.hook;
+                    tracing::info!(connection = connection.id, hook, ?result, "a hook answered");
+                    // Shown first, so that who is told finds it there.
+                    registry.answered(connection.id, hook, result);
+                    call.tell(result);
+                    continue;
+                }
                 let reason = "this connection has attached an application already";
                 answer(connection.socket.as_fd(), &no(Outcome::Refused, reason), None);
                 return false;

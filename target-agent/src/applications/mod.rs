@@ -1,4 +1,4 @@
-//! Sensors of applications: who is attached, and the memory each of them shows.
+//! Sensors and hooks of applications: who is attached, the memory each of them shows, and calls of their hooks.
 //!
 //! Applications attach over a unix socket, see [`listen`]. Each gets memory of its own, which the owner registers for
 //! every monitor to read, and then needs nothing of the agent. Where a kernel half runs that memory is pinned beside
@@ -8,21 +8,22 @@
 //! An application that says goodbye takes its region along. One that dies leaves it, to be looked at, until an
 //! application of its name attaches.
 
+mod calls;
+mod entry;
 mod keep;
 pub mod listen;
 
+pub use calls::{CallError, Caller, HookCall, Inbox};
+use entry::{Entry, Holder, Hook, exists};
 pub use keep::{Keep, KeepError};
 
-use crate::memory::{Region, new_generation};
-use crate::words::Words;
+use crate::memory::Region;
 use backdoors_rdma::owner::{RegionRequest, Rights};
 use backdoors_sensor_box::ApplicationState;
 use backdoors_sensor_box::application::{
-    Answer, ApplicationRegion, Attachment, Outcome, Request, region_bytes,
+    Answer, Attachment, HookCalls, HookResult, Outcome, Request, region_bytes,
 };
 use backdoors_sensor_box::layout::RegionKind;
-use rustix::process::{Pid, test_kill_process};
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -39,25 +40,6 @@ pub struct Applications {
     /// By region kind.
     entries: Vec<Option<Entry>>,
     keep: Keep,
-}
-
-#[derive(Debug)]
-struct Entry {
-    name: String,
-    generation: u64,
-    memory: Region,
-    region: ApplicationRegion<Words>,
-    holder: Holder,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holder {
-    /// Attached.
-    Connection(ConnectionId),
-    /// Attached to an earlier agent; expected back since then.
-    Awaited(Instant),
-    /// Dead.
-    Nobody,
 }
 
 /// Why an application is not attached. Nothing changed.
@@ -201,6 +183,7 @@ impl Applications {
             entry.refuse_another(request, pid, now)?;
             if entry.is_held_by(request, pid) {
                 entry.holder = Holder::Connection(connection);
+                entry.announce(request);
                 let attachment = Attachment { generation: entry.generation, pid, at: monotonic() };
                 entry.region.attach(&attachment);
                 return Ok(Attached { generation: entry.generation, memory: None });
@@ -208,7 +191,7 @@ impl Applications {
         }
         let index = found.or_else(|| self.entries.iter().position(Option::is_none));
         let index = index.ok_or_else(|| self.full())?;
-        let memory = self.keep.make(index, region_bytes(request.sensors.len()))?;
+        let memory = self.keep.make(index, region_bytes(request.sensors.len(), request.hooks.len()))?;
         let copy = memory.descriptor.as_fd().try_clone_to_owned().map_err(KeepError::System)?;
         let entry = Entry::new(memory, request, pid, connection).map_err(KeepError::System)?;
         let generation = entry.generation;
@@ -248,6 +231,43 @@ impl Applications {
         false
     }
 
+    /// The connection over which a hook can be called.
+    ///
+    /// # Errors
+    /// [`CallError::NotAttached`], [`CallError::NoSuchHook`], [`CallError::OutOfRange`].
+    pub fn callee(&self, call: &HookCall) -> Result<ConnectionId, CallError> {
+        let entry = self.entries.get(call.application as usize).and_then(Option::as_ref);
+        let entry =
+            entry.filter(|entry| entry.generation == call.generation).ok_or(CallError::NotAttached)?;
+        let Holder::Connection(connection) = entry.holder else { return Err(CallError::NotAttached) };
+        let hook = entry.hooks.get(call.hook as usize);
+        let Hook { least, most, .. } = *hook.ok_or(CallError::NoSuchHook { hooks: entry.hooks.len() })?;
+        if (least..=most).contains(&call.word) {
+            Ok(connection)
+        } else {
+            Err(CallError::OutOfRange { word: call.word, least, most })
+        }
+    }
+
+    /// Shows that a hook is called with this word.
+    pub fn called(&mut self, connection: ConnectionId, hook: u32, word: u64) {
+        self.note(connection, hook, |calls| calls.and_one(word, monotonic()));
+    }
+
+    /// Shows what became of its last call.
+    pub fn answered(&mut self, connection: ConnectionId, hook: u32, result: HookResult) {
+        self.note(connection, hook, |calls| calls.answered(result, monotonic()));
+    }
+
+    fn note(&mut self, connection: ConnectionId, hook: u32, change: impl FnOnce(HookCalls) -> HookCalls) {
+        let Some(entry) = self.of(connection).and_then(|index| self.entries[index].as_mut()) else { return };
+        let Entry { hooks, region, .. } = entry;
+        if let Some(Hook { calls, .. }) = hooks.get_mut(hook as usize) {
+            *calls = change(*calls);
+            region.set_calls(hook as usize, calls);
+        }
+    }
+
     /// Takes note of applications that died while there was no agent.
     pub fn look_after(&mut self, now: Instant) {
         for entry in self.entries.iter_mut().flatten() {
@@ -260,82 +280,6 @@ impl Applications {
             }
         }
     }
-}
-
-impl Entry {
-    fn new(memory: Region, request: &Request<'_>, pid: u32, connection: ConnectionId) -> io::Result<Entry> {
-        let generation = new_generation()?;
-        let attachment = Attachment { generation, pid, at: monotonic() };
-        let words = memory.words.clone();
-        let region =
-            ApplicationRegion::lay_out(words, request.name, &request.sensors, &request.values, &attachment)
-                .map_err(io::Error::other)?;
-        Ok(Entry {
-            name: request.name.into(),
-            generation,
-            memory,
-            region,
-            holder: Holder::Connection(connection),
-        })
-    }
-
-    /// Memory that an application could write all of: everything in it is checked.
-    fn over(memory: Region, now: Instant) -> Result<Entry, String> {
-        let bytes = read(&memory);
-        let laid_out = Request::decode(&bytes).map_err(|error| error.to_string())?;
-        let words = memory.words.clone();
-        let region =
-            ApplicationRegion::over(words, laid_out.sensors.len()).map_err(|error| error.to_string())?;
-        let holder = match region.state() {
-            Some(ApplicationState::Attached) => Holder::Awaited(now),
-            Some(ApplicationState::Died) => Holder::Nobody,
-            Some(ApplicationState::Left) => return Err(format!("{:?} left", laid_out.name)),
-            None => return Err(format!("{:?} is in no state there is", laid_out.name)),
-        };
-        let (name, generation) = (laid_out.name.into(), laid_out.held);
-        Ok(Entry { name, generation, memory, region, holder })
-    }
-
-    fn refuse_another(&self, request: &Request<'_>, pid: u32, now: Instant) -> Result<(), AttachError> {
-        let name = || String::from(request.name);
-        let holder = self.region.pid();
-        match self.holder {
-            Holder::Connection(_) => Err(AttachError::Taken { name: name(), pid: holder }),
-            Holder::Awaited(since)
-                if holder != pid && now.duration_since(since) < AWAITED && exists(holder) =>
-            {
-                Err(AttachError::Awaited { name: name(), pid: holder })
-            }
-            Holder::Awaited(_) | Holder::Nobody => Ok(()),
-        }
-    }
-
-    /// Whether the process that asks has this memory already, and it still is what it asks for.
-    fn is_held_by(&self, request: &Request<'_>, pid: u32) -> bool {
-        let bytes = read(&self.memory);
-        let Ok(laid_out) = Request::decode(&bytes) else { return false };
-        pid == self.region.pid()
-            && request.held == self.generation
-            && (laid_out.held, laid_out.name) == (request.held, request.name)
-            && laid_out.sensors == request.sensors
-    }
-
-    fn die(&mut self) {
-        self.holder = Holder::Nobody;
-        self.region.die(monotonic());
-    }
-}
-
-fn read(memory: &Region) -> Vec<u8> {
-    let mut bytes = vec![0; memory.len()];
-    let whole = memory.words.memory().read_bytes(0, &mut bytes);
-    debug_assert!(whole.is_ok(), "a region has as many bytes as it says");
-    bytes
-}
-
-fn exists(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 /// Nanoseconds of the monotonic clock, which the sensor box's clock is, too.

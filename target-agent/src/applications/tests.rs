@@ -1,12 +1,27 @@
+use super::entry::read;
 use super::*;
-use backdoors_sensor_box::ApplicationView;
-use backdoors_sensor_box::application::SensorSpec;
+use backdoors_sensor_box::application::{HookSpec, LastCall, SensorSpec};
+use backdoors_sensor_box::{ApplicationHook, ApplicationView};
 
 /// No process has this id.
 const NO_PROCESS: u32 = u32::MAX / 2;
 
 fn request(name: &str) -> Request<'_> {
-    Request { name, held: 0, sensors: vec![SensorSpec::level("s", 5)], values: vec![3] }
+    Request { name, sensors: vec![SensorSpec::level("s", 5)], values: vec![3], ..Request::default() }
+}
+
+fn with_hook(name: &str) -> Request<'_> {
+    Request { hooks: vec![HookSpec { name: "shed-load", least: 1, most: 100 }], ..request(name) }
+}
+
+fn call(generation: u64, word: u64) -> HookCall {
+    HookCall { application: 0, generation, hook: 0, word, deadline: Instant::now() }
+}
+
+/// What is shown of the only hook of an application.
+fn hook(applications: &Applications, name: &str) -> ApplicationHook {
+    let [hook] = view(applications, name).hooks.try_into().unwrap();
+    hook
 }
 
 fn applications() -> Applications {
@@ -102,6 +117,94 @@ fn the_65th_application_is_refused_and_told_how_many_are_dead() {
     assert!(error.contains("63 are attached, and 1 died"), "{error}");
     applications.leave(6);
     applications.attach(&request("late"), 9, 64, Instant::now()).unwrap();
+}
+
+#[test]
+fn only_a_hook_of_an_attached_application_of_this_generation_can_be_called_with_a_word_it_takes() {
+    let mut applications = applications();
+    let generation = applications.attach(&with_hook("web"), 9, 1, Instant::now()).unwrap().generation;
+    for word in [1, 100] {
+        assert_eq!(applications.callee(&call(generation, word)), Ok(1));
+    }
+    for word in [0, 101, u64::MAX] {
+        let error = CallError::OutOfRange { word, least: 1, most: 100 };
+        assert_eq!(applications.callee(&call(generation, word)), Err(error));
+    }
+    for hook in [1, u32::MAX] {
+        let no_hook = applications.callee(&HookCall { hook, ..call(generation, 1) });
+        assert_eq!(no_hook, Err(CallError::NoSuchHook { hooks: 1 }));
+    }
+    let not_attached = Err(CallError::NotAttached);
+    assert_eq!(applications.callee(&call(generation + 1, 1)), not_attached);
+    for application in [1, 64, u32::MAX] {
+        assert_eq!(applications.callee(&HookCall { application, ..call(generation, 1) }), not_attached);
+    }
+    applications.lose(1);
+    assert_eq!(applications.callee(&call(generation, 1)), not_attached);
+    applications.attach(&with_hook("web"), 9, 2, Instant::now()).unwrap();
+    assert_eq!(applications.callee(&call(generation, 1)), not_attached);
+}
+
+#[test]
+fn what_an_application_writes_over_its_hooks_opens_nothing() {
+    let mut applications = applications();
+    let generation = applications.attach(&with_hook("web"), 9, 1, Instant::now()).unwrap().generation;
+    let most = region_bytes(1, 0) + 40;
+    let memory = applications.entries[0].as_ref().unwrap().memory.words.memory();
+    memory.write_bytes(most, &u64::MAX.to_le_bytes()).unwrap();
+    assert_eq!(hook(&applications, "web").most, u64::MAX);
+    let error = applications.callee(&call(generation, 101)).unwrap_err();
+    assert_eq!(error, CallError::OutOfRange { word: 101, least: 1, most: 100 });
+}
+
+#[test]
+fn calls_and_their_answers_are_shown() {
+    let mut applications = applications();
+    applications.attach(&with_hook("web"), 9, 1, Instant::now()).unwrap();
+    let shown = |applications: &Applications| hook(applications, "web").calls.unwrap();
+    assert_eq!(shown(&applications), HookCalls::default());
+    applications.called(1, 0, 40);
+    let calls = shown(&applications);
+    let LastCall { word, result, called_at, answered_at } = calls.last.unwrap();
+    assert_eq!((calls.made, word, result, answered_at), (1, 40, None, 0));
+    assert!(called_at > 0);
+    applications.answered(1, 0, HookResult::Failed(7));
+    let LastCall { result, answered_at, .. } = shown(&applications).last.unwrap();
+    assert_eq!(result, Some(HookResult::Failed(7)));
+    assert!(answered_at >= called_at);
+    applications.called(1, 0, 41);
+    assert_eq!(shown(&applications).made, 2);
+    // What is none of its hooks, or of another connection, changes nothing.
+    applications.called(1, 1, 42);
+    applications.called(2, 0, 42);
+    assert_eq!(shown(&applications).made, 2);
+}
+
+#[test]
+fn the_next_agent_goes_on_counting_calls() {
+    let now = Instant::now();
+    let own = std::process::id();
+    let mut applications = applications();
+    let held = applications.attach(&with_hook("web"), own, 1, now).unwrap().generation;
+    applications.called(1, 0, 40);
+    let most = region_bytes(1, 0) + 40;
+    let write_most = |applications: &Applications, word: u64| {
+        let memory = applications.entries[0].as_ref().unwrap().memory.words.memory();
+        memory.write_bytes(most, &word.to_le_bytes()).unwrap();
+    };
+    write_most(&applications, 1000);
+    let mut next = after_a_restart(applications, now);
+    write_most(&next, 100);
+    assert_eq!(next.callee(&call(held, 40)), Err(CallError::NotAttached));
+    let kept = next.attach(&Request { held, ..with_hook("web") }, own, 2, now).unwrap();
+    assert_eq!((kept.answer().outcome, next.callee(&call(held, 40))), (Outcome::Kept, Ok(2)));
+    assert!(matches!(next.callee(&call(held, 101)), Err(CallError::OutOfRange { most: 100, .. })));
+    next.called(2, 0, 41);
+    assert_eq!(hook(&next, "web").calls.unwrap().made, 2);
+    // With other hooks it is another application.
+    next.lose(2);
+    let other = Request { hooks: vec![], held, ..with_hook("web") };
+    assert_eq!(next.attach(&other, own, 3, now).unwrap().answer().outcome, Outcome::New);
 }
 
 /// As the next agent finds it.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Maps that others map, or that keep the kernel half alive; all are pinned.
-pub(super) const PINNED_MAPS: [&str; 12] = [
+pub(super) const PINNED_MAPS: [&str; 13] = [
     ".data.sensors",
     ".data.commands",
     ".data.acknowledgements",
@@ -32,6 +32,7 @@ pub(super) const PINNED_MAPS: [&str; 12] = [
     "processes",
     "condemned",
     "wakeups",
+    "calls",
     "seats",
     // Its timer runs as long as this map is pinned.
     "clockwork",
@@ -52,6 +53,8 @@ pub struct KernelHalf {
     pub errands: Region,
     /// What wakes the helper.
     pub wakeups: MapHandle,
+    /// What wakes the agent for hooks of applications.
+    pub calls: MapHandle,
     /// Who may command through which slot. Not mapped by anybody.
     seats: MapHandle,
     pins: Pins,
@@ -151,6 +154,7 @@ impl KernelHalf {
             condemned: region("condemned", capacity * 8)?,
             errands: region(".data.errands", COMMAND_SLOTS * size_of::<ErrandWords>())?,
             wakeups: map("wakeups")?,
+            calls: map("calls")?,
             seats: map("seats")?,
             pins: pins.clone(),
         })

@@ -2,12 +2,12 @@
 
 use super::{Agent, RunError, lock};
 use crate::applications::listen::{self, Registry};
-use crate::applications::{Applications, ConnectionId, Keep};
+use crate::applications::{Applications, CallError, ConnectionId, HookCall, Inbox, Keep};
 use crate::config::Config;
 use crate::kernel::Pins;
 use crate::source::Source;
 use backdoors_rdma::owner::OwnerError;
-use backdoors_sensor_box::application::{Answer, Outcome, Request};
+use backdoors_sensor_box::application::{Answer, HookResult, Outcome, Request};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -29,13 +29,13 @@ pub(super) fn take_up(config: &Config, source: &Source) -> Applications {
     applications
 }
 
-/// Listens for applications; what is returned ends it when it is dropped.
-pub(super) fn serve(path: &Path, agent: Arc<Mutex<Agent>>) -> Result<UnixStream, RunError> {
+/// Listens for applications, and calls their hooks; what is returned ends it when it is dropped.
+pub(super) fn serve(path: &Path, agent: Arc<Mutex<Agent>>, inbox: Inbox) -> Result<UnixStream, RunError> {
     let listener =
         listen::bind(path).map_err(|source| RunError::Applications { path: path.into(), source })?;
     let (stop, stopper) = UnixStream::pair()?;
     thread::Builder::new().name("applications".into()).spawn(move || {
-        if let Err(error) = listen::serve(&listener, &mut Reception(agent), stop.as_fd()) {
+        if let Err(error) = listen::serve(&listener, &mut Reception(agent), &inbox, stop.as_fd()) {
             tracing::error!(%error, "no application can attach any more");
         }
     })?;
@@ -104,5 +104,17 @@ impl Registry for Reception {
         if agent.applications.lose(connection) {
             agent.retire_application();
         }
+    }
+
+    fn callee(&mut self, call: &HookCall) -> Result<ConnectionId, CallError> {
+        lock(&self.0).applications.callee(call)
+    }
+
+    fn called(&mut self, connection: ConnectionId, hook: u32, word: u64) {
+        lock(&self.0).applications.called(connection, hook, word);
+    }
+
+    fn answered(&mut self, connection: ConnectionId, hook: u32, result: HookResult) {
+        lock(&self.0).applications.answered(connection, hook, result);
     }
 }

@@ -5,7 +5,7 @@ use crate::lateness::{Lateness, LatenessSettings, Standing};
 use crate::loss::Loss;
 use crate::pace::{Inputs, Pace, Plan};
 use backdoors_healers::Limits;
-use backdoors_sensor_box::application::{ApplicationRegion, Attachment, SensorSpec, region_bytes};
+use backdoors_sensor_box::application::{ApplicationRegion, Attachment, Request, SensorSpec, region_bytes};
 use backdoors_sensor_box::{ApplicationState, LocalWords, SensorReading, Unit};
 use std::collections::VecDeque;
 
@@ -145,10 +145,11 @@ impl Target {
 
 /// An application with progress sensors, all at their first value.
 pub fn application(name: &str, sensors: &[(&str, Duration)], generation: u64) -> ApplicationView {
-    let words = LocalWords::zeroed(region_bytes(sensors.len()));
-    let specs: Vec<_> = sensors.iter().map(|(name, limit)| SensorSpec::progress(name, *limit)).collect();
+    let words = LocalWords::zeroed(region_bytes(sensors.len(), 0));
+    let sensors = sensors.iter().map(|(name, limit)| SensorSpec::progress(name, *limit)).collect();
+    let asked = Request { name, sensors, ..Request::default() };
     let attachment = Attachment { generation, pid: 77, at: 1 };
-    ApplicationRegion::lay_out(&words, name, &specs, &[], &attachment).unwrap();
+    ApplicationRegion::lay_out(&words, &asked, &attachment).unwrap();
     ApplicationView::decode(&words.bytes()).unwrap()
 }
 
