@@ -1,5 +1,5 @@
 #!/bin/bash
-# The first process of a guest: brings it up, then stays to reap orphans.
+# The first process of a guest: brings it up, then stays to reap orphans, or becomes systemd.
 export PATH=/usr/bin HOME=/root TERM=dumb
 
 mount -t proc proc /proc
@@ -22,6 +22,7 @@ for word in $(</proc/cmdline); do
         backdoors.address=*) address=${word#*=} ;;
         backdoors.host_link=*) host_link=${word#*=} ;;
         backdoors.name=*) hostname "${word#*=}" ;;
+        backdoors.systemd) systemd=yes ;;
     esac
 done
 
@@ -48,8 +49,18 @@ if [[ -v host_link ]]; then
 fi
 
 # What serves the lab must answer however busy other users keep this machine.
-echo -1000 >/proc/$$/oom_score_adj
-chrt --fifo --pid 50 $$
-backdoors-vm-guest
-echo "the lab's server ended with $?"
-poweroff -f
+serve() {
+    echo -1000 >/proc/$BASHPID/oom_score_adj
+    chrt --fifo --pid 50 $BASHPID
+    backdoors-vm-guest
+    echo "the lab's server ended with $?"
+    poweroff -f
+}
+if [[ -v systemd ]]; then
+    (
+        until [[ $(systemctl is-system-running 2>/dev/null) == running ]]; do sleep 0.2; done
+        serve
+    ) &
+    exec /usr/lib/systemd/systemd --log-target=kmsg --show-status=no
+fi
+serve

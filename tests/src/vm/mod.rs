@@ -97,6 +97,9 @@ pub struct VmConfig<'a> {
     pub outside_nic: Option<SeenFrom>,
     /// Whether it boots again after a reset, rather than end.
     pub reboots: bool,
+    /// Whether systemd is its first process, with Debian's `systemd-oomd` and `earlyoom` as services that nobody has
+    /// started yet.
+    pub systemd: bool,
     /// Programs of this workspace to put into `/usr/bin`, with their libraries.
     pub programs: Vec<String>,
     /// Files to copy into it, as they are.
@@ -116,6 +119,7 @@ impl Default for VmConfig<'_> {
             host_link: false,
             outside_nic: None,
             reboots: false,
+            systemd: false,
             programs: Vec::new(),
             files: Vec::new(),
             boot_deadline: BOOT_DEADLINE,

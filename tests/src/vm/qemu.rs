@@ -53,7 +53,7 @@ impl Qemu {
             .ok_or_else(|| VmError::NotSetUp(format!("kernel '{}' is not cached", config.kernel.name())))?;
         let scratch = Scratch::new().map_err(VmError::host("make a directory for a guest"))?;
         let initramfs = scratch.path("initramfs");
-        initramfs::write(&initramfs, config.kernel, &kernel, &config.programs, &config.files)?;
+        initramfs::write(&initramfs, &kernel, config)?;
         check_fits(&initramfs, config.memory_mib)?;
         let end = config.network.map(|wire| wire.take_end()).transpose()?;
         let address = end.as_ref().map(|end| end.address);
@@ -211,6 +211,9 @@ fn kernel_command_line(config: &VmConfig<'_>, end: Option<&End>) -> String {
     }
     if config.host_link {
         line.push_str(&format!(" backdoors.host_link={HOST_LINK}"));
+    }
+    if config.systemd {
+        line.push_str(" backdoors.systemd");
     }
     // Otherwise the guest finds out by itself, and on a busy machine is wrong, at times many times over.
     if let Some(frequency) = clock_frequency(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()) {
