@@ -1,0 +1,78 @@
+//! Who watches over the machine.
+
+use anyhow::Result;
+use backdoors_tests::deployment::Deployment;
+use backdoors_tests::machine::Machine;
+use backdoors_tests::vm::Vm;
+
+/// Where the daemons write what they do.
+pub const LOG: &str = "/run/watcher.log";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Contestant {
+    Nobody,
+    Earlyoom,
+    SystemdOomd,
+    Backdoors,
+}
+
+impl Contestant {
+    pub const ALL: [Contestant; 4] =
+        [Contestant::Nobody, Contestant::Earlyoom, Contestant::SystemdOomd, Contestant::Backdoors];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Contestant::Nobody => "no watcher",
+            Contestant::Earlyoom => "earlyoom",
+            Contestant::SystemdOomd => "systemd-oomd",
+            Contestant::Backdoors => "Backdoors",
+        }
+    }
+
+    /// What it says of each kill, if it is a daemon.
+    fn daemon(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Contestant::Earlyoom => Some(("earlyoom", "sending SIG")),
+            Contestant::SystemdOomd => Some(("systemd-oomd", "Killed ")),
+            Contestant::Nobody | Contestant::Backdoors => None,
+        }
+    }
+
+    /// Has it watch. Nobody else does then.
+    pub fn start(self, deployment: &mut Deployment<'_, Vm>) -> Result<()> {
+        deployment.target.shell(format!("rm -f {LOG}"))?;
+        if let Some((service, _)) = self.daemon() {
+            deployment.target.shell(format!("systemctl start {service}"))?;
+        } else if self == Contestant::Backdoors {
+            deployment.start_daemon()?;
+        }
+        Ok(())
+    }
+
+    /// Ends it.
+    pub fn stop(self, deployment: &Deployment<'_, Vm>) -> Result<()> {
+        if let Some((service, _)) = self.daemon() {
+            deployment.target.shell(format!("systemctl stop {service} {service}.socket 2>/dev/null || systemctl stop {service}"))?;
+        } else if self == Contestant::Backdoors {
+            let daemon = deployment.daemon();
+            let monitor = deployment.monitor;
+            monitor.signal("KILL", daemon)?;
+            monitor.shell(format!("while test -d /proc/{daemon}; do sleep 0.05; done"))?;
+        }
+        Ok(())
+    }
+
+    /// What it says that it did, a line for each kill or repair since `from` entries of the journal.
+    pub fn deeds(self, deployment: &Deployment<'_, Vm>, from: usize) -> Result<Vec<String>> {
+        if let Some((_, word)) = self.daemon() {
+            let text = deployment.target.shell(format!("grep -F '{word}' {LOG} || true"))?;
+            return Ok(text.lines().map(str::to_owned).collect());
+        }
+        if self != Contestant::Backdoors {
+            return Ok(Vec::new());
+        }
+        let journal = deployment.journal()?.into_iter().skip(from);
+        let repaired = journal.filter(|entry| entry["kind"] == "repaired");
+        Ok(repaired.map(|entry| entry["text"].as_str().unwrap_or_default().to_owned()).collect())
+    }
+}

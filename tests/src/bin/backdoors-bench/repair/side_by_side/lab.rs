@@ -1,0 +1,191 @@
+//! The virtual machines, and one run in them.
+
+use super::answers::{Answer, again, answers, longest, short_since, undisturbed};
+use super::bystanders::Bystanders;
+use super::contestant::{Contestant, LOG};
+use super::hog::Hog;
+use super::table::Row;
+use super::{Run, Scene};
+use anyhow::{Context, Result, bail};
+use backdoors_tests::deployment::{Deployment, Plan};
+use backdoors_tests::machine::Machine;
+use backdoors_tests::vm::{GuestCommand, Kernel, Priority, Running, Vm, VmConfig, Wire};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Of the target, MiB; its swap space is as large.
+pub const MEMORY: u32 = 1024;
+/// How long the machine is asked before the hog comes.
+const BEFORE: Duration = Duration::from_secs(4);
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a machine may take to be as it was, once nobody asks anything of it.
+const CLEAN: Duration = Duration::from_secs(30);
+/// Available memory may differ by so much between a run's beginning and the one before, bytes.
+const ALIKE: u64 = 48 << 20;
+/// What Debian sets for everybody's own systemd, set for everybody's slice: sessions of these guests are not below the
+/// former.
+const PRESSURE: &str = "[Slice]\nManagedOOMMemoryPressure=kill\nManagedOOMMemoryPressureLimit=50%\n";
+
+/// Two guests with Backdoors installed.
+pub struct Lab<'vm> {
+    deployment: Deployment<'vm, Vm>,
+    memory: u64,
+    /// Available when nobody has begun yet, bytes.
+    at_rest: u64,
+}
+
+pub fn boot(wire: &Wire) -> Result<[Vm; 2]> {
+    let programs = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let target = VmConfig {
+        name: "target",
+        kernel: Kernel::Newest,
+        memory_mib: MEMORY,
+        swap_mib: MEMORY,
+        cpus: 2,
+        network: Some(wire),
+        systemd: true,
+        programs: programs(&[
+            "backdoors-nic",
+            "backdoors-agent",
+            "backdoors-hog",
+            "backdoors-bystander",
+            "backdoors-asker",
+        ]),
+        ..VmConfig::default()
+    };
+    let monitor = VmConfig {
+        name: "monitor",
+        kernel: Kernel::Newest,
+        memory_mib: 512,
+        network: Some(wire),
+        programs: programs(&["backdoors"]),
+        ..VmConfig::default()
+    };
+    Ok(Vm::boot_all([target, monitor])?)
+}
+
+impl<'vm> Lab<'vm> {
+    pub fn install(target: &'vm Vm, monitor: &'vm Vm) -> Result<Lab<'vm>> {
+        target.write_file("/etc/systemd/system/user-.slice.d/10-pressure.conf", 0o644, PRESSURE)?;
+        for service in ["earlyoom", "systemd-oomd"] {
+            // Only where they write: there is no journal.
+            let log = format!(
+                "[Service]\nStandardOutput=append:{LOG}\nStandardError=append:{LOG}\nEnvironment=SYSTEMD_LOG_TARGET=console\n"
+            );
+            target.write_file(&format!("/etc/systemd/system/{service}.service.d/log.conf"), 0o644, log)?;
+        }
+        target.shell("systemctl daemon-reload; swapoff -a")?;
+        let plan = Plan {
+            provider: "verbs",
+            watch: "period = \"50ms\"\ndeadline = \"3s\"\nconnections = 8\nlost_after = \"10s\"\npatience = \"60s\"\n".to_owned(),
+            healers: "[[target.healer]]\nname = \"memory-hog\"\nmode = \"act\"\n".to_owned(),
+            ..Plan::default()
+        };
+        let deployment = Deployment::install(target, monitor, plan)?;
+        let memory = memory(target, "MemTotal")?;
+        let at_rest = memory_at_rest(target)?;
+        Ok(Lab { deployment, memory, at_rest })
+    }
+
+    /// Makes a run. Says whether the machine is as good as before.
+    pub fn make(&mut self, run: Run, deadline: Duration) -> Result<(Row, bool)> {
+        let target = self.deployment.target;
+        let swap = if run.scene == Scene::Swap { "swapon /dev/vda" } else { ":" };
+        target.shell(format!("{swap}; dmesg -c >/dev/null"))?;
+        let known = self.deployment.journal().map(|journal| journal.len()).unwrap_or(0);
+        let bystanders = Bystanders::start(target)?;
+        run.contestant.start(&mut self.deployment)?;
+        let killed = kernel_kills(target)?;
+
+        let asker = GuestCommand::new("echo -900 >/proc/self/oom_score_adj; exec backdoors-asker");
+        let mut asker = target.spawn(asker.priority(Priority::Normal))?;
+        sleep(BEFORE);
+        let hog = Hog::start(target)?;
+        let seen = self.watch(&mut asker, hog.at, deadline)?;
+
+        let deeds = run.contestant.deeds(&self.deployment, known)?;
+        let row = Row {
+            run,
+            undisturbed: seen.undisturbed,
+            again: seen.again,
+            longest: seen.longest,
+            gone: bystanders.gone(target)?,
+            hog_ended: Hog::is_gone(target)?,
+            kernel_kills: kernel_kills(target)? - killed,
+            deeds,
+            note: String::new(),
+        };
+        asker.signal(9)?;
+        let usable = self.clean(run.contestant);
+        if let Err(error) = &usable {
+            eprintln!("{run:?}: the guests start anew: {error:#}");
+        }
+        Ok((row, usable.is_ok()))
+    }
+
+    /// Until the machine answers again, or the deadline.
+    fn watch(&self, asker: &mut Running<'_>, hog_at: u64, deadline: Duration) -> Result<Seen> {
+        let begun = Instant::now();
+        loop {
+            sleep(LOOK);
+            let answers: Vec<Answer> = answers(&asker.output()?.stdout);
+            let undisturbed = undisturbed(&answers, hog_at).context("no answers before the hog")?;
+            let short = short_since(&answers, hog_at, self.memory);
+            let limit = (undisturbed as f64 * super::answers::SLOWER) as u64;
+            let since = short.unwrap_or(hog_at);
+            let again = short.and_then(|since| Some(again(&answers, since, limit)? - since));
+            if again.is_some() || begun.elapsed() > deadline {
+                if short.is_none() {
+                    bail!("the hog has not made memory short: the run shows nothing");
+                }
+                let nanos = Duration::from_nanos;
+                return Ok(Seen {
+                    undisturbed: nanos(undisturbed),
+                    again: again.map(nanos),
+                    longest: nanos(longest(&answers, since)),
+                });
+            }
+        }
+    }
+
+    /// Ends everybody, and waits until the machine is as it was.
+    fn clean(&self, contestant: Contestant) -> Result<()> {
+        let target = self.deployment.target;
+        Hog::end(target)?;
+        Bystanders::end(target)?;
+        contestant.stop(&self.deployment)?;
+        target.shell("systemctl reset-failed")?;
+        target.wait_for("the machine to be as it was", CLEAN, || {
+            target.shell("swapoff -a")?;
+            let left = target.shell(
+                "cat /proc/[0-9]*/status 2>/dev/null | awk '/^Uid:/ && $2 >= 1000 && $2 < 1010' | wc -l",
+            )?;
+            Ok((left == "0" && memory_at_rest(target)? + ALIKE > self.at_rest).then_some(()))
+        })?;
+        for pid in [self.deployment.owner, self.deployment.agent] {
+            target.shell(format!("test -d /proc/{pid}")).context("Backdoors' part on the target is gone")?;
+        }
+        Ok(())
+    }
+}
+
+struct Seen {
+    undisturbed: Duration,
+    again: Option<Duration>,
+    longest: Duration,
+}
+
+fn memory_at_rest(target: &Vm) -> Result<u64> {
+    target.shell("echo 3 >/proc/sys/vm/drop_caches")?;
+    memory(target, "MemAvailable")
+}
+
+fn memory(target: &Vm, name: &str) -> Result<u64> {
+    let kibibytes = target.shell(format!("awk '/^{name}:/ {{ print $2 }}' /proc/meminfo"))?;
+    Ok(kibibytes.parse::<u64>().with_context(|| format!("{name} is `{kibibytes}`"))? << 10)
+}
+
+fn kernel_kills(target: &Vm) -> Result<u64> {
+    let text = target.shell("awk '/^oom_kill / { print $2 }' /proc/vmstat")?;
+    text.parse().with_context(|| format!("`{text}` kills"))
+}
