@@ -1,24 +1,14 @@
 //! A repair, from the WRITE of its command to the last culprit's death, against `pkill` on the target itself, by the
 //! same yardstick: the sensor that counts the user's processes, read remotely until it is 0.
 
-mod culprits;
-mod watcher;
-
+use super::culprits::Culprits;
+use super::watcher::{Repair, Watcher};
 use crate::statistics::{median_of, row};
 use anyhow::{Context, Result};
 use backdoors_tests::deployment::Deployment;
 use backdoors_tests::healing::plan;
 use backdoors_tests::host::{Host, HostLimits, Network};
-use culprits::Culprits;
 use std::net::Ipv4Addr;
-use watcher::{Repair, Watcher};
-
-#[derive(clap::Args)]
-pub struct Arguments {
-    /// Rounds of both; who goes first alternates
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
-}
 
 /// Both in turn, so that neither's leftovers are the other's.
 const REPAIRED: u32 = 61_001;
@@ -35,7 +25,8 @@ const POPULATIONS: [(u32, bool, f64); 5] = [
 /// What a repair may cost, milliseconds: so much, and so much more for each process.
 const AIM: (f64, f64) = (40.0, 0.1);
 
-pub fn run(arguments: &Arguments) -> Result<()> {
+/// So many rounds of both; who goes first alternates.
+pub fn run(rounds_each: usize) -> Result<()> {
     let limits = HostLimits { processes: 2500, ..HostLimits::default() };
     let network = Network::new()?;
     let target = Host::boot(&network, "target", Ipv4Addr::new(10, 88, 0, 1), limits)?;
@@ -44,7 +35,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     plan.agent = "scope = \"pid-namespace\"\n".to_owned();
     let _deployment = Deployment::install(&target, &monitor, plan)?;
     let mut watcher = Watcher::connect(&target, &monitor)?;
-    println!("milliseconds until the last process of a user is gone, medians of {} rounds", arguments.rounds);
+    println!("milliseconds until the last process of a user is gone, medians of {rounds_each} rounds");
     println!(
         "{:>15} {:>8} {:>8} {:>8} | {:>6} {:>10} {:>8} {:>11} {:>6} {:>6} | {:>7}",
         "processes",
@@ -62,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut tables = Vec::new();
     for (count, spinning, thesis) in POPULATIONS {
         let mut rounds = Rounds::default();
-        for round in 0..arguments.rounds {
+        for round in 0..rounds_each {
             for turn in 0..2 {
                 if (round + turn) % 2 == 0 {
                     let culprits = Culprits::start(&target, &mut watcher, REPAIRED, count, spinning)?;

@@ -1,0 +1,69 @@
+//! What repairs cost, and what they are worth: a repair against `pkill`, and the figures 3.13 and 3.14 of the thesis redone.
+
+mod cost;
+mod culprits;
+mod disturbed;
+mod figures;
+mod watcher;
+
+use anyhow::{Context, Result};
+use disturbed::Part as Figure;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// What to measure; everything if nothing is named
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// Rounds of both ways to kill, for `cost`
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Runs for each point of a figure with repair
+    #[arg(long, default_value_t = 2)]
+    runs: usize,
+    /// Runs for each point of a figure without
+    #[arg(long, value_name = "RUNS", default_value_t = 1)]
+    runs_without: usize,
+    /// Useful work that is disturbed, in rounds of a tenth of a second
+    #[arg(long, value_name = "ROUNDS", default_value_t = 20)]
+    work: u32,
+    /// Seconds after which a disturbed machine is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    deadline: u64,
+    /// Swap space in those runs that have any
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    swap: u32,
+    /// Sizes of the hostile program, instead of the usual ones
+    #[arg(long, value_name = "COUNT", value_delimiter = ',')]
+    sizes: Vec<u32>,
+    /// Where data and pictures of the figures go
+    #[arg(long, value_name = "FOLDER", default_value = "docs/evaluation")]
+    out: PathBuf,
+    /// Measure nothing, but draw the pictures from the data there
+    #[arg(long)]
+    draw: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// A repair against `pkill` on the target itself (table 3.3)
+    Cost,
+    /// A useful program beside memory hogs (figure 3.14)
+    Hog,
+    /// A useful program beside fork bombs (figure 3.13)
+    Bomb,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    if wanted(Part::Cost) && !arguments.draw {
+        cost::run(arguments.rounds)?;
+    }
+    std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
+    for (part, figure) in [(Part::Hog, Figure::Hog), (Part::Bomb, Figure::Bomb)] {
+        if wanted(part) {
+            disturbed::run(arguments, figure)?;
+        }
+    }
+    Ok(())
+}
