@@ -21,6 +21,7 @@ for word in $(</proc/cmdline); do
     case $word in
         backdoors.address=*) address=${word#*=} ;;
         backdoors.host_link=*) host_link=${word#*=} ;;
+        backdoors.swap=*) swap=${word#*=} ;;
         backdoors.name=*) hostname "${word#*=}" ;;
         backdoors.systemd) systemd=yes ;;
     esac
@@ -46,6 +47,13 @@ if [[ -v host_link ]]; then
             ip link set "${interface##*/}" up
         fi
     done
+fi
+
+if [[ -v swap ]]; then
+    modprobe virtio_blk
+    until [[ -b $swap ]]; do sleep 0.05; done
+    mkswap "$swap" >/dev/null
+    swapon "$swap"
 fi
 
 # What serves the lab must answer however busy other users keep this machine.

@@ -76,6 +76,9 @@ pub use self::{
 /// How long [`Vm::run`] and [`Vm::shell`] wait for a command.
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 
+/// The disk that a guest with swap space swaps to.
+pub const SWAP_DISK: &str = "/dev/vda";
+
 /// What a guest is to be like.
 #[derive(Clone, Debug)]
 pub struct VmConfig<'a> {
@@ -85,6 +88,9 @@ pub struct VmConfig<'a> {
     pub kernel: Kernel,
     /// Its memory in MiB. It bounds the processes: with 512 MiB about 3000, half of them for any user but root.
     pub memory_mib: u32,
+    /// Its swap space in MiB, on a disk of its own that is a sparse file here; none with 0. In the guest the disk is
+    /// [`SWAP_DISK`], in use from the start; `swapoff` and `swapon` take it away and bring it back.
+    pub swap_mib: u32,
     /// Its processors.
     pub cpus: u8,
     /// Its network; without one it has no soft-RoCE device either.
@@ -114,6 +120,7 @@ impl Default for VmConfig<'_> {
             name: "guest",
             kernel: Kernel::Newest,
             memory_mib: 512,
+            swap_mib: 0,
             cpus: 1,
             network: None,
             host_link: false,

@@ -17,7 +17,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    VmConfig, VmError, initramfs,
+    SWAP_DISK, VmConfig, VmError, initramfs,
     outside_nic::{NIC_PORT, OutsideNic, SeenFrom},
     programs::system_program,
     protocol::PORT,
@@ -91,6 +91,15 @@ impl Qemu {
             command
                 .args(["-device", &format!("virtio-net-pci,netdev={NETWORK},mac={}", end.hardware_address)]);
             command.stdin(Stdio::from(end.socket));
+        }
+        if config.swap_mib > 0 {
+            let swap = scratch.path("swap");
+            let size = u64::from(config.swap_mib) << 20;
+            let made = fs::File::create(&swap).and_then(|file| file.set_len(size));
+            made.map_err(VmError::host("make swap space for a guest"))?;
+            // What is on it is worth nothing after the guest's end.
+            let drive = format!("file={},if=none,id=swap,format=raw,cache=unsafe", swap.display());
+            command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=swap"]);
         }
         if config.host_link {
             command.args(["-netdev", &format!("user,id=host,hostfwd=tcp:127.0.0.1:0-:{HANDSHAKES}")]);
@@ -208,6 +217,9 @@ fn kernel_command_line(config: &VmConfig<'_>, end: Option<&End>) -> String {
         format!("console=ttyS0 quiet panic=0 tsc=reliable maxcpus=1 backdoors.name={}", config.name);
     if let Some(end) = end {
         line.push_str(&format!(" backdoors.address={}/24", end.address));
+    }
+    if config.swap_mib > 0 {
+        line.push_str(&format!(" backdoors.swap={SWAP_DISK}"));
     }
     if config.host_link {
         line.push_str(&format!(" backdoors.host_link={HOST_LINK}"));

@@ -18,7 +18,7 @@ pub use self::systemd::CachedSystemd;
 
 /// Raised when a cache made by an older version of this program no longer fits, for instance because the list of
 /// modules has grown.
-pub const RECIPE: u32 = 1;
+pub const RECIPE: u32 = 2;
 
 /// A kernel that the tests know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,192 @@
+//! A useful program's time beside hostile ones, with repair and without, in virtual machines.
+
+use super::{Arguments, figures};
+use crate::statistics::{median_of, row};
+use anyhow::{Context, Result};
+use backdoors_tests::deployment::Plan;
+use backdoors_tests::healing::disturbance::{Guests, Help, Hostile, Measured, Outcome, Run, Scene, Setting};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
+use std::time::Duration;
+
+/// How often a run that could not begin is tried.
+const TRIES: usize = 3;
+/// The useful work's time after a repair, as a multiple of its undisturbed time.
+const AIM: f64 = 1.2;
+
+/// A figure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Hog,
+    Bomb,
+}
+
+impl Part {
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Hog => "repair-hog",
+            Part::Bomb => "repair-bomb",
+        }
+    }
+
+    pub fn programs(self) -> [Hostile; 2] {
+        match self {
+            Part::Hog => [Hostile::Hog, Hostile::StressNg],
+            Part::Bomb => [Hostile::CpuBomb, Hostile::IoBomb],
+        }
+    }
+
+    fn sizes(self) -> &'static [u32] {
+        match self {
+            Part::Hog => &[5, 10, 20, 30],
+            Part::Bomb => &[50, 100, 200, 400],
+        }
+    }
+
+    /// With swap space and without, where it matters.
+    fn swaps(self) -> &'static [bool] {
+        match self {
+            Part::Hog => &[false, true],
+            Part::Bomb => &[false],
+        }
+    }
+
+    fn plan(self) -> Plan {
+        match self {
+            Part::Hog => Scene::plan("memory-hog", ""),
+            Part::Bomb => Scene::plan("forkbomb", "[limits]\n\"user.processes\" = 40\n"),
+        }
+    }
+
+    /// All runs: first those with repair, because they leave the machine as it was.
+    fn runs(self, arguments: &Arguments) -> VecDeque<Run> {
+        let sizes = if arguments.sizes.is_empty() { self.sizes() } else { &arguments.sizes };
+        let mut runs = VecDeque::new();
+        for (help, count) in [(Help::Backdoors, arguments.runs), (Help::Nobody, arguments.runs_without)] {
+            for _ in 0..count {
+                for swap in self.swaps() {
+                    for hostile in self.programs() {
+                        runs.extend(sizes.iter().map(|size| Run { hostile, size: *size, swap: *swap, help }));
+                    }
+                }
+            }
+        }
+        runs
+    }
+}
+
+pub fn run(arguments: &Arguments, part: Part) -> Result<()> {
+    if !arguments.draw {
+        let setting = Setting {
+            work: arguments.work,
+            deadline: Duration::from_secs(arguments.deadline),
+            swap_mib: if part == Part::Hog { arguments.swap } else { 0 },
+        };
+        let mut table = Table::new(arguments, part)?;
+        measure(setting, part, part.runs(arguments), &mut table)?;
+        table.rows(part);
+    }
+    figures::draw(&arguments.out, part)
+}
+
+/// Boots guests, and new ones whenever they are lost, until all runs are done.
+fn measure(setting: Setting, part: Part, mut left: VecDeque<Run>, table: &mut Table) -> Result<()> {
+    let mut tries = 0;
+    while let Some(first) = left.front().copied() {
+        let guests = Guests::boot(setting)?;
+        let mut scene = Scene::install(&guests, setting, part.plan())?;
+        while let Some(run) = left.front().copied() {
+            match scene.run(run) {
+                Ok(outcome) => {
+                    tries = 0;
+                    left.pop_front();
+                    table.add(run, &outcome)?;
+                    if let Some(reason) = outcome.lost {
+                        println!("    the guest is lost, another one is booted: {reason}");
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tries += 1;
+                    println!("    {} {} could not begin: {error:#}", first.hostile, first.size);
+                    if tries == TRIES {
+                        return Err(error).context("no run can begin");
+                    }
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The data, on the disk with every run.
+struct Table {
+    file: File,
+    runs: Vec<(Run, Outcome)>,
+    swap_mib: u32,
+}
+
+impl Table {
+    fn new(arguments: &Arguments, part: Part) -> Result<Table> {
+        let path = arguments.out.join(format!("{}.csv", part.name()));
+        let mut file = File::create(&path).with_context(|| path.display().to_string())?;
+        writeln!(
+            file,
+            "program,size,swap MiB,help,undisturbed s,disturbed s,gone s,answers s,after s,watched s,rounds done,kernel's kills,what happened"
+        )?;
+        Ok(Table { file, runs: Vec::new(), swap_mib: arguments.swap })
+    }
+
+    fn add(&mut self, run: Run, outcome: &Outcome) -> Result<()> {
+        let of = |value: fn(&Measured) -> Option<f64>| {
+            let value = outcome.measured.as_ref().and_then(value);
+            value.map_or(String::new(), |seconds| format!("{seconds:.2}"))
+        };
+        let swap = if run.swap { self.swap_mib } else { 0 };
+        let happened = outcome.happened.replace([',', '\n'], ";");
+        let line = [
+            run.hostile.to_string(),
+            run.size.to_string(),
+            swap.to_string(),
+            run.help.to_string(),
+            of(|measured| Some(measured.undisturbed)),
+            of(|measured| measured.disturbed),
+            of(|measured| measured.gone),
+            of(|measured| measured.answers),
+            of(|measured| measured.after),
+            of(|measured| Some(measured.watched)),
+            outcome.measured.map_or(0, |measured| measured.done).to_string(),
+            outcome.kernel_kills.to_string(),
+            happened,
+        ];
+        let line = line.join(",");
+        println!("    {line}");
+        writeln!(self.file, "{line}")?;
+        self.runs.push((run, outcome.clone()));
+        Ok(())
+    }
+
+    /// The rows for the table of all benches.
+    fn rows(&self, part: Part) {
+        for program in part.programs() {
+            let of_program = self.runs.iter().filter(|(run, _)| run.hostile == program);
+            let repaired: Vec<_> = of_program.filter(|(run, _)| run.help == Help::Backdoors).collect();
+            let slower = |(_, outcome): &&(Run, Outcome)| {
+                outcome.measured.and_then(|measured| Some(measured.after? / measured.undisturbed))
+            };
+            let mut after: Vec<f64> = repaired.iter().filter_map(slower).collect();
+            let (all, seen) = (repaired.len(), after.len());
+            let longest = after.iter().copied().fold(0.0, f64::max);
+            if let Some(median) = median_of(&mut after) {
+                row(
+                    &format!("useful work after the repair of `{program}`, {seen} of {all} runs"),
+                    &format!("{median:.2} of the undisturbed time (longest {longest:.2})"),
+                    &format!("{AIM:.2}"),
+                    median / AIM,
+                );
+            }
+        }
+    }
+}
