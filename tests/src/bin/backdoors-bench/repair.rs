@@ -1,9 +1,11 @@
-//! What repairs cost, and what they are worth: a repair against `pkill`, and the figures 3.13 and 3.14 of the thesis redone.
+//! What repairs cost, and what they are worth: a repair against `pkill`, the figures 3.13 and 3.14 of the thesis redone, and others
+//! who watch over memory side by side.
 
 mod cost;
 mod culprits;
 mod disturbed;
 mod figures;
+mod side_by_side;
 mod watcher;
 
 use anyhow::{Context, Result};
@@ -11,7 +13,10 @@ use disturbed::Part as Figure;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    apart: Option<Apart>,
     /// What to measure; everything if nothing is named
     #[arg(value_enum)]
     parts: Vec<Part>,
@@ -54,7 +59,17 @@ enum Part {
     Bomb,
 }
 
+/// Measured only if it is named, because it takes long.
+#[derive(clap::Subcommand)]
+enum Apart {
+    /// No watcher, earlyoom, systemd-oomd and Backdoors against the same memory hog
+    SideBySide(side_by_side::Arguments),
+}
+
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(Apart::SideBySide(arguments)) = &arguments.apart {
+        return side_by_side::run(arguments);
+    }
     let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
     if wanted(Part::Cost) && !arguments.draw {
         cost::run(arguments.rounds)?;

@@ -52,7 +52,8 @@ impl Contestant {
     /// Ends it.
     pub fn stop(self, deployment: &Deployment<'_, Vm>) -> Result<()> {
         if let Some((service, _)) = self.daemon() {
-            deployment.target.shell(format!("systemctl stop {service} {service}.socket 2>/dev/null || systemctl stop {service}"))?;
+            // A socket would start it again.
+            deployment.target.shell(format!("systemctl stop {service}.socket 2>/dev/null; systemctl stop {service}"))?;
         } else if self == Contestant::Backdoors {
             let daemon = deployment.daemon();
             let monitor = deployment.monitor;

@@ -9,7 +9,7 @@ use super::{Run, Scene};
 use anyhow::{Context, Result, bail};
 use backdoors_tests::deployment::{Deployment, Plan};
 use backdoors_tests::machine::Machine;
-use backdoors_tests::vm::{GuestCommand, Kernel, Priority, Running, Vm, VmConfig, Wire};
+use backdoors_tests::vm::{GuestCommand, Kernel, Priority, Running, SWAP_DISK, Vm, VmConfig, Wire};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const CLEAN: Duration = Duration::from_secs(30);
 /// Available memory may differ by so much between a run's beginning and the one before, bytes.
 const ALIKE: u64 = 48 << 20;
+const NO_SWAP: &str = "while read -r disk _; do [[ $disk == Filename ]] || swapoff $disk; done </proc/swaps";
 /// What Debian sets for everybody's own systemd, set for everybody's slice: sessions of these guests are not below the
 /// former.
 const PRESSURE: &str = "[Slice]\nManagedOOMMemoryPressure=kill\nManagedOOMMemoryPressureLimit=50%\n";
@@ -41,7 +42,7 @@ pub fn boot(wire: &Wire) -> Result<[Vm; 2]> {
         kernel: Kernel::Newest,
         memory_mib: MEMORY,
         swap_mib: MEMORY,
-        cpus: 2,
+        cpus: 1,
         network: Some(wire),
         systemd: true,
         programs: programs(&[
@@ -74,7 +75,7 @@ impl<'vm> Lab<'vm> {
             );
             target.write_file(&format!("/etc/systemd/system/{service}.service.d/log.conf"), 0o644, log)?;
         }
-        target.shell("systemctl daemon-reload; swapoff -a")?;
+        target.shell(format!("systemctl daemon-reload && {NO_SWAP}"))?;
         let plan = Plan {
             provider: "verbs",
             watch: "period = \"50ms\"\ndeadline = \"3s\"\nconnections = 8\nlost_after = \"10s\"\npatience = \"60s\"\n".to_owned(),
@@ -90,7 +91,7 @@ impl<'vm> Lab<'vm> {
     /// Makes a run. Says whether the machine is as good as before.
     pub fn make(&mut self, run: Run, deadline: Duration) -> Result<(Row, bool)> {
         let target = self.deployment.target;
-        let swap = if run.scene == Scene::Swap { "swapon /dev/vda" } else { ":" };
+        let swap = if run.scene == Scene::Swap { format!("swapon {SWAP_DISK}") } else { ":".to_owned() };
         target.shell(format!("{swap}; dmesg -c >/dev/null"))?;
         let known = self.deployment.journal().map(|journal| journal.len()).unwrap_or(0);
         let bystanders = Bystanders::start(target)?;
@@ -156,7 +157,7 @@ impl<'vm> Lab<'vm> {
         contestant.stop(&self.deployment)?;
         target.shell("systemctl reset-failed")?;
         target.wait_for("the machine to be as it was", CLEAN, || {
-            target.shell("swapoff -a")?;
+            target.shell(NO_SWAP)?;
             let left = target.shell(
                 "cat /proc/[0-9]*/status 2>/dev/null | awk '/^Uid:/ && $2 >= 1000 && $2 < 1010' | wc -l",
             )?;
