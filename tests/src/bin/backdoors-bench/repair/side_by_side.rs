@@ -10,10 +10,13 @@ mod table;
 use anyhow::{Context, Result};
 use backdoors_tests::vm::{Vm, Wire};
 use contestant::Contestant;
-use lab::Lab;
+use lab::{Failure, Lab};
 use std::path::PathBuf;
 use std::time::Duration;
 use table::{Row, Table};
+
+/// How often a run that does not begin is tried.
+const TRIES: usize = 3;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -21,7 +24,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 10)]
     runs: usize,
     /// Seconds from the hog's start until a run is lost
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 45)]
     deadline: u64,
     /// What the machine has; both if nothing is named
     #[arg(long = "scene", value_enum, value_delimiter = ',')]
@@ -29,6 +32,12 @@ pub struct Arguments {
     /// Who takes part; everybody if nobody is named
     #[arg(long = "contestant", value_enum, value_delimiter = ',')]
     contestants: Vec<Contestant>,
+    /// Make only the runs that are not among the data there yet
+    #[arg(long)]
+    go_on: bool,
+    /// Where each run's answers and logs go, to find out why a number is as it is
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
     /// Where the table and its data go
     #[arg(long, value_name = "FOLDER", default_value = "docs/evaluation")]
     out: PathBuf,
@@ -44,6 +53,8 @@ pub enum Scene {
 }
 
 impl Scene {
+    const ALL: [Scene; 2] = [Scene::NoSwap, Scene::Swap];
+
     fn name(self) -> &'static str {
         match self {
             Scene::NoSwap => "no swap",
@@ -53,7 +64,7 @@ impl Scene {
 }
 
 /// One run that is to be made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     number: usize,
     scene: Scene,
@@ -63,29 +74,31 @@ pub struct Run {
 pub fn run(arguments: &Arguments) -> Result<()> {
     std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
     let deadline = Duration::from_secs(arguments.deadline);
-    let runs = plan(arguments);
-    let mut table = Table::new(&arguments.out, deadline)?;
-    let mut done = 0;
+    let mut table = Table::open(&arguments.out, deadline, arguments.go_on)?;
+    let runs: Vec<Run> = plan(arguments).into_iter().filter(|run| !table.has(*run)).collect();
+    let (mut done, mut tries) = (0, 0);
     // Every turn of this loop is a boot: the first one, and one after each run that left nothing usable behind.
     while done < runs.len() {
         let wire = Wire::new()?;
         let [target, monitor]: [Vm; 2] = lab::boot(&wire)?;
-        let mut lab = Lab::install(&target, &monitor)?;
+        let mut lab = Lab::install(&target, &monitor, arguments.keep.as_deref())?;
         for run in &runs[done..] {
-            let made = lab.make(*run, deadline).with_context(|| format!("{run:?}"));
-            done += 1;
-            match made {
-                Ok((row, usable)) => {
-                    table.add(row)?;
-                    if !usable {
-                        break;
+            let (row, usable) = match lab.make(*run, deadline) {
+                Ok(made) => made,
+                Err(Failure::Lost(error)) => (Row { note: format!("{error:#}"), ..Row::default() }, false),
+                Err(Failure::NotBegun(error)) => {
+                    tries += 1;
+                    if tries == TRIES {
+                        return Err(error.context(format!("{run:?} did not begin in {TRIES} tries")));
                     }
-                }
-                Err(error) => {
-                    // A guest that does not answer the lab any more is what losing a run means.
-                    table.add(Row::lost(*run, format!("{error:#}")))?;
+                    eprintln!("{run:?} did not begin, the guests start anew: {error:#}");
                     break;
                 }
+            };
+            table.add(*run, row)?;
+            (done, tries) = (done + 1, 0);
+            if !usable {
+                break;
             }
         }
     }
@@ -98,7 +111,7 @@ fn plan(arguments: &Arguments) -> Vec<Run> {
     fn named<T: Copy>(given: &[T], all: &[T]) -> Vec<T> {
         if given.is_empty() { all.to_vec() } else { given.to_vec() }
     }
-    let scenes = named(&arguments.scenes, &[Scene::NoSwap, Scene::Swap]);
+    let scenes = named(&arguments.scenes, &Scene::ALL);
     let contestants = named(&arguments.contestants, &Contestant::ALL);
     let mut runs = Vec::new();
     for number in 0..arguments.runs {

@@ -1,7 +1,7 @@
 //! Who watches over the machine.
 
 use anyhow::Result;
-use backdoors_tests::deployment::Deployment;
+use backdoors_tests::deployment::{Deployment, FOLDER};
 use backdoors_tests::machine::Machine;
 use backdoors_tests::vm::Vm;
 
@@ -14,11 +14,18 @@ pub enum Contestant {
     Earlyoom,
     SystemdOomd,
     Backdoors,
+    /// With another policy than the default one
+    BackdoorsByUser,
 }
 
 impl Contestant {
-    pub const ALL: [Contestant; 4] =
-        [Contestant::Nobody, Contestant::Earlyoom, Contestant::SystemdOomd, Contestant::Backdoors];
+    pub const ALL: [Contestant; 5] = [
+        Contestant::Nobody,
+        Contestant::Earlyoom,
+        Contestant::SystemdOomd,
+        Contestant::Backdoors,
+        Contestant::BackdoorsByUser,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -26,15 +33,25 @@ impl Contestant {
             Contestant::Earlyoom => "earlyoom",
             Contestant::SystemdOomd => "systemd-oomd",
             Contestant::Backdoors => "Backdoors",
+            Contestant::BackdoorsByUser => "... by user",
         }
     }
 
     /// What it says of each kill, if it is a daemon.
     fn daemon(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Contestant::Earlyoom => Some(("earlyoom", "sending SIG")),
+            Contestant::Earlyoom => Some(("earlyoom", "to process")),
             Contestant::SystemdOomd => Some(("systemd-oomd", "Killed ")),
-            Contestant::Nobody | Contestant::Backdoors => None,
+            Contestant::Nobody | Contestant::Backdoors | Contestant::BackdoorsByUser => None,
+        }
+    }
+
+    /// The policies of `memory-hog`, if it is Backdoors; none are the default ones.
+    fn policies(self) -> Option<&'static str> {
+        match self {
+            Contestant::Backdoors => Some(""),
+            Contestant::BackdoorsByUser => Some("policies = [\"largest-user\"]"),
+            Contestant::Nobody | Contestant::Earlyoom | Contestant::SystemdOomd => None,
         }
     }
 
@@ -43,7 +60,9 @@ impl Contestant {
         deployment.target.shell(format!("rm -f {LOG}"))?;
         if let Some((service, _)) = self.daemon() {
             deployment.target.shell(format!("systemctl start {service}"))?;
-        } else if self == Contestant::Backdoors {
+        } else if let Some(policies) = self.policies() {
+            let settings = format!("sed -i '/^policies/ d; /^mode/ a {policies}' {FOLDER}/monitor.toml");
+            deployment.monitor.shell(settings)?;
             deployment.start_daemon()?;
         }
         Ok(())
@@ -54,7 +73,7 @@ impl Contestant {
         if let Some((service, _)) = self.daemon() {
             // A socket would start it again.
             deployment.target.shell(format!("systemctl stop {service}.socket 2>/dev/null; systemctl stop {service}"))?;
-        } else if self == Contestant::Backdoors {
+        } else if self.policies().is_some() {
             let daemon = deployment.daemon();
             let monitor = deployment.monitor;
             monitor.signal("KILL", daemon)?;
@@ -69,7 +88,7 @@ impl Contestant {
             let text = deployment.target.shell(format!("grep -F '{word}' {LOG} || true"))?;
             return Ok(text.lines().map(str::to_owned).collect());
         }
-        if self != Contestant::Backdoors {
+        if self.policies().is_none() {
             return Ok(Vec::new());
         }
         let journal = deployment.journal()?.into_iter().skip(from);

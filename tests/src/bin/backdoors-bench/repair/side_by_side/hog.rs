@@ -3,7 +3,7 @@
 use super::bystanders::session;
 use anyhow::{Context, Result};
 use backdoors_tests::machine::Machine;
-use backdoors_tests::vm::{Running, Vm};
+use backdoors_tests::vm::Vm;
 use std::time::Duration;
 
 const UP: Duration = Duration::from_secs(30);
@@ -11,7 +11,7 @@ pub const CHILDREN: u32 = 10;
 /// What each of them wants, MiB.
 pub const EACH: u32 = 512;
 pub const USER: u32 = 1001;
-const GROUP: &str = "user.slice/user-1001.slice/session-mallory.scope";
+const GROUP: &str = "user.slice/user-1001.slice/session-mallory.service";
 
 /// A hog that runs.
 pub struct Hog {
@@ -21,10 +21,10 @@ pub struct Hog {
 
 impl Hog {
     pub fn start(target: &Vm) -> Result<Hog> {
-        let script = format!("echo $EPOCHREALTIME; exec backdoors-hog {CHILDREN} {EACH}");
-        let mut started: Running<'_> = session(target, "mallory", USER, &script)?;
+        let script = format!("echo $$EPOCHREALTIME; exec backdoors-hog {CHILDREN} {EACH}");
+        session(target, "mallory", USER, &script)?;
         let at = target.wait_for("the hog", UP, || {
-            let text = started.output()?.stdout;
+            let text = target.shell("cat /run/session-mallory.out")?;
             let Some((seconds, micros)) = text.trim().split_once('.') else { return Ok(None) };
             let number = |text: &str| text.parse::<u64>().with_context(|| format!("{text} is no time"));
             Ok(Some(number(seconds)? * 1_000_000_000 + number(micros)? * 1000))

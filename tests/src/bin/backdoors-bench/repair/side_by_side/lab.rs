@@ -1,15 +1,16 @@
 //! The virtual machines, and one run in them.
 
-use super::answers::{Answer, again, answers, longest, short_since, undisturbed};
+use super::answers::{Answer, SLOWER, again, answers, longest, short_since, undisturbed};
 use super::bystanders::Bystanders;
 use super::contestant::{Contestant, LOG};
 use super::hog::Hog;
 use super::table::Row;
 use super::{Run, Scene};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use backdoors_tests::deployment::{Deployment, Plan};
 use backdoors_tests::machine::Machine;
 use backdoors_tests::vm::{GuestCommand, Kernel, Priority, Running, SWAP_DISK, Vm, VmConfig, Wire};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,26 @@ pub struct Lab<'vm> {
     memory: u64,
     /// Available when nobody has begun yet, bytes.
     at_rest: u64,
+    keep: Option<&'vm Path>,
+}
+
+/// A run that the hog has begun.
+struct Begun<'vm> {
+    bystanders: Bystanders,
+    /// Entries that the monitor's journal had before.
+    known: usize,
+    /// Processes that the kernel had killed before.
+    killed: u64,
+    asker: Running<'vm>,
+    hog: Hog,
+}
+
+/// Why a run has no row.
+pub enum Failure {
+    /// It shows nothing: the hog did not start, or had no effect.
+    NotBegun(anyhow::Error),
+    /// The guest does not answer the lab any more.
+    Lost(anyhow::Error),
 }
 
 pub fn boot(wire: &Wire) -> Result<[Vm; 2]> {
@@ -66,7 +87,7 @@ pub fn boot(wire: &Wire) -> Result<[Vm; 2]> {
 }
 
 impl<'vm> Lab<'vm> {
-    pub fn install(target: &'vm Vm, monitor: &'vm Vm) -> Result<Lab<'vm>> {
+    pub fn install(target: &'vm Vm, monitor: &'vm Vm, keep: Option<&'vm Path>) -> Result<Lab<'vm>> {
         target.write_file("/etc/systemd/system/user-.slice.d/10-pressure.conf", 0o644, PRESSURE)?;
         for service in ["earlyoom", "systemd-oomd"] {
             // Only where they write: there is no journal.
@@ -85,11 +106,23 @@ impl<'vm> Lab<'vm> {
         let deployment = Deployment::install(target, monitor, plan)?;
         let memory = memory(target, "MemTotal")?;
         let at_rest = memory_at_rest(target)?;
-        Ok(Lab { deployment, memory, at_rest })
+        Ok(Lab { deployment, memory, at_rest, keep })
     }
 
     /// Makes a run. Says whether the machine is as good as before.
-    pub fn make(&mut self, run: Run, deadline: Duration) -> Result<(Row, bool)> {
+    pub fn make(&mut self, run: Run, deadline: Duration) -> Result<(Row, bool), Failure> {
+        let mut begun = self.begin(run).map_err(Failure::NotBegun)?;
+        let row = self.observe(run, &mut begun, deadline).map_err(Failure::Lost)?;
+        let row = row.ok_or_else(|| Failure::NotBegun(anyhow!("the hog has not made memory short")))?;
+        let usable = begun.asker.signal(9).map_err(Into::into).and_then(|()| self.clean(run.contestant));
+        if let Err(error) = &usable {
+            eprintln!("{run:?}: the guests start anew: {error:#}");
+        }
+        Ok((row, usable.is_ok()))
+    }
+
+    /// Everything up to the hog's start.
+    fn begin(&mut self, run: Run) -> Result<Begun<'vm>> {
         let target = self.deployment.target;
         let swap = if run.scene == Scene::Swap { format!("swapon {SWAP_DISK}") } else { ":".to_owned() };
         target.shell(format!("{swap}; dmesg -c >/dev/null"))?;
@@ -97,56 +130,62 @@ impl<'vm> Lab<'vm> {
         let bystanders = Bystanders::start(target)?;
         run.contestant.start(&mut self.deployment)?;
         let killed = kernel_kills(target)?;
-
         let asker = GuestCommand::new("echo -900 >/proc/self/oom_score_adj; exec backdoors-asker");
-        let mut asker = target.spawn(asker.priority(Priority::Normal))?;
+        let asker = target.spawn(asker.priority(Priority::Normal))?;
         sleep(BEFORE);
-        let hog = Hog::start(target)?;
-        let seen = self.watch(&mut asker, hog.at, deadline)?;
-
-        let deeds = run.contestant.deeds(&self.deployment, known)?;
-        let row = Row {
-            run,
-            undisturbed: seen.undisturbed,
-            again: seen.again,
-            longest: seen.longest,
-            gone: bystanders.gone(target)?,
-            hog_ended: Hog::is_gone(target)?,
-            kernel_kills: kernel_kills(target)? - killed,
-            deeds,
-            note: String::new(),
-        };
-        asker.signal(9)?;
-        let usable = self.clean(run.contestant);
-        if let Err(error) = &usable {
-            eprintln!("{run:?}: the guests start anew: {error:#}");
-        }
-        Ok((row, usable.is_ok()))
+        Ok(Begun { bystanders, known, killed, asker, hog: Hog::start(target)? })
     }
 
-    /// Until the machine answers again, or the deadline.
-    fn watch(&self, asker: &mut Running<'_>, hog_at: u64, deadline: Duration) -> Result<Seen> {
-        let begun = Instant::now();
+    /// What there is to see until the machine answers again, or the deadline; nothing if memory was never short.
+    fn observe(&self, run: Run, begun: &mut Begun<'_>, deadline: Duration) -> Result<Option<Row>> {
+        let target = self.deployment.target;
+        let Some(seen) = self.watch(&mut begun.asker, begun.hog.at, deadline)? else { return Ok(None) };
+        let deeds = run.contestant.deeds(&self.deployment, begun.known)?;
+        if let Some(folder) = self.keep {
+            self.keep(folder, run, begun)?;
+        }
+        Ok(Some(Row {
+            gone: begun.bystanders.gone(target)?.into_iter().map(str::to_owned).collect(),
+            hog_ended: Hog::is_gone(target)?,
+            kernel_kills: kernel_kills(target)? - begun.killed,
+            deeds: deeds.len(),
+            note: deeds.first().cloned().unwrap_or_default(),
+            ..seen
+        }))
+    }
+
+    /// Until the machine answers again, or the deadline. A row with times only.
+    fn watch(&self, asker: &mut Running<'_>, hog_at: u64, deadline: Duration) -> Result<Option<Row>> {
+        let started = Instant::now();
         loop {
             sleep(LOOK);
             let answers: Vec<Answer> = answers(&asker.output()?.stdout);
             let undisturbed = undisturbed(&answers, hog_at).context("no answers before the hog")?;
             let short = short_since(&answers, hog_at, self.memory);
-            let limit = (undisturbed as f64 * super::answers::SLOWER) as u64;
-            let since = short.unwrap_or(hog_at);
+            let limit = (undisturbed as f64 * SLOWER) as u64;
             let again = short.and_then(|since| Some(again(&answers, since, limit)? - since));
-            if again.is_some() || begun.elapsed() > deadline {
-                if short.is_none() {
-                    bail!("the hog has not made memory short: the run shows nothing");
-                }
+            if again.is_some() || started.elapsed() > deadline {
                 let nanos = Duration::from_nanos;
-                return Ok(Seen {
+                return Ok(short.map(|since| Row {
                     undisturbed: nanos(undisturbed),
                     again: again.map(nanos),
                     longest: nanos(longest(&answers, since)),
-                });
+                    ..Row::default()
+                }));
             }
         }
+    }
+
+    fn keep(&self, folder: &Path, run: Run, begun: &mut Begun<'_>) -> Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let name = format!("{}-{:?}-{:?}", run.number, run.scene, run.contestant);
+        let logs = self.deployment.target.shell(format!("dmesg | grep -i 'killed process'; cat {LOG}; true"))?;
+        let (hog, answers) = (begun.hog.at, begun.asker.output()?.stdout);
+        std::fs::write(folder.join(&name), format!("hog {hog}\n{answers}{logs}\n"))?;
+        let journal = self.deployment.journal().unwrap_or_default().into_iter().skip(begun.known);
+        let journal: String = journal.map(|entry| format!("{entry}\n")).collect();
+        std::fs::write(folder.join(name + ".journal"), journal)?;
+        Ok(())
     }
 
     /// Ends everybody, and waits until the machine is as it was.
@@ -168,12 +207,6 @@ impl<'vm> Lab<'vm> {
         }
         Ok(())
     }
-}
-
-struct Seen {
-    undisturbed: Duration,
-    again: Option<Duration>,
-    longest: Duration,
 }
 
 fn memory_at_rest(target: &Vm) -> Result<u64> {
