@@ -51,7 +51,8 @@ const OPENED_AT_RUN_TIME: &[&str] = &["libibverbs.so.1", "librdmacm.so.1", "libg
 const USERS: &str = "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000:alice:/tmp:/bin/bash\n\
                      mallory:x:1001:1001:mallory:/tmp:/bin/bash\nshop:x:1002:1002:shop:/tmp:/bin/bash\n\
                      systemd-oom:x:990:990::/:/bin/false\nnobody:x:65534:65534:nobody:/:/bin/false\n";
-const GROUPS: &str = "root:x:0:\nalice:x:1000:\nmallory:x:1001:\nshop:x:1002:\nsystemd-oom:x:990:\nnogroup:x:65534:\n";
+const GROUPS: &str =
+    "root:x:0:\nalice:x:1000:\nmallory:x:1001:\nshop:x:1002:\nsystemd-oom:x:990:\nnogroup:x:65534:\n";
 
 /// What systemd wants to find besides its packages' files.
 const SYSTEMD_FILES: &[(&str, &str)] = &[

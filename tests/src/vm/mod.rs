@@ -26,9 +26,9 @@
 //! also when its kernel is broken, and [`break_kernel`] breaks it.
 //!
 //! Every guest has busybox, bash, iproute2 (`ip`, `tc`, `ss`, `rdma`), `stress-ng`, `tcpdump`, perftest's `ib_*_lat`,
-//! `ibv_devinfo`, `chrt`, `setpriv` and `prlimit`; the users root, alice (1000) and mallory (1001); and BTF, bpffs,
-//! tracefs and cgroup v2 in their usual places. Programs of this workspace come from the target directory of the
-//! running test.
+//! `ibv_devinfo`, `chrt`, `setpriv` and `prlimit`; the users root, alice (1000), mallory (1001) and shop (1002); and BTF,
+//! bpffs, tracefs and cgroup v2 in their usual places. With [`VmConfig::systemd`] it has systemd, `systemd-oomd` and
+//! `earlyoom`, too. Programs of this workspace come from the target directory of the running test.
 //!
 //! When a test panics, the end of each guest's console is printed and the whole of it kept in `target/vm-logs`.
 

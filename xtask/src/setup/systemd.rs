@@ -84,7 +84,8 @@ pub fn fetch_missing(refresh: bool) -> Result<()> {
 fn fetch(cache: &Path) -> Result<()> {
     let suite = Suite::open(CachedSystemd::SUITE)?;
     let unpacked = tempfile::Builder::new().prefix(".unpacked-").tempdir_in(cache)?;
-    let packages: BTreeSet<String> = PACKAGES.iter().chain(LIBRARIES).map(|name| (*name).to_owned()).collect();
+    let packages: BTreeSet<String> =
+        PACKAGES.iter().chain(LIBRARIES).map(|name| (*name).to_owned()).collect();
     suite.unpack(&packages, unpacked.path())?;
 
     let kept = tempfile::Builder::new().prefix(".kept-").tempdir_in(cache)?;

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const SHORT: f64 = 0.2;
 /// An answer is in time if it takes at most so many times what it took undisturbed.
 pub const SLOWER: f64 = 3.0;
+/// And an answer that took no longer than this is in time on any machine.
+pub const SOON: Duration = Duration::from_millis(50);
 /// For so long a machine must answer in time,
 pub const CALM: Duration = Duration::from_secs(3);
 /// as many of the questions that it could have been asked meanwhile: single answers are late on any machine.
@@ -41,6 +43,11 @@ pub fn undisturbed(answers: &[Answer], hog_at: u64) -> Option<u64> {
         answers.iter().filter(|answer| answer.due + answer.took < hog_at).map(|answer| answer.took).collect();
     times.sort_unstable();
     times.get(times.len() / 2).copied()
+}
+
+/// The longest time that an answer in time takes, nanoseconds.
+pub fn limit(undisturbed: u64) -> u64 {
+    ((undisturbed as f64 * SLOWER) as u64).max(SOON.as_nanos() as u64)
 }
 
 /// When memory was first seen to be short after `hog_at`.
@@ -98,7 +105,8 @@ mod tests {
     #[test]
     fn three_late_answers_in_three_seconds_are_forgiven_and_four_are_not() {
         let with = |late: usize| {
-            let times: Vec<u64> = (0..31).map(|index| if index % 7 == 1 && index / 7 < late { 31 } else { 10 }).collect();
+            let times: Vec<u64> =
+                (0..31).map(|index| if index % 7 == 1 && index / 7 < late { 31 } else { 10 }).collect();
             again(&row(&times), 0, 30_000_000)
         };
         assert_eq!(with(3), Some(0));
@@ -125,7 +133,7 @@ mod tests {
     #[test]
     fn what_is_undisturbed_is_the_median_before_the_hog() {
         let answers = row(&[10, 12, 900, 11, 300]);
-        assert_eq!(undisturbed(&answers, 4 * SECOND / 10), Some(12_000_000));
+        assert_eq!(undisturbed(&answers, 4 * SECOND / 10), Some(11_000_000));
         assert_eq!(undisturbed(&answers, 0), None);
     }
 

@@ -38,7 +38,12 @@ impl Bystanders {
         };
         service("database", DATABASE)?;
         service("small", 8)?;
-        session(target, "alice", ALICE, "for i in 1 2; do backdoors-bystander 16 & sleep 100000 & done; wait")?;
+        session(
+            target,
+            "alice",
+            ALICE,
+            "for i in 1 2; do backdoors-bystander 16 & sleep 100000 & done; wait",
+        )?;
         target.wait_for("the innocent", UP, || {
             let ready = target.shell("cat /run/database.out /run/small.out | grep -c ready || true")?;
             let alive = found(target)?;

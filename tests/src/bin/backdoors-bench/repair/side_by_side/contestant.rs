@@ -1,10 +1,11 @@
 //! Who watches over the machine.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use backdoors_tests::deployment::{Deployment, FOLDER};
 use backdoors_tests::machine::Machine;
 use backdoors_tests::vm::Vm;
 
+const DAEMONS: &str = "earlyoom.service systemd-oomd.service systemd-oomd.socket";
 /// Where the daemons write what they do.
 pub const LOG: &str = "/run/watcher.log";
 
@@ -55,11 +56,21 @@ impl Contestant {
         }
     }
 
+    /// Keeps daemons from being started by anybody but [`Contestant::start`]: control groups that `systemd-oomd` is to watch
+    /// pull it in.
+    pub fn forbid(target: &Vm) -> Result<()> {
+        target.shell(format!("systemctl mask --runtime --now {DAEMONS}"))?;
+        Ok(())
+    }
+
     /// Has it watch. Nobody else does then.
     pub fn start(self, deployment: &mut Deployment<'_, Vm>) -> Result<()> {
-        deployment.target.shell(format!("rm -f {LOG}"))?;
+        let target = deployment.target;
+        let running = target.shell("pgrep -x 'earlyoom|systemd-oomd' || true")?;
+        ensure!(running.is_empty(), "another daemon watches: {running}");
+        target.shell(format!("rm -f {LOG}"))?;
         if let Some((service, _)) = self.daemon() {
-            deployment.target.shell(format!("systemctl start {service}"))?;
+            target.shell(format!("systemctl unmask --runtime {DAEMONS} && systemctl start {service}"))?;
         } else if let Some(policies) = self.policies() {
             let settings = format!("sed -i '/^policies/ d; /^mode/ a {policies}' {FOLDER}/monitor.toml");
             deployment.monitor.shell(settings)?;
@@ -70,9 +81,8 @@ impl Contestant {
 
     /// Ends it.
     pub fn stop(self, deployment: &Deployment<'_, Vm>) -> Result<()> {
-        if let Some((service, _)) = self.daemon() {
-            // A socket would start it again.
-            deployment.target.shell(format!("systemctl stop {service}.socket 2>/dev/null; systemctl stop {service}"))?;
+        if self.daemon().is_some() {
+            Self::forbid(deployment.target)?;
         } else if self.policies().is_some() {
             let daemon = deployment.daemon();
             let monitor = deployment.monitor;

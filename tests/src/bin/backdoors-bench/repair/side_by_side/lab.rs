@@ -1,6 +1,6 @@
 //! The virtual machines, and one run in them.
 
-use super::answers::{Answer, SLOWER, again, answers, longest, short_since, undisturbed};
+use super::answers::{Answer, again, answers, limit, longest, short_since, undisturbed};
 use super::bystanders::Bystanders;
 use super::contestant::{Contestant, LOG};
 use super::hog::Hog;
@@ -97,6 +97,7 @@ impl<'vm> Lab<'vm> {
             target.write_file(&format!("/etc/systemd/system/{service}.service.d/log.conf"), 0o644, log)?;
         }
         target.shell(format!("systemctl daemon-reload && {NO_SWAP}"))?;
+        Contestant::forbid(target)?;
         let plan = Plan {
             provider: "verbs",
             watch: "period = \"50ms\"\ndeadline = \"3s\"\nconnections = 8\nlost_after = \"10s\"\npatience = \"60s\"\n".to_owned(),
@@ -162,7 +163,7 @@ impl<'vm> Lab<'vm> {
             let answers: Vec<Answer> = answers(&asker.output()?.stdout);
             let undisturbed = undisturbed(&answers, hog_at).context("no answers before the hog")?;
             let short = short_since(&answers, hog_at, self.memory);
-            let limit = (undisturbed as f64 * SLOWER) as u64;
+            let limit = limit(undisturbed);
             let again = short.and_then(|since| Some(again(&answers, since, limit)? - since));
             if again.is_some() || started.elapsed() > deadline {
                 let nanos = Duration::from_nanos;
@@ -179,7 +180,8 @@ impl<'vm> Lab<'vm> {
     fn keep(&self, folder: &Path, run: Run, begun: &mut Begun<'_>) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let name = format!("{}-{:?}-{:?}", run.number, run.scene, run.contestant);
-        let logs = self.deployment.target.shell(format!("dmesg | grep -i 'killed process'; cat {LOG}; true"))?;
+        let logs =
+            self.deployment.target.shell(format!("dmesg | grep -i 'killed process'; cat {LOG}; true"))?;
         let (hog, answers) = (begun.hog.at, begun.asker.output()?.stdout);
         std::fs::write(folder.join(&name), format!("hog {hog}\n{answers}{logs}\n"))?;
         let journal = self.deployment.journal().unwrap_or_default().into_iter().skip(begun.known);

@@ -1,6 +1,6 @@
 //! What came of the runs: a line for each in a file of data, and a table. Both are written anew after every run.
 
-use super::answers::{CALM, SHARE, SHORT, SLOWER};
+use super::answers::{CALM, SHARE, SHORT, SLOWER, SOON};
 use super::bystanders::{Bystanders, DATABASE};
 use super::contestant::Contestant;
 use super::hog::{CHILDREN, EACH};
@@ -59,7 +59,8 @@ fn line(run: Run, row: &Row) -> String {
 /// Undoes [`line`].
 fn read(line: &str) -> Option<(Run, Row)> {
     let parts: Vec<&str> = line.split(',').collect();
-    let [number, scene, contestant, undisturbed, again, longest, gone, hog_ended, kernel_kills, deeds, note] = parts[..]
+    let [number, scene, contestant, undisturbed, again, longest, gone, hog_ended, kernel_kills, deeds, note] =
+        parts[..]
     else {
         return None;
     };
@@ -96,9 +97,13 @@ impl Table {
         let data = file("csv");
         let mut rows = Vec::new();
         if go_on {
-            let text = std::fs::read_to_string(&data).with_context(|| format!("cannot read {}", data.display()))?;
+            let text =
+                std::fs::read_to_string(&data).with_context(|| format!("cannot read {}", data.display()))?;
             for line in text.lines().skip(1) {
-                rows.push(read(line).with_context(|| format!("{} has a line that is no run: {line}", data.display()))?);
+                rows.push(
+                    read(line)
+                        .with_context(|| format!("{} has a line that is no run: {line}", data.display()))?,
+                );
             }
         }
         Ok(Table { text: file("txt"), data, header: header(deadline)?, rows })
@@ -174,7 +179,8 @@ fn summary(contestant: Contestant, rows: &[&Row]) -> String {
 
 /// What was measured, how, and with which settings.
 fn header(deadline: Duration) -> Result<String> {
-    let cached = CachedSystemd::find()?.context("systemd for guests is not cached: run `cargo xtask setup`")?;
+    let cached =
+        CachedSystemd::find()?.context("systemd for guests is not cached: run `cargo xtask setup`")?;
     let version = |package: &str| cached.version(package).unwrap_or("?").to_owned();
     Ok(format!(
         "A memory hog against no watcher, earlyoom {}, systemd-oomd {} and Backdoors, in one virtual machine, in turn.
@@ -185,19 +191,21 @@ The hog: a user's session with a controller that starts another child for each t
 The innocent: {} processes, a session of five of another user, a database of {DATABASE} MiB that touches all of it five times a second,
 and a small service, both of a third user. Those that are gone when the run ends count, whoever ended them.
 The machine answers in time if `true`, started every 100 ms by an ordinary program, has ended within {SLOWER} times its median time of
-the four seconds before the hog. It answers again when {} s begin in which that is so {:.0} of 100 times, counting those for which it stood
-still; the time counts from when less than {:.0} % of memory was available. A run in which that does not happen within {} s of the hog's start, or after which the machine is gone, is lost.
-Which of these a run is says nothing of the hog: \"hog ended\" counts the runs at whose end nothing of it was left.
+the four seconds before the hog, or within {} ms if that is more. It answers again when {} s begin in which it does so {:.0} of 100
+times, those that it stood still for among them; the time counts from when less than {:.0} % of memory was available. A run in which
+that does not happen within {} s of the hog's start, or after which the machine is gone, is lost.
+A machine may answer although the hog lives: \"hog ended\" counts the runs at whose end nothing of it was left.
 
 earlyoom and systemd-oomd: Debian's packages, units and settings. earlyoom: SIGTERM below 10 % of memory and of swap space, SIGKILL
 below 5 %. systemd-oomd: swap space is watched for all control groups, limit 90 %; pressure for users' slices, limit 50 % for 20 s, which
 Debian sets for everybody's own systemd, and these guests, who have none, for slices. No avoid or prefer lists.
 Backdoors: default settings of memory-hog, mode act, no spare lists, soft-RoCE, a monitor in another virtual machine. The agent stays
-loaded in all runs, its monitor's daemon runs only in its own.
+loaded in all runs, its monitor's daemon runs only in its own. \"... by user\": the same with policies = [\"largest-user\"].
 ",
         version("earlyoom"),
         version("systemd-oomd"),
         Bystanders::COUNT,
+        SOON.as_millis(),
         CALM.as_secs(),
         SHARE * 100.0,
         SHORT * 100.0,
@@ -225,6 +233,9 @@ mod tests {
         assert_eq!(read(line(run, &row).trim_end()), Some((run, row)));
         let lost = Row { note: "gone, \nand nobody knows why".into(), ..Row::default() };
         let (_, read) = read(line(run, &lost).trim_end()).unwrap();
-        assert_eq!((read.again, read.gone, read.note.as_str()), (None, vec![], "gone; ;and nobody knows why"));
+        assert_eq!(
+            (read.again, read.gone, read.note.as_str()),
+            (None, vec![], "gone; ;and nobody knows why")
+        );
     }
 }
