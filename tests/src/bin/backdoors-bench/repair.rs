@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Where data and pictures of the figures go
     #[arg(long, value_name = "FOLDER", default_value = "docs/evaluation")]
     out: PathBuf,
+    /// Print what the monitor noted in each run
+    #[arg(long)]
+    notes: bool,
     /// Measure nothing, but draw the pictures from the data there
     #[arg(long)]
     draw: bool,

@@ -67,6 +67,8 @@ pub struct Outcome {
     pub measured: Option<Measured>,
     /// Processes that the kernel killed for want of memory.
     pub kernel_kills: u64,
+    /// What the helper noted, in its own words.
+    pub notes: Vec<String>,
     /// What happened, in a few words.
     pub happened: String,
     /// Why the guest cannot be used any more, if so.
@@ -149,7 +151,7 @@ impl<'lab> Scene<'lab> {
     pub fn run(&mut self, run: Run) -> Result<Outcome> {
         let target = self.deployment.target;
         self.set_swap(run.swap)?;
-        run.help.begin(&mut self.deployment)?;
+        let known = run.help.begin(&mut self.deployment)?;
         let mut useful =
             target.spawn(GuestCommand::new(format!("exec backdoors-useful {ROUND} {MEMORY}")).user(ALICE))?;
         let longest = CALM * self.setting.work * Duration::from_millis(ROUND.into());
@@ -167,6 +169,7 @@ impl<'lab> Scene<'lab> {
                 Outcome { happened: format!("the machine does not answer: {error:#}"), ..Outcome::default() }
             }
         };
+        outcome.notes = run.help.notes(&self.deployment, known).unwrap_or_default();
         match self.clean(&useful, run.help) {
             Ok(()) => outcome.kernel_kills = kernel_kills(target).map_or(0, |now| now.saturating_sub(kills)),
             Err(error) => outcome.lost = Some(format!("{error:#}")),

@@ -126,6 +126,7 @@ struct Table {
     file: File,
     runs: Vec<(Run, Outcome)>,
     swap_mib: u32,
+    notes: bool,
 }
 
 impl Table {
@@ -136,7 +137,7 @@ impl Table {
             file,
             "program,size,swap MiB,help,undisturbed s,disturbed s,gone s,answers s,after s,watched s,rounds done,kernel's kills,what happened"
         )?;
-        Ok(Table { file, runs: Vec::new(), swap_mib: arguments.swap })
+        Ok(Table { file, runs: Vec::new(), swap_mib: arguments.swap, notes: arguments.notes })
     }
 
     fn add(&mut self, run: Run, outcome: &Outcome) -> Result<()> {
@@ -163,6 +164,9 @@ impl Table {
         ];
         let line = line.join(",");
         println!("    {line}");
+        if self.notes {
+            outcome.notes.iter().for_each(|note| println!("        {note}"));
+        }
         writeln!(self.file, "{line}")?;
         self.runs.push((run, outcome.clone()));
         Ok(())
