@@ -28,7 +28,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ROUNDS", default_value_t = 20)]
     work: u32,
     /// Seconds after which a disturbed machine is given up
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     deadline: u64,
     /// Swap space in those runs that have any
     #[arg(long, value_name = "MIB", default_value_t = 2048)]

@@ -4,7 +4,7 @@ use super::{Arguments, figures};
 use crate::statistics::{median_of, row};
 use anyhow::{Context, Result};
 use backdoors_tests::deployment::Plan;
-use backdoors_tests::healing::disturbance::{Guests, Help, Hostile, Measured, Outcome, Run, Scene, Setting};
+use backdoors_tests::healing::disturbance::{Guests, Help, Hostile, Outcome, Run, Scene, Setting};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
@@ -45,7 +45,7 @@ impl Part {
     }
 
     /// With swap space and without, where it matters.
-    fn swaps(self) -> &'static [bool] {
+    pub fn swaps(self) -> &'static [bool] {
         match self {
             Part::Hog => &[false, true],
             Part::Bomb => &[false],
@@ -135,32 +135,28 @@ impl Table {
         let mut file = File::create(&path).with_context(|| path.display().to_string())?;
         writeln!(
             file,
-            "program,size,swap MiB,help,undisturbed s,disturbed s,gone s,answers s,after s,watched s,rounds done,kernel's kills,what happened"
+            "program,size,swap MiB,help,undisturbed s,disturbed s,done,rounds,gone s,answers s,after s,kernel's kills,what happened"
         )?;
         Ok(Table { file, runs: Vec::new(), swap_mib: arguments.swap, notes: arguments.notes })
     }
 
     fn add(&mut self, run: Run, outcome: &Outcome) -> Result<()> {
-        let of = |value: fn(&Measured) -> Option<f64>| {
-            let value = outcome.measured.as_ref().and_then(value);
-            value.map_or(String::new(), |seconds| format!("{seconds:.2}"))
-        };
-        let swap = if run.swap { self.swap_mib } else { 0 };
-        let happened = outcome.happened.replace([',', '\n'], ";");
+        let seconds = |value: Option<f64>| value.map_or(String::new(), |seconds| format!("{seconds:.2}"));
+        let measured = outcome.measured;
         let line = [
             run.hostile.to_string(),
             run.size.to_string(),
-            swap.to_string(),
+            if run.swap { self.swap_mib } else { 0 }.to_string(),
             run.help.to_string(),
-            of(|measured| Some(measured.undisturbed)),
-            of(|measured| measured.disturbed),
-            of(|measured| measured.gone),
-            of(|measured| measured.answers),
-            of(|measured| measured.after),
-            of(|measured| Some(measured.watched)),
-            outcome.measured.map_or(0, |measured| measured.done).to_string(),
+            seconds(Some(measured.undisturbed)),
+            seconds(Some(measured.disturbed)),
+            if measured.is_done { "yes" } else { "no" }.to_owned(),
+            measured.rounds.to_string(),
+            seconds(measured.gone),
+            seconds(measured.answers),
+            seconds(measured.after),
             outcome.kernel_kills.to_string(),
-            happened,
+            outcome.happened.replace([',', '\n'], ";"),
         ];
         let line = line.join(",");
         println!("    {line}");
@@ -177,9 +173,8 @@ impl Table {
         for program in part.programs() {
             let of_program = self.runs.iter().filter(|(run, _)| run.hostile == program);
             let repaired: Vec<_> = of_program.filter(|(run, _)| run.help == Help::Backdoors).collect();
-            let slower = |(_, outcome): &&(Run, Outcome)| {
-                outcome.measured.and_then(|measured| Some(measured.after? / measured.undisturbed))
-            };
+            let slower =
+                |(_, outcome): &&(Run, Outcome)| Some(outcome.measured.after? / outcome.measured.undisturbed);
             let mut after: Vec<f64> = repaired.iter().filter_map(slower).collect();
             let (all, seen) = (repaired.len(), after.len());
             let longest = after.iter().copied().fold(0.0, f64::max);
