@@ -39,7 +39,7 @@ pub struct Arguments {
     /// Where data and pictures of the figures go
     #[arg(long, value_name = "FOLDER", default_value = "docs/evaluation")]
     out: PathBuf,
-    /// Print what the monitor noted in each run
+    /// Print what the monitor noted in each run, not only in those that it did not end
     #[arg(long)]
     notes: bool,
     /// Measure nothing, but draw the pictures from the data there

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
-/// How often a run that could not begin is tried.
+/// How often a run that cannot begin is tried.
 const TRIES: usize = 3;
 /// The useful work's time after a repair, as a multiple of its undisturbed time.
 const AIM: f64 = 1.2;
@@ -90,32 +90,39 @@ pub fn run(arguments: &Arguments, part: Part) -> Result<()> {
     figures::draw(&arguments.out, part)
 }
 
-/// Boots guests, and new ones whenever they are lost, until all runs are done.
+/// Makes all runs, on new guests whenever some are lost.
 fn measure(setting: Setting, part: Part, mut left: VecDeque<Run>, table: &mut Table) -> Result<()> {
     let mut tries = 0;
-    while let Some(first) = left.front().copied() {
-        let guests = Guests::boot(setting)?;
-        let mut scene = Scene::install(&guests, setting, part.plan())?;
-        while let Some(run) = left.front().copied() {
-            match scene.run(run) {
-                Ok(outcome) => {
-                    tries = 0;
-                    left.pop_front();
-                    table.add(run, &outcome)?;
-                    if let Some(reason) = outcome.lost {
-                        println!("    the guest is lost, another one is booted: {reason}");
-                        break;
-                    }
-                }
-                Err(error) => {
-                    tries += 1;
-                    println!("    {} {} could not begin: {error:#}", first.hostile, first.size);
-                    if tries == TRIES {
-                        return Err(error).context("no run can begin");
-                    }
-                    break;
-                }
+    while !left.is_empty() {
+        let before = left.len();
+        if let Err(error) = measure_on_guests(setting, part, &mut left, table) {
+            tries = if left.len() < before { 1 } else { tries + 1 };
+            if tries == TRIES {
+                return Err(error);
             }
+            println!("    other guests are booted: {error:#}");
+        }
+    }
+    Ok(())
+}
+
+/// Boots guests, and makes runs until none is left or the guests are lost.
+fn measure_on_guests(
+    setting: Setting,
+    part: Part,
+    left: &mut VecDeque<Run>,
+    table: &mut Table,
+) -> Result<()> {
+    let guests = Guests::boot(setting)?;
+    let mut scene = Scene::install(&guests, setting, part.plan())?;
+    while let Some(run) = left.front().copied() {
+        let failed = || format!("a run of {} with {} could not begin", run.hostile, run.size);
+        let outcome = scene.run(run).with_context(failed)?;
+        left.pop_front();
+        table.add(run, &outcome)?;
+        if let Some(reason) = outcome.lost {
+            println!("    other guests are booted: {reason}");
+            return Ok(());
         }
     }
     Ok(())
@@ -160,7 +167,8 @@ impl Table {
         ];
         let line = line.join(",");
         println!("    {line}");
-        if self.notes {
+        // Where help did not end the hostile program, the reason is wanted.
+        if self.notes || run.help == Help::Backdoors && outcome.measured.gone.is_none() {
             outcome.notes.iter().for_each(|note| println!("        {note}"));
         }
         writeln!(self.file, "{line}")?;
