@@ -14,8 +14,8 @@ pub fn draw(folder: &Path, part: Part) -> Result<()> {
     };
     let panels = part.programs().map(|program| panel(part, program));
     let plot = format!(
-        "set terminal pngcairo size 1200,700 font ',11'\nset logscale y\nset yrange [0.7:50]\n\
-         set ytics (1, 2, 5, 10, 20, 50)\nset offsets graph 0.05, graph 0.05\nset key below maxcols 2\n\
+        "set terminal pngcairo size 1200,700 font ',11'\nset logscale y\nset yrange [0.7:100]\n\
+         set ytics (1, 2, 5, 10, 20, 50, 100)\nset offsets graph 0.05, graph 0.05\nset key below font ',9' spacing 0.9 width -6 maxrows 6\n\
          set xlabel '{sizes}'\nset ylabel 'time of the useful work, times its undisturbed time'\n\
          set multiplot layout 1,2 title 'A useful program beside {title}'\n{}\nunset multiplot",
         panels.join("\n")
@@ -58,6 +58,10 @@ fn panel(part: Part, program: Hostile) -> String {
                 open + 4
             ),
             format!("{helped} smooth unique with lines lc 'blue' dt {dash} notitle"),
+            format!(
+                "{} with points pt 2 ps 1.6 lc 'blue' title 'repair{words}: not done yet'",
+                of(Help::Backdoors, " && strcol(7) eq 'no'", 6)
+            ),
             format!("{helped} with points pt {open} lc 'blue' title 'repair, in all{words}'"),
             format!(
                 "{} with points pt {closed} lc 'dark-green' title 'after the repair{words}'",
