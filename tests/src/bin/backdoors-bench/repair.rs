@@ -33,7 +33,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ROUNDS", default_value_t = 20)]
     work: u32,
     /// Seconds after which a disturbed machine is given up
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     deadline: u64,
     /// Swap space in those runs that have any
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
@@ -44,6 +44,9 @@ pub struct Arguments {
     /// Where data and pictures of the figures go
     #[arg(long, value_name = "FOLDER", default_value = "docs/evaluation")]
     out: PathBuf,
+    /// Print what the monitor noted in each run, not only in those that it did not end
+    #[arg(long)]
+    notes: bool,
     /// Measure nothing, but draw the pictures from the data there
     #[arg(long)]
     draw: bool,

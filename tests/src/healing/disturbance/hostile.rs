@@ -44,8 +44,10 @@ impl Hostile {
     fn command(self, size: u32) -> (String, u32) {
         match self {
             Hostile::Hog => (format!("backdoors-hog {size} {SHARE}"), HOG_PROCESSES),
+            // It divides what it is told by the number of its workers.
             Hostile::StressNg => {
-                (format!("stress-ng --quiet --vm {size} --vm-bytes {SHARE}M --vm-keep"), HOG_PROCESSES)
+                let all = size * SHARE;
+                (format!("stress-ng --quiet --vm {size} --vm-bytes {all}M --vm-keep"), HOG_PROCESSES)
             }
             Hostile::CpuBomb => ("backdoors-bomb cpu".to_owned(), size),
             Hostile::IoBomb => ("backdoors-bomb io".to_owned(), size),

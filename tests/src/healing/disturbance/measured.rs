@@ -23,10 +23,12 @@ pub struct Times {
 pub struct Measured {
     /// The work when nothing disturbs it.
     pub undisturbed: f64,
-    /// Rounds of the work that began with the hostile program, as far as they were done.
-    pub done: usize,
-    /// How long all of that work took.
-    pub disturbed: Option<f64>,
+    /// The longest that the work took that began while the hostile program lived; or has taken so far, if it was not done.
+    pub disturbed: f64,
+    /// Whether it was done.
+    pub is_done: bool,
+    /// Rounds that began while the hostile program lived, and were done.
+    pub rounds: usize,
     /// From the start of the hostile program to its last process's end.
     pub gone: Option<f64>,
     /// From the start of the hostile program until the machine answers again: from then on rounds take, ten together, at most
@@ -34,8 +36,6 @@ pub struct Measured {
     pub answers: Option<f64>,
     /// The same work, begun when the hostile program was gone.
     pub after: Option<f64>,
-    /// From the start of the hostile program to the last look.
-    pub watched: f64,
 }
 
 fn end(round: &Round) -> f64 {
@@ -59,18 +59,39 @@ impl Measured {
         let calm = rounds.iter().take_while(|round| end(round) <= begun).count();
         let from = |at: u64| &rounds[rounds.iter().take_while(|round| round.at < at).count()..];
         let (median, _) = median_and_longest(&rounds[..calm])?;
-        let median = median / 1e3;
-        let disturbed = from(times.begun);
+        let (median, until) = (median / 1e3, seconds(times.until));
+        let undisturbed = median * work as f64;
+
+        let later = from(times.begun);
+        let alive = later.iter().take_while(|round| round.at < times.gone.unwrap_or(times.until)).count();
+        let starts = [begun].into_iter().chain(later[..alive].iter().map(|round| seconds(round.at)));
+        // The remnant of the round under way at the hostile program's start, then every later round.
+        let begins = starts.zip([0].into_iter().chain(0..alive));
+        let (done, open): (Vec<_>, Vec<_>) = begins
+            .map(|(start, index)| (start, time(&later[index..], work, start)))
+            .partition(|(_, took)| took.is_some());
+        let longest = done.iter().filter_map(|(_, took)| *took).fold(0.0, f64::max);
+        let open = open.first().map_or(0.0, |(start, _)| until - start);
+        // What began just before the last look is not late yet.
+        let is_late = open > ANSWERS * undisturbed && open > longest;
+
         let after = times.gone.map(from).unwrap_or_default();
         Some(Measured {
-            undisturbed: median * work as f64,
-            done: disturbed.len().min(work),
-            disturbed: time(disturbed, work, begun),
+            undisturbed,
+            disturbed: if is_late || done.is_empty() { open } else { longest },
+            is_done: !is_late && !done.is_empty(),
+            rounds: alive,
             gone: times.gone.map(|gone| seconds(gone) - begun),
-            answers: answers(&rounds[calm..], median, seconds(times.until)).map(|at| (at - begun).max(0.0)),
+            answers: answers(&rounds[calm..], median, until).map(|at| (at - begun).max(0.0)),
             after: after.first().and_then(|first| time(after, work, seconds(first.at))),
-            watched: seconds(times.until) - begun,
         })
+    }
+
+    /// Nothing is known but these rounds from before the hostile program, and how long it has been there.
+    #[must_use]
+    pub fn lost(calm: &[Round], work: usize, disturbed: f64) -> Measured {
+        let undisturbed = median_and_longest(calm).map_or(0.0, |(median, _)| median / 1e3 * work as f64);
+        Measured { undisturbed, disturbed, ..Measured::default() }
     }
 }
 
@@ -122,18 +143,30 @@ mod tests {
         let times = Times { begun: after(1.0), gone: Some(after(6.0)), until: after(9.3) };
         let measured = Measured::new(&rounds, times, 10).unwrap();
         assert!(near(Some(measured.undisturbed), 1.0), "{measured:?}");
-        assert!(near(measured.disturbed, 5.0 + 9.0 * 0.11), "{measured:?}");
+        assert!(near(Some(measured.disturbed), 5.0 + 9.0 * 0.11) && measured.is_done, "{measured:?}");
         assert!(near(measured.gone, 5.0) && near(measured.answers, 5.0), "{measured:?}");
         assert!(near(measured.after, 1.1), "{measured:?}");
+        assert_eq!(measured.rounds, 1);
     }
 
     #[test]
     fn a_machine_that_stands_still_at_the_last_look_does_not_answer() {
         let rounds = of(&[(10, 100.0), (15, 100.0)]);
         let times = Times { begun: after(1.0), gone: None, until: after(2.5) };
-        assert!(near(Measured::new(&rounds, times, 20).unwrap().answers, 0.0));
-        let still = Measured::new(&rounds, Times { until: after(8.0), ..times }, 20).unwrap();
-        assert_eq!((still.answers, still.disturbed, still.after, still.done), (None, None, None, 15));
+        let calm = Measured::new(&rounds, times, 10).unwrap();
+        assert!(near(calm.answers, 0.0) && near(Some(calm.disturbed), 1.0) && calm.is_done, "{calm:?}");
+        let still = Measured::new(&rounds, Times { until: after(8.0), ..times }, 10).unwrap();
+        assert_eq!((still.answers, still.is_done, still.after, still.rounds), (None, false, None, 15));
+        // The work that began with the seventh round lacks one.
+        assert!(near(Some(still.disturbed), 6.4), "{still:?}");
+    }
+
+    #[test]
+    fn work_that_begins_long_after_the_hostile_program_counts_too() {
+        let rounds = of(&[(10, 100.0), (30, 100.0), (1, 4000.0), (10, 100.0)]);
+        let times = Times { begun: after(1.0), gone: None, until: after(9.0) };
+        let measured = Measured::new(&rounds, times, 10).unwrap();
+        assert!(near(Some(measured.disturbed), 4.9) && measured.is_done, "{measured:?}");
     }
 
     #[test]

@@ -30,9 +30,11 @@ const MEMORY: u32 = 32;
 /// Between two looks at what the guest reports by itself.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Between two looks at the useful program's rounds, which cost the guest something.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(500);
 /// How long undisturbed work may take at most, as a multiple of what it should.
 const CALM: u32 = 20;
+/// With help a run ends by itself, so it may take longer: [`Setting::deadline`] so many times.
+pub const PATIENCE: u32 = 3;
 /// How long a guest may take to answer that has been rid of the hostile program.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -41,7 +43,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 pub struct Setting {
     /// The useful work, in rounds of a tenth of a second.
     pub work: u32,
-    /// How long a run is watched at most while the hostile program lives.
+    /// How long a run is watched at most while the hostile program lives; [`PATIENCE`] times as long if somebody helps.
     pub deadline: Duration,
     /// Swap space in those runs that have any, MiB.
     pub swap_mib: u32,
@@ -63,10 +65,12 @@ pub struct Run {
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// The useful program's times; nothing if it could not be asked.
-    pub measured: Option<Measured>,
+    /// The useful program's times.
+    pub measured: Measured,
     /// Processes that the kernel killed for want of memory.
     pub kernel_kills: u64,
+    /// What the helper noted, in its own words.
+    pub notes: Vec<String>,
     /// What happened, in a few words.
     pub happened: String,
     /// Why the guest cannot be used any more, if so.
@@ -149,7 +153,7 @@ impl<'lab> Scene<'lab> {
     pub fn run(&mut self, run: Run) -> Result<Outcome> {
         let target = self.deployment.target;
         self.set_swap(run.swap)?;
-        run.help.begin(&mut self.deployment)?;
+        let known = run.help.begin(&mut self.deployment)?;
         let mut useful =
             target.spawn(GuestCommand::new(format!("exec backdoors-useful {ROUND} {MEMORY}")).user(ALICE))?;
         let longest = CALM * self.setting.work * Duration::from_millis(ROUND.into());
@@ -160,13 +164,17 @@ impl<'lab> Scene<'lab> {
         let kills = kernel_kills(target)?;
         let watch = target.spawn(hostile::watch())?;
         let hostile = target.spawn(run.hostile.start(run.size))?;
+        let started = Instant::now();
 
         let mut outcome = match self.observe(run, &mut useful, hostile, watch) {
             Ok(outcome) => outcome,
-            Err(error) => {
-                Outcome { happened: format!("the machine does not answer: {error:#}"), ..Outcome::default() }
-            }
+            Err(error) => Outcome {
+                measured: Measured::lost(&calm, self.setting.work as usize, started.elapsed().as_secs_f64()),
+                happened: format!("the machine does not answer: {error:#}"),
+                ..Outcome::default()
+            },
         };
+        outcome.notes = run.help.notes(&self.deployment, known).unwrap_or_default();
         match self.clean(&useful, run.help) {
             Ok(()) => outcome.kernel_kills = kernel_kills(target).map_or(0, |now| now.saturating_sub(kills)),
             Err(error) => outcome.lost = Some(format!("{error:#}")),
@@ -183,30 +191,12 @@ impl<'lab> Scene<'lab> {
         mut watch: Running<'_>,
     ) -> Result<Outcome> {
         let work = self.setting.work as usize;
-        let started = Instant::now();
-        let mut looked = Instant::now();
-        let mut begun = None;
-        // Without help there is nothing to see once the work is done.
-        let mut is_done = false;
-        while watch.is_running()?
-            && useful.is_running()?
-            && !is_done
-            && started.elapsed() < self.setting.deadline
-        {
+        let patience = if run.help == Help::Nobody { 1 } else { PATIENCE };
+        let (started, deadline) = (Instant::now(), patience * self.setting.deadline);
+        while watch.is_running()? && useful.is_running()? && started.elapsed() < deadline {
             std::thread::sleep(PAUSE);
-            if looked.elapsed() > LOOK && (begun.is_none() || run.help == Help::Nobody) {
-                looked = Instant::now();
-                begun = begun.or(stamp(&hostile.output()?.stdout));
-                let seen = rounds(&useful.output()?.stdout);
-                is_done = run.help == Help::Nobody
-                    && begun
-                        .is_some_and(|begun| seen.iter().filter(|round| round.at >= begun).count() >= work);
-            }
         }
-        let begun = match begun {
-            Some(begun) => begun,
-            None => stamp(&hostile.output()?.stdout).context("the hostile program did not start")?,
-        };
+        let begun = stamp(&hostile.output()?.stdout).context("the hostile program did not start")?;
         let gone = if watch.is_running()? { None } else { stamp(&watch.output()?.stdout) };
         if let Some(gone) = gone {
             wait_for_rounds(useful, work, gone, self.setting.deadline)?;
@@ -218,12 +208,12 @@ impl<'lab> Scene<'lab> {
             .context("no round of the useful program before the hostile one")?;
         let ended =
             if gone.is_some() { "the hostile program is gone" } else { "the hostile program lives on" };
-        let happened = match (is_alive, measured.disturbed) {
+        let happened = match (is_alive, measured.is_done) {
             (false, _) => "the useful program was killed".to_owned(),
-            (true, Some(_)) => format!("done; {ended}"),
-            (true, None) => format!("not done after {:.0} s; {ended}", (until - begun) as f64 / 1e9),
+            (true, true) => format!("done; {ended}"),
+            (true, false) => format!("not done after {:.0} s; {ended}", measured.disturbed),
         };
-        Ok(Outcome { measured: Some(measured), happened, ..Outcome::default() })
+        Ok(Outcome { measured, happened, ..Outcome::default() })
     }
 
     /// Ends what the run started, and makes sure that everything else is still there.
@@ -276,7 +266,7 @@ fn wait_for_rounds(
         if done || !is_running || begun.elapsed() > longest {
             return Ok(seen);
         }
-        std::thread::sleep(LOOK / 2);
+        std::thread::sleep(LOOK);
     }
 }
 

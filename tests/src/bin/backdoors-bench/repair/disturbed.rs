@@ -4,13 +4,13 @@ use super::{Arguments, figures};
 use crate::statistics::{median_of, row};
 use anyhow::{Context, Result};
 use backdoors_tests::deployment::Plan;
-use backdoors_tests::healing::disturbance::{Guests, Help, Hostile, Measured, Outcome, Run, Scene, Setting};
+use backdoors_tests::healing::disturbance::{Guests, Help, Hostile, Outcome, Run, Scene, Setting};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
-/// How often a run that could not begin is tried.
+/// How often a run that cannot begin is tried.
 const TRIES: usize = 3;
 /// The useful work's time after a repair, as a multiple of its undisturbed time.
 const AIM: f64 = 1.2;
@@ -45,7 +45,7 @@ impl Part {
     }
 
     /// With swap space and without, where it matters.
-    fn swaps(self) -> &'static [bool] {
+    pub fn swaps(self) -> &'static [bool] {
         match self {
             Part::Hog => &[false, true],
             Part::Bomb => &[false],
@@ -90,32 +90,39 @@ pub fn run(arguments: &Arguments, part: Part) -> Result<()> {
     figures::draw(&arguments.out, part)
 }
 
-/// Boots guests, and new ones whenever they are lost, until all runs are done.
+/// Makes all runs, on new guests whenever some are lost.
 fn measure(setting: Setting, part: Part, mut left: VecDeque<Run>, table: &mut Table) -> Result<()> {
     let mut tries = 0;
-    while let Some(first) = left.front().copied() {
-        let guests = Guests::boot(setting)?;
-        let mut scene = Scene::install(&guests, setting, part.plan())?;
-        while let Some(run) = left.front().copied() {
-            match scene.run(run) {
-                Ok(outcome) => {
-                    tries = 0;
-                    left.pop_front();
-                    table.add(run, &outcome)?;
-                    if let Some(reason) = outcome.lost {
-                        println!("    the guest is lost, another one is booted: {reason}");
-                        break;
-                    }
-                }
-                Err(error) => {
-                    tries += 1;
-                    println!("    {} {} could not begin: {error:#}", first.hostile, first.size);
-                    if tries == TRIES {
-                        return Err(error).context("no run can begin");
-                    }
-                    break;
-                }
+    while !left.is_empty() {
+        let before = left.len();
+        if let Err(error) = measure_on_guests(setting, part, &mut left, table) {
+            tries = if left.len() < before { 1 } else { tries + 1 };
+            if tries == TRIES {
+                return Err(error);
             }
+            println!("    other guests are booted: {error:#}");
+        }
+    }
+    Ok(())
+}
+
+/// Boots guests, and makes runs until none is left or the guests are lost.
+fn measure_on_guests(
+    setting: Setting,
+    part: Part,
+    left: &mut VecDeque<Run>,
+    table: &mut Table,
+) -> Result<()> {
+    let guests = Guests::boot(setting)?;
+    let mut scene = Scene::install(&guests, setting, part.plan())?;
+    while let Some(run) = left.front().copied() {
+        let failed = || format!("a run of {} with {} could not begin", run.hostile, run.size);
+        let outcome = scene.run(run).with_context(failed)?;
+        left.pop_front();
+        table.add(run, &outcome)?;
+        if let Some(reason) = outcome.lost {
+            println!("    other guests are booted: {reason}");
+            return Ok(());
         }
     }
     Ok(())
@@ -126,6 +133,7 @@ struct Table {
     file: File,
     runs: Vec<(Run, Outcome)>,
     swap_mib: u32,
+    notes: bool,
 }
 
 impl Table {
@@ -134,35 +142,35 @@ impl Table {
         let mut file = File::create(&path).with_context(|| path.display().to_string())?;
         writeln!(
             file,
-            "program,size,swap MiB,help,undisturbed s,disturbed s,gone s,answers s,after s,watched s,rounds done,kernel's kills,what happened"
+            "program,size,swap MiB,help,undisturbed s,disturbed s,done,rounds,gone s,answers s,after s,kernel's kills,what happened"
         )?;
-        Ok(Table { file, runs: Vec::new(), swap_mib: arguments.swap })
+        Ok(Table { file, runs: Vec::new(), swap_mib: arguments.swap, notes: arguments.notes })
     }
 
     fn add(&mut self, run: Run, outcome: &Outcome) -> Result<()> {
-        let of = |value: fn(&Measured) -> Option<f64>| {
-            let value = outcome.measured.as_ref().and_then(value);
-            value.map_or(String::new(), |seconds| format!("{seconds:.2}"))
-        };
-        let swap = if run.swap { self.swap_mib } else { 0 };
-        let happened = outcome.happened.replace([',', '\n'], ";");
+        let seconds = |value: Option<f64>| value.map_or(String::new(), |seconds| format!("{seconds:.2}"));
+        let measured = outcome.measured;
         let line = [
             run.hostile.to_string(),
             run.size.to_string(),
-            swap.to_string(),
+            if run.swap { self.swap_mib } else { 0 }.to_string(),
             run.help.to_string(),
-            of(|measured| Some(measured.undisturbed)),
-            of(|measured| measured.disturbed),
-            of(|measured| measured.gone),
-            of(|measured| measured.answers),
-            of(|measured| measured.after),
-            of(|measured| Some(measured.watched)),
-            outcome.measured.map_or(0, |measured| measured.done).to_string(),
+            seconds(Some(measured.undisturbed)),
+            seconds(Some(measured.disturbed)),
+            if measured.is_done { "yes" } else { "no" }.to_owned(),
+            measured.rounds.to_string(),
+            seconds(measured.gone),
+            seconds(measured.answers),
+            seconds(measured.after),
             outcome.kernel_kills.to_string(),
-            happened,
+            outcome.happened.replace([',', '\n'], ";"),
         ];
         let line = line.join(",");
         println!("    {line}");
+        // Where help did not end the hostile program, the reason is wanted.
+        if self.notes || run.help == Help::Backdoors && outcome.measured.gone.is_none() {
+            outcome.notes.iter().for_each(|note| println!("        {note}"));
+        }
         writeln!(self.file, "{line}")?;
         self.runs.push((run, outcome.clone()));
         Ok(())
@@ -173,9 +181,8 @@ impl Table {
         for program in part.programs() {
             let of_program = self.runs.iter().filter(|(run, _)| run.hostile == program);
             let repaired: Vec<_> = of_program.filter(|(run, _)| run.help == Help::Backdoors).collect();
-            let slower = |(_, outcome): &&(Run, Outcome)| {
-                outcome.measured.and_then(|measured| Some(measured.after? / measured.undisturbed))
-            };
+            let slower =
+                |(_, outcome): &&(Run, Outcome)| Some(outcome.measured.after? / outcome.measured.undisturbed);
             let mut after: Vec<f64> = repaired.iter().filter_map(slower).collect();
             let (all, seen) = (repaired.len(), after.len());
             let longest = after.iter().copied().fold(0.0, f64::max);
