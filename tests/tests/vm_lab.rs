@@ -36,6 +36,24 @@ fn each_kernel_boots_with_what_ebpf_needs() {
 }
 
 #[test]
+fn a_guest_with_systemd_has_daemons_that_watch_memory_and_starts_none_of_them() {
+    let vm = Vm::boot(VmConfig { systemd: true, ..VmConfig::default() }).unwrap();
+    assert_eq!(vm.shell("readlink /proc/1/exe").unwrap(), "/usr/lib/systemd/systemd");
+    for daemon in ["earlyoom", "systemd-oomd"] {
+        assert_eq!(vm.run(format!("pgrep -x {daemon}")).unwrap().stdout, "", "{daemon} runs");
+    }
+    vm.shell("systemctl start earlyoom systemd-oomd").unwrap();
+    let slice = "systemd-run --quiet --slice=user-1001.slice --uid=1001 sleep 1000";
+    vm.shell(format!(
+        "systemctl set-property --runtime user-1001.slice ManagedOOMMemoryPressure=kill && {slice}"
+    ))
+    .unwrap();
+    for daemon in ["earlyoom", "systemd-oomd"] {
+        vm.shell(format!("systemctl is-active {daemon} && pgrep -x {daemon}")).unwrap();
+    }
+}
+
+#[test]
 fn two_guests_on_a_wire_reach_each_other_through_soft_roce() {
     let wire = Wire::new().unwrap();
     let [target, monitor] = Vm::boot_all([

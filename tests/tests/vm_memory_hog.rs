@@ -1,5 +1,5 @@
-//! A memory hog in a virtual machine with 1 GiB of memory and no swap space, while nothing of the agent runs: a peer finds who
-//! holds the memory, and kills no more than is needed.
+//! A memory hog in a virtual machine with 1 GiB of memory, without swap space and with as much again, while nothing of the
+//! agent runs: a peer finds who holds the memory, and kills no more than is needed.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on should panic
 
@@ -23,18 +23,19 @@ fn plan() -> Plan {
     }
 }
 
-fn boot(wire: &Wire) -> [Vm; 2] {
-    let config = |name, memory_mib, programs: &[&str]| VmConfig {
+fn boot(wire: &Wire, swap_mib: u32) -> [Vm; 2] {
+    let config = |name, memory_mib, swap_mib, programs: &[&str]| VmConfig {
         name,
         kernel: Kernel::Newest,
         memory_mib,
+        swap_mib,
         network: Some(wire),
         programs: programs.iter().map(|program| (*program).to_owned()).collect(),
         ..VmConfig::default()
     };
     Vm::boot_all([
-        config("target", 1024, &["backdoors-nic", "backdoors-agent", "backdoors-hog"]),
-        config("monitor", 512, &["backdoors"]),
+        config("target", 1024, swap_mib, &["backdoors-nic", "backdoors-agent", "backdoors-hog"]),
+        config("monitor", 512, 0, &["backdoors"]),
     ])
     .unwrap()
 }
@@ -45,12 +46,27 @@ fn of_kind<'a>(journal: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 #[test]
 fn a_hog_that_respawns_its_children_is_ended_and_nobody_else_is() {
+    end_a_hog(0);
+}
+
+#[test]
+fn a_hog_that_has_filled_memory_and_swap_space_is_ended_and_nobody_else_is() {
+    end_a_hog(1024);
+}
+
+fn end_a_hog(swap_mib: u32) {
     let wire = Wire::new().unwrap();
-    let [target, monitor] = boot(&wire);
+    let [target, monitor] = boot(&wire, swap_mib);
     let mut deployment = Deployment::install(&target, &monitor, plan()).unwrap();
     deployment.start_daemon().unwrap();
     let sensors = deployment.backdoors("sensors target").unwrap();
     assert!(sensors.contains("kernel-sees-memory"), "{sensors}");
+    let swap: u32 = target
+        .shell("awk '/^SwapTotal:/ { print int($2 / 1024 + 1) }' /proc/meminfo")
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(swap.abs_diff(swap_mib) <= 1, "{swap} MiB of swap space");
 
     target.spawn(GuestCommand::new("exec sleep 1000").user(ALICE)).unwrap();
     target

@@ -16,7 +16,7 @@ use crate::{
 pub struct Arguments {
     #[arg(value_enum)]
     what: Vec<Bench>,
-    /// Passed on to the programs that measure, for instance `--rounds COUNT`
+    /// Passed on to the programs that measure, for instance `repair -- hog --runs 3`
     #[arg(last = true)]
     rest: Vec<String>,
 }
@@ -31,7 +31,7 @@ enum Bench {
     MonitorCpu,
     /// What the kernel half adds to context switches and forks
     KernelCost,
-    /// A repair against `pkill` on the target itself
+    /// A repair against `pkill` on the target itself, and figures 3.13 and 3.14 of the thesis, into docs/evaluation
     Repair,
     /// Detection time against the deadline, and figures 3.7 and 3.8 of the thesis, into docs/evaluation
     Detection,

@@ -3,13 +3,14 @@
 mod apt;
 mod kernels;
 mod packages;
+mod systemd;
 
 use anyhow::Result;
 
 /// What to set up.
 #[derive(clap::Args, Default)]
 pub struct Arguments {
-    /// Fetch the guest kernels again even when they are cached, in case newer ones have come out
+    /// Fetch what guests boot again even when it is cached, in case newer kernels have come out
     #[arg(long)]
     refresh: bool,
 }
@@ -17,5 +18,6 @@ pub struct Arguments {
 /// Installs and fetches what is missing; quick when nothing is.
 pub fn run(arguments: &Arguments) -> Result<()> {
     packages::install_missing()?;
-    kernels::fetch_missing(arguments.refresh)
+    kernels::fetch_missing(arguments.refresh)?;
+    systemd::fetch_missing(arguments.refresh)
 }

@@ -1,12 +1,18 @@
 //! A useful program that times itself: the same piece of work again and again, a line per round with the time it
 //! began (nanoseconds since the epoch) and the time it took (microseconds).
 //!
-//! `backdoors-useful ROUND_MILLISECONDS`: how long a round takes when nothing disturbs it.
+//! `backdoors-useful ROUND_MILLISECONDS [MEBIBYTES]`: how long a round takes when nothing disturbs it, and how much memory it
+//! works on; every round touches all of it.
 
 use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-fn work(steps: u64) -> u64 {
+const PAGE: usize = 4096;
+
+fn work(steps: u64, memory: &mut [u8]) -> u64 {
+    for byte in memory.iter_mut().step_by(PAGE) {
+        *byte = byte.wrapping_add(1);
+    }
     let mut state = std::hint::black_box(0x9e37_79b9_7f4a_7c15_u64);
     for _ in 0..steps {
         state ^= state << 13;
@@ -17,12 +23,12 @@ fn work(steps: u64) -> u64 {
 }
 
 /// Steps that fit into `round`: the best of several tries, so that noise does not make the round short.
-fn calibrate(round: Duration) -> u64 {
+fn calibrate(round: Duration, memory: &mut [u8]) -> u64 {
     const STEPS: u64 = 1_000_000;
     let fastest = (0..10)
         .map(|_| {
             let begun = Instant::now();
-            work(STEPS);
+            work(STEPS, memory);
             begun.elapsed()
         })
         .min()
@@ -31,13 +37,15 @@ fn calibrate(round: Duration) -> u64 {
 }
 
 fn main() -> std::io::Result<()> {
-    let milliseconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(50);
-    let steps = calibrate(Duration::from_millis(milliseconds));
+    let number = |index| std::env::args().nth(index).and_then(|text| text.parse().ok());
+    let mut memory = vec![1; number(2).unwrap_or(0) << 20];
+    let milliseconds = number(1).unwrap_or(50);
+    let steps = calibrate(Duration::from_millis(milliseconds as u64), &mut memory);
     let mut out = std::io::stdout().lock();
     loop {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let begun = Instant::now();
-        work(steps);
+        work(steps, &mut memory);
         writeln!(out, "{} {}", at.as_nanos(), begun.elapsed().as_micros())?;
         out.flush()?;
     }

@@ -1,6 +1,7 @@
 //! The main job, end to end: a fork bomb is noticed, diagnosed and eradicated by a peer that only reads and writes
 //! the target's memory, while the agent on the target is frozen.
 
+pub mod disturbance;
 pub mod useful;
 
 use crate::deployment::{Deployment, Plan};

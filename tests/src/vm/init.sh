@@ -1,5 +1,5 @@
 #!/bin/bash
-# The first process of a guest: brings it up, then stays to reap orphans.
+# The first process of a guest: brings it up, then stays to reap orphans, or becomes systemd.
 export PATH=/usr/bin HOME=/root TERM=dumb
 
 mount -t proc proc /proc
@@ -21,7 +21,9 @@ for word in $(</proc/cmdline); do
     case $word in
         backdoors.address=*) address=${word#*=} ;;
         backdoors.host_link=*) host_link=${word#*=} ;;
+        backdoors.swap=*) swap=${word#*=} ;;
         backdoors.name=*) hostname "${word#*=}" ;;
+        backdoors.systemd) systemd=yes ;;
     esac
 done
 
@@ -47,9 +49,26 @@ if [[ -v host_link ]]; then
     done
 fi
 
+if [[ -v swap ]]; then
+    modprobe virtio_blk
+    until [[ -b $swap ]]; do sleep 0.05; done
+    mkswap "$swap" >/dev/null
+    swapon "$swap"
+fi
+
 # What serves the lab must answer however busy other users keep this machine.
-echo -1000 >/proc/$$/oom_score_adj
-chrt --fifo --pid 50 $$
-backdoors-vm-guest
-echo "the lab's server ended with $?"
-poweroff -f
+serve() {
+    echo -1000 >/proc/$BASHPID/oom_score_adj
+    chrt --fifo --pid 50 $BASHPID
+    backdoors-vm-guest
+    echo "the lab's server ended with $?"
+    poweroff -f
+}
+if [[ -v systemd ]]; then
+    (
+        until [[ $(systemctl is-system-running 2>/dev/null) == running ]]; do sleep 0.2; done
+        serve
+    ) &
+    exec /usr/lib/systemd/systemd --log-target=kmsg --show-status=no
+fi
+serve

@@ -14,10 +14,10 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use backdoors_guest_kernels::{CachedKernel, Kernel, cache_directory};
+use backdoors_guest_kernels::{CachedKernel, CachedSystemd, Kernel, cache_directory};
 
 use super::{
-    VmError,
+    VmConfig, VmError,
     archive::Archive,
     programs::{built_program, libraries, system_program},
 };
@@ -49,8 +49,19 @@ const TOOLS: &[&str] = &[
 /// Libraries that programs open by name when they run, and so do not list.
 const OPENED_AT_RUN_TIME: &[&str] = &["libibverbs.so.1", "librdmacm.so.1", "libgcc_s.so.1"];
 const USERS: &str = "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000:alice:/tmp:/bin/bash\n\
-                     mallory:x:1001:1001:mallory:/tmp:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/false\n";
-const GROUPS: &str = "root:x:0:\nalice:x:1000:\nmallory:x:1001:\nnogroup:x:65534:\n";
+                     mallory:x:1001:1001:mallory:/tmp:/bin/bash\nshop:x:1002:1002:shop:/tmp:/bin/bash\n\
+                     systemd-oom:x:990:990::/:/bin/false\nnobody:x:65534:65534:nobody:/:/bin/false\n";
+const GROUPS: &str =
+    "root:x:0:\nalice:x:1000:\nmallory:x:1001:\nshop:x:1002:\nsystemd-oom:x:990:\nnogroup:x:65534:\n";
+
+/// What systemd wants to find besides its packages' files.
+const SYSTEMD_FILES: &[(&str, &str)] = &[
+    ("etc/machine-id", "6261636b646f6f72736261636b646f6f\n"),
+    (
+        "etc/systemd/system/default.target",
+        "[Unit]\nDescription=Up\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n",
+    ),
+];
 
 /// A file of this machine that a guest gets a copy of.
 #[derive(Clone, Debug)]
@@ -62,24 +73,21 @@ pub struct GuestFile {
 }
 
 /// Writes the file system of one guest to `to`.
-pub(super) fn write(
-    to: &Path,
-    kernel: Kernel,
-    cached: &CachedKernel,
-    programs: &[String],
-    files: &[GuestFile],
-) -> Result<(), VmError> {
-    let base = base(kernel, cached)?;
+pub(super) fn write(to: &Path, cached: &CachedKernel, config: &VmConfig<'_>) -> Result<(), VmError> {
+    let base = base(config.kernel, cached)?;
     fs::copy(&base, to).map_err(VmError::host(format!("copy {}", base.display())))?;
     let file =
         File::options().append(true).open(to).map_err(VmError::host("extend the file system of a guest"))?;
     let mut archive = Archive::new(BufWriter::new(file));
     let mut seen = BTreeSet::new();
-    for name in programs.iter().map(String::as_str).chain([SERVER]) {
+    for name in config.programs.iter().map(String::as_str).chain([SERVER]) {
         add_program(&mut archive, &mut seen, &built_program(name)?, &format!("/usr/bin/{name}"))?;
     }
-    for file in files {
+    for file in &config.files {
         add(&mut archive, &file.source, &file.destination)?;
+    }
+    if config.systemd {
+        add_systemd(&mut archive)?;
     }
     archive.finish().map_err(VmError::host("write the file system of a guest"))
 }
@@ -212,6 +220,17 @@ fn add_program<W: Write>(
         if seen.insert(library.clone()) {
             add(archive, &library, &library.to_string_lossy())?;
         }
+    }
+    Ok(())
+}
+
+/// Adds systemd and its daemons. Its boot has one goal, which is up as soon as what everything waits for is.
+fn add_systemd<W: Write>(archive: &mut Archive<W>) -> Result<(), VmError> {
+    let cached = CachedSystemd::find().map_err(|error| VmError::NotSetUp(format!("{error:#}")))?;
+    let cached = cached.ok_or_else(|| VmError::NotSetUp("systemd for guests is not cached".into()))?;
+    add_tree(archive, &cached.root(), "")?;
+    for (path, content) in SYSTEMD_FILES {
+        archive.file(path, 0o644, content.as_bytes()).map_err(VmError::host("add systemd's settings"))?;
     }
     Ok(())
 }

@@ -26,9 +26,9 @@
 //! also when its kernel is broken, and [`break_kernel`] breaks it.
 //!
 //! Every guest has busybox, bash, iproute2 (`ip`, `tc`, `ss`, `rdma`), `stress-ng`, `tcpdump`, perftest's `ib_*_lat`,
-//! `ibv_devinfo`, `chrt`, `setpriv` and `prlimit`; the users root, alice (1000) and mallory (1001); and BTF, bpffs,
-//! tracefs and cgroup v2 in their usual places. Programs of this workspace come from the target directory of the
-//! running test.
+//! `ibv_devinfo`, `chrt`, `setpriv` and `prlimit`; the users root, alice (1000), mallory (1001) and shop (1002); and BTF,
+//! bpffs, tracefs and cgroup v2 in their usual places. With [`VmConfig::systemd`] it has systemd, `systemd-oomd` and
+//! `earlyoom`, too. Programs of this workspace come from the target directory of the running test.
 //!
 //! When a test panics, the end of each guest's console is printed and the whole of it kept in `target/vm-logs`.
 
@@ -76,6 +76,9 @@ pub use self::{
 /// How long [`Vm::run`] and [`Vm::shell`] wait for a command.
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 
+/// The disk that a guest with swap space swaps to.
+pub const SWAP_DISK: &str = "/dev/vda";
+
 /// What a guest is to be like.
 #[derive(Clone, Debug)]
 pub struct VmConfig<'a> {
@@ -85,6 +88,9 @@ pub struct VmConfig<'a> {
     pub kernel: Kernel,
     /// Its memory in MiB. It bounds the processes: with 512 MiB about 3000, half of them for any user but root.
     pub memory_mib: u32,
+    /// Its swap space in MiB, on a disk of its own that is a sparse file here; none with 0. In the guest the disk is
+    /// [`SWAP_DISK`], in use from the start; `swapoff` and `swapon` take it away and bring it back.
+    pub swap_mib: u32,
     /// Its processors.
     pub cpus: u8,
     /// Its network; without one it has no soft-RoCE device either.
@@ -97,6 +103,9 @@ pub struct VmConfig<'a> {
     pub outside_nic: Option<SeenFrom>,
     /// Whether it boots again after a reset, rather than end.
     pub reboots: bool,
+    /// Whether systemd is its first process, with Debian's `systemd-oomd` and `earlyoom` as services that nobody has
+    /// started yet.
+    pub systemd: bool,
     /// Programs of this workspace to put into `/usr/bin`, with their libraries.
     pub programs: Vec<String>,
     /// Files to copy into it, as they are.
@@ -111,11 +120,13 @@ impl Default for VmConfig<'_> {
             name: "guest",
             kernel: Kernel::Newest,
             memory_mib: 512,
+            swap_mib: 0,
             cpus: 1,
             network: None,
             host_link: false,
             outside_nic: None,
             reboots: false,
+            systemd: false,
             programs: Vec::new(),
             files: Vec::new(),
             boot_deadline: BOOT_DEADLINE,

@@ -17,7 +17,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    VmConfig, VmError, initramfs,
+    SWAP_DISK, VmConfig, VmError, initramfs,
     outside_nic::{NIC_PORT, OutsideNic, SeenFrom},
     programs::system_program,
     protocol::PORT,
@@ -53,7 +53,7 @@ impl Qemu {
             .ok_or_else(|| VmError::NotSetUp(format!("kernel '{}' is not cached", config.kernel.name())))?;
         let scratch = Scratch::new().map_err(VmError::host("make a directory for a guest"))?;
         let initramfs = scratch.path("initramfs");
-        initramfs::write(&initramfs, config.kernel, &kernel, &config.programs, &config.files)?;
+        initramfs::write(&initramfs, &kernel, config)?;
         check_fits(&initramfs, config.memory_mib)?;
         let end = config.network.map(|wire| wire.take_end()).transpose()?;
         let address = end.as_ref().map(|end| end.address);
@@ -91,6 +91,15 @@ impl Qemu {
             command
                 .args(["-device", &format!("virtio-net-pci,netdev={NETWORK},mac={}", end.hardware_address)]);
             command.stdin(Stdio::from(end.socket));
+        }
+        if config.swap_mib > 0 {
+            let swap = scratch.path("swap");
+            let size = u64::from(config.swap_mib) << 20;
+            let made = fs::File::create(&swap).and_then(|file| file.set_len(size));
+            made.map_err(VmError::host("make swap space for a guest"))?;
+            // What is on it is worth nothing after the guest's end.
+            let drive = format!("file={},if=none,id=swap,format=raw,cache=unsafe", swap.display());
+            command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=swap"]);
         }
         if config.host_link {
             command.args(["-netdev", &format!("user,id=host,hostfwd=tcp:127.0.0.1:0-:{HANDSHAKES}")]);
@@ -209,8 +218,14 @@ fn kernel_command_line(config: &VmConfig<'_>, end: Option<&End>) -> String {
     if let Some(end) = end {
         line.push_str(&format!(" backdoors.address={}/24", end.address));
     }
+    if config.swap_mib > 0 {
+        line.push_str(&format!(" backdoors.swap={SWAP_DISK}"));
+    }
     if config.host_link {
         line.push_str(&format!(" backdoors.host_link={HOST_LINK}"));
+    }
+    if config.systemd {
+        line.push_str(" backdoors.systemd");
     }
     // Otherwise the guest finds out by itself, and on a busy machine is wrong, at times many times over.
     if let Some(frequency) = clock_frequency(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()) {

@@ -1,7 +1,9 @@
 //! The kernels that virtual machines of the tests boot, and where they are cached.
 //!
 //! They are Debian's own, unpacked but never installed on this machine. `cargo xtask setup` fills the cache and
-//! the virtual-machine lab reads it.
+//! the virtual-machine lab reads it. The same goes for what guests with systemd have.
+
+mod systemd;
 
 use std::{
     env, fs,
@@ -12,9 +14,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+pub use self::systemd::CachedSystemd;
+
 /// Raised when a cache made by an older version of this program no longer fits, for instance because the list of
 /// modules has grown.
-pub const RECIPE: u32 = 1;
+pub const RECIPE: u32 = 2;
 
 /// A kernel that the tests know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -26,6 +26,7 @@ const WELCOME: &[&str] = &[
     "crc32_generic",
     "crc32c_generic", // soft-RoCE asks for them by algorithm, not as a dependency
     "rdma_ucm",
+    "virtio_blk", // swap space
     "veth",
     "bridge",
     "dummy",

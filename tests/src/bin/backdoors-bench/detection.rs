@@ -3,7 +3,6 @@
 
 mod counters;
 mod false_positives;
-mod picture;
 mod time;
 mod traces;
 

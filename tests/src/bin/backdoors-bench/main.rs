@@ -6,6 +6,7 @@ mod fetch;
 mod kernel_cost;
 mod load;
 mod monitor_cpu;
+mod picture;
 mod repair;
 mod scale;
 mod statistics;
@@ -28,7 +29,7 @@ enum What {
     MonitorCpu(monitor_cpu::Arguments),
     /// What the kernel half adds to context switches and forks
     KernelCost(kernel_cost::Arguments),
-    /// A repair by command against `pkill` on the target itself
+    /// A repair by command against `pkill` on the target itself, and a useful program beside hostile ones
     Repair(repair::Arguments),
     /// Detection times, false positives and counters under load, with pictures
     Detection(detection::Arguments),

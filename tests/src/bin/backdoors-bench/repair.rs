@@ -1,136 +1,87 @@
-//! A repair, from the WRITE of its command to the last culprit's death, against `pkill` on the target itself, by the
-//! same yardstick: the sensor that counts the user's processes, read remotely until it is 0.
+//! What repairs cost, and what they are worth: a repair against `pkill`, the figures 3.13 and 3.14 of the thesis redone, and others
+//! who watch over memory side by side.
 
+mod cost;
 mod culprits;
+mod disturbed;
+mod figures;
+mod side_by_side;
 mod watcher;
 
-use crate::statistics::{median_of, row};
 use anyhow::{Context, Result};
-use backdoors_tests::deployment::Deployment;
-use backdoors_tests::healing::plan;
-use backdoors_tests::host::{Host, HostLimits, Network};
-use culprits::Culprits;
-use std::net::Ipv4Addr;
-use watcher::{Repair, Watcher};
+use disturbed::Part as Figure;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
-    /// Rounds of both; who goes first alternates
+    #[command(subcommand)]
+    apart: Option<Apart>,
+    /// What to measure; everything if nothing is named
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// Rounds of both ways to kill, for `cost`
     #[arg(long, default_value_t = 7)]
     rounds: usize,
+    /// Runs for each point of a figure with repair
+    #[arg(long, default_value_t = 2)]
+    runs: usize,
+    /// Runs for each point of a figure without
+    #[arg(long, value_name = "RUNS", default_value_t = 1)]
+    runs_without: usize,
+    /// Useful work that is disturbed, in rounds of a tenth of a second
+    #[arg(long, value_name = "ROUNDS", default_value_t = 20)]
+    work: u32,
+    /// Seconds after which a disturbed machine is given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    deadline: u64,
+    /// Swap space in those runs that have any
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    swap: u32,
+    /// Sizes of the hostile program, instead of the usual ones
+    #[arg(long, value_name = "COUNT", value_delimiter = ',')]
+    sizes: Vec<u32>,
+    /// Where data and pictures of the figures go
+    #[arg(long, value_name = "FOLDER", default_value = "docs/evaluation")]
+    out: PathBuf,
+    /// Print what the monitor noted in each run, not only in those that it did not end
+    #[arg(long)]
+    notes: bool,
+    /// Measure nothing, but draw the pictures from the data there
+    #[arg(long)]
+    draw: bool,
 }
 
-/// Both in turn, so that neither's leftovers are the other's.
-const REPAIRED: u32 = 61_001;
-const PKILLED: u32 = 61_002;
-/// How many, and whether they spin. What the thesis measured (table 3.3), milliseconds: not its variants' exact
-/// setting, but its order of magnitude.
-const POPULATIONS: [(u32, bool, f64); 5] = [
-    (100, false, 140.0),
-    (500, false, 263.0),
-    (1000, false, 350.0),
-    (1500, false, 426.0),
-    (100, true, 140.0),
-];
-/// What a repair may cost, milliseconds: so much, and so much more for each process.
-const AIM: (f64, f64) = (40.0, 0.1);
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// A repair against `pkill` on the target itself (table 3.3)
+    Cost,
+    /// A useful program beside memory hogs (figure 3.14)
+    Hog,
+    /// A useful program beside fork bombs (figure 3.13)
+    Bomb,
+}
+
+/// Measured only if it is named, because it takes long.
+#[derive(clap::Subcommand)]
+enum Apart {
+    /// No watcher, earlyoom, systemd-oomd and Backdoors against the same memory hog
+    SideBySide(side_by_side::Arguments),
+}
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let limits = HostLimits { processes: 2500, ..HostLimits::default() };
-    let network = Network::new()?;
-    let target = Host::boot(&network, "target", Ipv4Addr::new(10, 88, 0, 1), limits)?;
-    let monitor = Host::boot(&network, "monitor", Ipv4Addr::new(10, 88, 0, 2), limits)?;
-    let mut plan = plan("emulated", "");
-    plan.agent = "scope = \"pid-namespace\"\n".to_owned();
-    let _deployment = Deployment::install(&target, &monitor, plan)?;
-    let mut watcher = Watcher::connect(&target, &monitor)?;
-    println!("milliseconds until the last process of a user is gone, medians of {} rounds", arguments.rounds);
-    println!(
-        "{:>15} {:>8} {:>8} {:>8} | {:>6} {:>10} {:>8} {:>11} {:>6} {:>6} | {:>7}",
-        "processes",
-        "repair",
-        "pkill",
-        "ratio",
-        "fetch",
-        "diagnosis",
-        "command",
-        "last death",
-        "in all",
-        "aim",
-        "thesis"
-    );
-    let mut tables = Vec::new();
-    for (count, spinning, thesis) in POPULATIONS {
-        let mut rounds = Rounds::default();
-        for round in 0..arguments.rounds {
-            for turn in 0..2 {
-                if (round + turn) % 2 == 0 {
-                    let culprits = Culprits::start(&target, &mut watcher, REPAIRED, count, spinning)?;
-                    rounds.repairs.push(watcher.repair(REPAIRED)?);
-                    culprits.reaped()?;
-                } else {
-                    let culprits = Culprits::start(&target, &mut watcher, PKILLED, count, spinning)?;
-                    rounds.pkills.push(watcher.pkill(&target, PKILLED)?);
-                    culprits.reaped()?;
-                }
-            }
-        }
-        rounds.print(count, spinning, thesis)?;
-        tables.push((count, spinning, rounds));
+    if let Some(Apart::SideBySide(arguments)) = &arguments.apart {
+        return side_by_side::run(arguments);
     }
-    for (count, spinning, rounds) in &tables {
-        rounds.row(*count, *spinning)?;
+    let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    if wanted(Part::Cost) && !arguments.draw {
+        cost::run(arguments.rounds)?;
+    }
+    std::fs::create_dir_all(&arguments.out).with_context(|| arguments.out.display().to_string())?;
+    for (part, figure) in [(Part::Hog, Figure::Hog), (Part::Bomb, Figure::Bomb)] {
+        if wanted(part) {
+            disturbed::run(arguments, figure)?;
+        }
     }
     Ok(())
-}
-
-#[derive(Default)]
-struct Rounds {
-    repairs: Vec<Repair>,
-    pkills: Vec<f64>,
-}
-
-impl Rounds {
-    fn row(&self, count: u32, spinning: bool) -> Result<()> {
-        let repair = median_of(&mut self.repairs.iter().map(|repair| repair.gone).collect::<Vec<_>>());
-        let pkill = median_of(&mut self.pkills.clone());
-        let (repair, pkill) = (repair.context("no rounds")?, pkill.context("no rounds")?);
-        let state = if spinning { "spinning" } else { "sleeping" };
-        let aim = AIM.0 + AIM.1 * f64::from(count);
-        let all = median_of(&mut self.repairs.iter().map(Repair::in_all).collect::<Vec<_>>());
-        let all = all.context("no rounds")?;
-        row(
-            &format!("fetch, diagnosis, command and last of {count} {state} deaths"),
-            &format!("{all:.1} ms"),
-            &format!("{aim:.0} ms"),
-            all / aim,
-        );
-        row(
-            &format!("WRITE to last of {count} {state} culprits dead"),
-            &format!("{repair:.1} ms"),
-            &format!("local pkill, {pkill:.1} ms"),
-            repair / pkill,
-        );
-        Ok(())
-    }
-
-    fn print(&self, count: u32, spinning: bool, thesis: f64) -> Result<()> {
-        let of = |part: fn(&Repair) -> f64| {
-            median_of(&mut self.repairs.iter().map(part).collect::<Vec<_>>()).context("no rounds")
-        };
-        let repair = of(|repair| repair.gone)?;
-        let pkill = median_of(&mut self.pkills.clone()).context("no rounds")?;
-        println!(
-            "{:>15} {repair:>8.1} {pkill:>8.1} {:>8.2} | {:>6.2} {:>10.2} {:>8.2} {:>11.1} {:>6.1} {:>6.1} | {thesis:>7}",
-            format!("{count} {}", if spinning { "spinning" } else { "sleeping" }),
-            repair / pkill,
-            of(|repair| repair.fetch)?,
-            of(|repair| repair.diagnosis)?,
-            of(|repair| repair.accepted)?,
-            of(|repair| repair.killing)?,
-            of(Repair::in_all)?,
-            AIM.0 + AIM.1 * f64::from(count),
-        );
-        Ok(())
-    }
 }

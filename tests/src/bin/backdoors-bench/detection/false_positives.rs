@@ -3,7 +3,7 @@
 
 use super::Arguments;
 use super::counters::{Readings, watch};
-use super::picture::publish;
+use crate::picture::publish;
 use anyhow::{Context, Result, bail};
 use backdoors_sensor_box::SensorKind;
 use std::time::Duration;

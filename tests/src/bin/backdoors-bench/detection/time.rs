@@ -2,8 +2,8 @@
 //! stops at a random moment.
 
 use super::Arguments;
-use super::picture::publish;
 use crate::daemon::{Daemon, nic, until};
+use crate::picture::publish;
 use crate::statistics::row;
 use anyhow::{Context, Result};
 use backdoors_monitor::clock::{Clock, SystemClock};

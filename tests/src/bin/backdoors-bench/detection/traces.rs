@@ -2,7 +2,7 @@
 
 use super::Arguments;
 use super::counters::{sum, watch};
-use super::picture::publish;
+use crate::picture::publish;
 use crate::stream::sessions;
 use anyhow::{Context, Result};
 use backdoors_sensor_box::SensorKind;

@@ -8,8 +8,14 @@ use std::process::{Command, Stdio};
 
 /// Writes `NAME.csv` and draws `NAME.png` from it by these lines of gnuplot, in which `DATA` stands for the file.
 pub fn publish(folder: &Path, name: &str, csv: &str, plot: &str) -> Result<()> {
-    let (data, picture) = (folder.join(format!("{name}.csv")), folder.join(format!("{name}.png")));
+    let data = folder.join(format!("{name}.csv"));
     fs::write(&data, csv).with_context(|| data.display().to_string())?;
+    draw(folder, name, plot)
+}
+
+/// Draws `NAME.png` from `NAME.csv`.
+pub fn draw(folder: &Path, name: &str, plot: &str) -> Result<()> {
+    let (data, picture) = (folder.join(format!("{name}.csv")), folder.join(format!("{name}.png")));
     let mut gnuplot = Command::new("gnuplot")
         .stdin(Stdio::piped())
         .spawn()
