@@ -40,14 +40,16 @@ static __always_inline void write_memory(struct bd_process *record, struct task_
 	WRITE(record->swap, swapped > 0 ? (__u64)swapped * settings.page_bytes : 0);
 }
 
+/* Followed without a call for each step: a process has a control group as long as it is in a list of tasks. Should one of
+ * these pointers lead nowhere all the same, what is read there is 0. */
 static __always_inline struct kernfs_node *cgroup_node(struct task_struct *task)
 {
-	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
+	return task->cgroups->dfl_cgrp->kn;
 }
 
 static __always_inline __u64 cgroup_of(struct task_struct *task)
 {
-	return BPF_CORE_READ(cgroup_node(task), id);
+	return cgroup_node(task)->id;
 }
 
 /* Only for who holds the guard. */
@@ -55,9 +57,9 @@ static __always_inline void write_cgroup(struct bd_process *record, struct task_
 {
 	struct kernfs_node *node = cgroup_node(task);
 
-	record->cgroup = BPF_CORE_READ(node, id);
+	record->cgroup = node->id;
 	__builtin_memset(record->cgroup_name, 0, sizeof(record->cgroup_name));
-	bpf_probe_read_kernel_str(record->cgroup_name, sizeof(record->cgroup_name), BPF_CORE_READ(node, name));
+	bpf_probe_read_kernel_str(record->cgroup_name, sizeof(record->cgroup_name), node->name);
 }
 
 /* The first word of an entry holds sequence and pid, so that both change at once. */

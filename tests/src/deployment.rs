@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use backdoors_rdma::handshake::Identity;
 use serde_json::Value;
 use std::time::Duration;
+use tempfile::TempDir;
 pub use watcher::Watcher;
 
 /// The folder that everything is in, on every machine.
@@ -49,6 +50,7 @@ pub struct Deployment<'lab, M> {
     pub monitor: &'lab M,
     /// The monitors, in the order of their slots.
     pub watchers: Vec<Watcher<'lab, M>>,
+    keys: TempDir,
     plan: Plan,
     /// Process id of the owner of registered memory.
     pub owner: u32,
@@ -86,36 +88,47 @@ impl<'lab, M: Machine> Deployment<'lab, M> {
                 prefix: plan.monitor_prefix,
             })
             .collect();
-        let mut deployment = Deployment { target, monitor: first, watchers, plan, owner: 0, agent: 0 };
-        deployment.configure()?;
-        deployment.start_owner()?;
-        deployment.start_agent()?;
+        let keys = tempfile::tempdir().context("making a folder for keys")?;
+        let mut deployment = Deployment { target, monitor: first, watchers, keys, plan, owner: 0, agent: 0 };
+        for name in deployment.everybody() {
+            Identity::generate(name)?.save(deployment.keys.path())?;
+        }
+        for watcher in &deployment.watchers {
+            deployment.configure(watcher.machine, watcher.name)?;
+            watcher
+                .machine
+                .write(&format!("{FOLDER}/monitor.toml"), &deployment.configuration_of(watcher))?;
+        }
+        deployment.install_on_target()?;
         Ok(deployment)
     }
 
-    fn configure(&self) -> Result<()> {
-        let keys = tempfile::tempdir().context("making a folder for keys")?;
-        let monitors = self.watchers.iter().map(|watcher| (watcher.machine, watcher.name));
-        let everybody: Vec<(&M, &str)> = std::iter::once((self.target, TARGET)).chain(monitors).collect();
-        for (_, name) in &everybody {
-            Identity::generate(name)?.save(keys.path())?;
-        }
-        let read = |file: &str| std::fs::read_to_string(keys.path().join(file));
-        for (machine, own) in &everybody {
-            machine.shell(&format!("mkdir -p -m 0700 {FOLDER}"))?;
-            for (_, name) in &everybody {
-                let file = format!("{name}.crt");
-                machine.write(&format!("{FOLDER}/{file}"), &read(&file)?)?;
-            }
-            let file = format!("{own}.key");
-            machine.write(&format!("{FOLDER}/{file}"), &read(&file)?)?;
-            machine.shell(&format!("chmod 600 {FOLDER}/{file}"))?;
-        }
+    /// Installs owner and agent, with the keys of before, on a target that has lost everything, and starts them.
+    ///
+    /// # Errors
+    /// As [`Deployment::install`].
+    pub fn install_on_target(&mut self) -> Result<()> {
+        self.configure(self.target, TARGET)?;
         self.target.write(&format!("{FOLDER}/agent.toml"), &self.agent_configuration())?;
-        for watcher in &self.watchers {
-            watcher.machine.write(&format!("{FOLDER}/monitor.toml"), &self.configuration_of(watcher))?;
+        self.start_owner()?;
+        self.start_agent()
+    }
+
+    fn everybody(&self) -> Vec<&'static str> {
+        std::iter::once(TARGET).chain(self.watchers.iter().map(|watcher| watcher.name)).collect()
+    }
+
+    /// Gives a machine everybody's certificate and its own key.
+    fn configure(&self, machine: &M, own: &str) -> Result<()> {
+        let read = |file: &str| std::fs::read_to_string(self.keys.path().join(file));
+        machine.shell(&format!("mkdir -p -m 0700 {FOLDER}"))?;
+        for name in self.everybody() {
+            let file = format!("{name}.crt");
+            machine.write(&format!("{FOLDER}/{file}"), &read(&file)?)?;
         }
-        Ok(())
+        let file = format!("{own}.key");
+        machine.write(&format!("{FOLDER}/{file}"), &read(&file)?)?;
+        machine.shell(&format!("chmod 600 {FOLDER}/{file}")).map(drop)
     }
 
     fn agent_configuration(&self) -> String {

@@ -21,8 +21,9 @@ pub struct Arguments {
 /// Runs the tests of the whole workspace.
 pub fn run(arguments: &Arguments) -> Result<()> {
     setup::run(&setup::Arguments::default())?;
-    // Scenarios run programs of other packages, which cargo does not build for a test by itself.
-    succeed(cargo().args(["build", "--workspace", "--bins"]))?;
+    // Scenarios run programs of other packages, which cargo does not build for a test by itself. Together with the tests:
+    // alone they would be built against libraries with fewer features, and all of these once more for the tests.
+    succeed(cargo().args(["build", "--workspace", "--bins", "--tests"]))?;
 
     let mut tests = cargo();
     if find("cargo-nextest").is_some() {

@@ -3,6 +3,8 @@
 use libbpf_rs::ProgramType;
 use libbpf_rs::btf::types::{Func, FuncProto};
 use libbpf_rs::btf::{Btf, BtfType};
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 /// What the kernel's own type information says it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +49,19 @@ pub enum OomKills {
 )]
 pub struct NoTypes(#[source] libbpf_rs::Error);
 
-/// Asks the kernel's type information.
+/// Asks the kernel's type information and its list of symbols, once: both are long, and neither changes.
 ///
 /// # Errors
 /// [`NoTypes`] if there is none; nothing was changed.
 pub fn probe() -> Result<KernelAbilities, NoTypes> {
+    static FOUND: OnceLock<KernelAbilities> = OnceLock::new();
+    match FOUND.get() {
+        Some(found) => Ok(*found),
+        None => ask().map(|found| *FOUND.get_or_init(|| found)),
+    }
+}
+
+fn ask() -> Result<KernelAbilities, NoTypes> {
     let types = Btf::from_vmlinux().map_err(NoTypes)?;
     let has_function = |name| types.type_by_name::<Func<'_>>(name).is_some();
     Ok(KernelAbilities {
@@ -74,11 +84,14 @@ pub fn probe() -> Result<KernelAbilities, NoTypes> {
 fn memory_variables(symbols: &[u8]) -> MemoryVariables {
     const SIZES: [&str; 4] = ["vm_zone_stat", "vm_node_stat", "totalreserve_pages", "_totalram_pages"];
     const STALLS: [&str; 2] = ["psi_system", "__per_cpu_offset"];
-    let listed = |name: &str| {
-        symbols
-            .split(|byte| *byte == b'\n')
-            .any(|line| line.split(|byte| *byte == b' ').nth(2) == Some(name.as_bytes()))
-    };
+    let mut missing: BTreeSet<&[u8]> = SIZES.iter().chain(&STALLS).map(|name| name.as_bytes()).collect();
+    // In one go: the list is hundreds of thousands of lines long.
+    for line in symbols.split(|byte| *byte == b'\n') {
+        if let Some(name) = line.split(|byte| *byte == b' ').nth(2) {
+            missing.remove(name);
+        }
+    }
+    let listed = |name: &str| !missing.contains(name.as_bytes());
     MemoryVariables {
         sizes: SIZES.into_iter().all(listed),
         stalls: STALLS.into_iter().all(listed) && std::path::Path::new("/proc/pressure/memory").exists(),

@@ -109,6 +109,8 @@ impl Lab for OutsideNic {
 fn boot_guests(outside_nic: Option<SeenFrom>) -> Result<[Vm; 3]> {
     let wire = Wire::switch(3)?;
     let config = |name, cpus, outside_nic: Option<SeenFrom>, programs: &[&str]| VmConfig {
+        // What breaks the target's kernel for good is undone by its reset button.
+        reboots: true,
         name,
         cpus,
         kernel: Kernel::Newest,

@@ -14,23 +14,24 @@ pub type Step<M> = fn(&mut Scene<'_, M>) -> Result<()>;
 pub struct Row<M> {
     /// Its name in tables.
     pub name: &'static str,
-    /// What it needs, done once in each lab; leaves everything healthy.
+    /// What it needs, done once on each target; leaves everything healthy.
     pub prepare: Step<M>,
     /// Brings it about.
     pub inject: Step<M>,
     /// What ends it.
     pub undo: Undo<M>,
-    /// What monitors must say.
-    pub expected: Expected,
+    /// What monitors must say; nothing at all if it is a control.
+    pub expected: Option<Expected>,
 }
 
 /// What ends a fault.
 #[derive(Clone, Copy, Debug)]
 pub enum Undo<M> {
-    /// This, and then everything is healthy again.
+    /// This, and then everything is healthy again. Nobody may be accused of anything else meanwhile.
     By(Step<M>),
-    /// Nothing: what comes next needs a lab of its own.
-    FreshLab,
+    /// This, by which the target loses all that ran there, and then everything is healthy again. What is said of the
+    /// target while it comes up is not judged. Left out where nothing comes after.
+    AnewBy(Step<M>),
 }
 
 /// What monitors must say of a fault.
@@ -63,6 +64,41 @@ fn nothing<M>(_: &mut Scene<'_, M>) -> Result<()> {
     Ok(())
 }
 
+/// The control: nothing is wrong.
+#[must_use]
+pub fn nothing_wrong<M: Machine>() -> Row<M> {
+    Row { name: "nothing", prepare: nothing, inject: nothing, undo: Undo::By(nothing), expected: None }
+}
+
+/// The control: so many percent of what the target sends are lost. Neither a path that loses nor anything behind it is
+/// dead. What the monitors measured of it is printed.
+#[must_use]
+pub fn path_loses<const PERCENT: u8>(name: &'static str) -> Row<Vm> {
+    Row {
+        name,
+        prepare: nothing,
+        inject: |scene| {
+            let lose = format!("tc qdisc replace dev eth0 root netem limit 10000 loss {PERCENT}%");
+            scene.deployment.target.shell(lose)?;
+            Ok(())
+        },
+        undo: Undo::By(|scene| {
+            for watcher in &scene.deployment.watchers {
+                let path = &watcher.json("targets")?[0];
+                println!(
+                    "{PERCENT} % of what the target sends is lost: {} misses {:.1} % of its chances, a round trip takes {:.1} ms",
+                    watcher.name,
+                    path["loss"].as_f64().unwrap_or(f64::NAN) * 100.0,
+                    path["round_trip_ns"].as_f64().unwrap_or(f64::NAN) / 1e6,
+                );
+            }
+            scene.deployment.target.shell("tc qdisc del dev eth0 root")?;
+            Ok(())
+        }),
+        expected: None,
+    }
+}
+
 /// A hardware address that nobody has.
 const NOBODY: &str = "02:00:00:00:be:ef";
 
@@ -87,7 +123,7 @@ pub fn path_cut_to_target<M: Machine>() -> Row<M> {
         prepare: nothing,
         inject: |scene| cut(scene.deployment.monitor, scene.deployment.target),
         undo: Undo::By(|scene| mend(scene.deployment.monitor, scene.deployment.target)),
-        expected: PATH,
+        expected: Some(PATH),
     }
 }
 
@@ -99,7 +135,7 @@ pub fn path_cut_from_target<M: Machine>() -> Row<M> {
         prepare: nothing,
         inject: |scene| cut(scene.deployment.target, scene.deployment.monitor),
         undo: Undo::By(|scene| mend(scene.deployment.target, scene.deployment.monitor)),
-        expected: PATH,
+        expected: Some(PATH),
     }
 }
 
@@ -117,7 +153,7 @@ pub fn path_cut_both_ways<M: Machine>() -> Row<M> {
             mend(scene.deployment.monitor, scene.deployment.target)?;
             mend(scene.deployment.target, scene.deployment.monitor)
         }),
-        expected: PATH,
+        expected: Some(PATH),
     }
 }
 
@@ -129,7 +165,7 @@ pub fn agent_killed<M: Machine>() -> Row<M> {
         prepare: nothing,
         inject: |scene| scene.deployment.end("KILL", scene.deployment.agent),
         undo: Undo::By(|scene| scene.deployment.start_agent()),
-        expected: Expected { subject: Some("backdoors-agent"), ..at("application") },
+        expected: Some(Expected { subject: Some("backdoors-agent"), ..at("application") }),
     }
 }
 
@@ -141,7 +177,7 @@ pub fn application_stuck<M: Machine>() -> Row<M> {
         prepare: nothing,
         inject: |scene| scene.deployment.target.signal("STOP", scene.ticker),
         undo: Undo::By(|scene| scene.deployment.target.signal("CONT", scene.ticker)),
-        expected: Expected { subject: Some(TICKER), ..at("application") },
+        expected: Some(Expected { subject: Some(TICKER), ..at("application") }),
     }
 }
 
@@ -186,7 +222,7 @@ pub fn user_space_starved() -> Row<Vm> {
             signal_busy(scene, "CONT")
         },
         undo: Undo::By(|scene| signal_busy(scene, "STOP")),
-        expected: at("user-space"),
+        expected: Some(at("user-space")),
     }
 }
 
@@ -205,8 +241,13 @@ pub fn processors_stopped(layer: &'static str) -> Row<Vm> {
         prepare: nothing,
         inject: |scene| Ok(break_kernel::stop_cpus(scene.deployment.target)?),
         undo: Undo::By(|scene| Ok(break_kernel::resume(scene.deployment.target)?)),
-        expected: at(layer),
+        expected: Some(at(layer)),
     }
+}
+
+fn reboot(scene: &mut Scene<'_, Vm>) -> Result<()> {
+    scene.deployment.target.reboot()?;
+    scene.set_anew()
 }
 
 /// The target's kernel panics.
@@ -216,8 +257,8 @@ pub fn panic(layer: &'static str) -> Row<Vm> {
         name: "panic",
         prepare: nothing,
         inject: |scene| Ok(break_kernel::panic(scene.deployment.target)?),
-        undo: Undo::FreshLab,
-        expected: at(layer),
+        undo: Undo::AnewBy(reboot),
+        expected: Some(at(layer)),
     }
 }
 
@@ -228,8 +269,8 @@ pub fn processors_spinning(layer: &'static str) -> Row<Vm> {
         name: "all processors spin, interrupts off",
         prepare: nothing,
         inject: |scene| Ok(break_kernel::hang_all(scene.deployment.target)?),
-        undo: Undo::FreshLab,
-        expected: at(layer),
+        undo: Undo::AnewBy(reboot),
+        expected: Some(at(layer)),
     }
 }
 
@@ -240,7 +281,7 @@ pub fn one_processor_stuck() -> Row<Vm> {
         name: "one processor stuck",
         prepare: nothing,
         inject: |scene| Ok(break_kernel::hang_one(scene.deployment.target, 1)?),
-        undo: Undo::FreshLab,
-        expected: Expected { evidence: Some("CPU 1"), ..at("kernel") },
+        undo: Undo::AnewBy(reboot),
+        expected: Some(Expected { evidence: Some("CPU 1"), ..at("kernel") }),
     }
 }

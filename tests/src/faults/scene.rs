@@ -26,6 +26,8 @@ pub struct Scene<'lab, M> {
     pub deployment: Deployment<'lab, M>,
     /// Process id of the application.
     pub ticker: u32,
+    /// How long it may stand still.
+    limit: Duration,
     prepared: Vec<&'static str>,
     loaded: bool,
 }
@@ -38,15 +40,33 @@ impl<'lab, M: Machine> Scene<'lab, M> {
     pub fn set<L: Lab<Machine = M>>(lab: &'lab L) -> Result<Scene<'lab, M>> {
         let mut deployment = lab.install()?;
         deployment.start_daemons()?;
-        let program = deployment.target.program("backdoors-ticker")?;
-        let command = format!(
-            "{program} /run/backdoors/applications.sock {TICKER} 20 {} 0",
-            L::APPLICATION_LIMIT.as_millis()
-        );
-        let ticker = deployment.target.start(&command, "/run/backdoors/ticker.log")?;
-        let scene = Scene { deployment, ticker, prepared: Vec::new(), loaded: false };
+        let limit = L::APPLICATION_LIMIT;
+        let mut scene = Scene { deployment, ticker: 0, limit, prepared: Vec::new(), loaded: false };
+        scene.start_ticker()?;
         scene.wait_until_healthy()?;
         Ok(scene)
+    }
+
+    /// Installs everything on a target on which nothing is left, starts it, and waits until every layer is healthy. The
+    /// monitors go on as they are.
+    ///
+    /// # Errors
+    /// If something does not come up, or the monitors do not come back to it.
+    pub(super) fn set_anew(&mut self) -> Result<()> {
+        self.prepared.clear();
+        self.loaded = false;
+        self.deployment.install_on_target()?;
+        self.start_ticker()?;
+        self.wait_until_healthy()
+    }
+
+    fn start_ticker(&mut self) -> Result<()> {
+        let target = self.deployment.target;
+        let program = target.program("backdoors-ticker")?;
+        let limit = self.limit.as_millis();
+        let command = format!("{program} /run/backdoors/applications.sock {TICKER} 20 {limit} 0");
+        self.ticker = target.start(&command, "/run/backdoors/ticker.log")?;
+        Ok(())
     }
 
     /// Waits until every monitor calls every layer healthy.

@@ -17,6 +17,9 @@ use super::{
     protocol::{Action, Event, Reply, Request, receive, send},
 };
 
+/// What a guest says that it was not asked for answers this request.
+const READY: u64 = 0;
+
 type Answer = (Event, Vec<u8>);
 /// `None` once the guest is gone.
 type Waiting = Arc<Mutex<Option<HashMap<u64, Sender<Answer>>>>>;
@@ -40,9 +43,10 @@ impl Channel {
     /// The channel, and what will say that the guest is ready.
     pub(super) fn open(stream: UnixStream) -> Result<(Channel, Answers), VmError> {
         let mut incoming = stream.try_clone().map_err(VmError::host("listen to a guest"))?;
-        let (sender, receiver) = mpsc::channel();
-        let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::from([(0, sender)]))));
+        let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
         let addressees = Arc::clone(&waiting);
+        let channel = Channel { stream: Mutex::new(stream), waiting, next: AtomicU64::new(READY + 1) };
+        let ready = channel.ready()?;
         // Ends with the connection, and that ends with QEMU.
         thread::spawn(move || {
             while let Ok((Reply { id, event }, payload)) = receive(&mut incoming) {
@@ -54,15 +58,24 @@ impl Channel {
             }
             *lock(&addressees) = None;
         });
-        let channel = Channel { stream: Mutex::new(stream), waiting, next: AtomicU64::new(1) };
-        Ok((channel, Answers { id: 0, receiver }))
+        Ok((channel, ready))
+    }
+
+    /// What will say that the guest is ready, which it says after each boot.
+    pub(super) fn ready(&self) -> Result<Answers, VmError> {
+        self.answers(READY)
     }
 
     pub(super) fn request(&self, action: Action, payload: &[u8]) -> Result<Answers, VmError> {
-        let id = self.next.fetch_add(1, Relaxed);
+        let answers = self.answers(self.next.fetch_add(1, Relaxed))?;
+        let request = Request { id: answers.id, action };
+        send(&mut *lock(&self.stream), &request, payload).map_err(|_| VmError::Gone)?;
+        Ok(answers)
+    }
+
+    fn answers(&self, id: u64) -> Result<Answers, VmError> {
         let (sender, receiver) = mpsc::channel();
         lock(&self.waiting).as_mut().ok_or(VmError::Gone)?.insert(id, sender);
-        send(&mut *lock(&self.stream), &Request { id, action }, payload).map_err(|_| VmError::Gone)?;
         Ok(Answers { id, receiver })
     }
 

@@ -141,6 +141,7 @@ pub struct Vm {
     address: Option<Ipv4Addr>,
     release: String,
     cpus: u8,
+    boot_deadline: Duration,
     channel: Channel,
     monitor: Monitor,
     qemu: Mutex<Qemu>,
@@ -287,6 +288,32 @@ impl Vm {
         self.monitor.execute("system_reset", json!({}))
     }
 
+    /// Presses its reset button and waits until it is up again, which it must have been made for. Nothing of before is
+    /// left, and what was under way in it is never answered.
+    ///
+    /// # Errors
+    /// When QEMU does not obey, or the guest is not up in time.
+    pub fn reboot(&self) -> Result<(), VmError> {
+        let ready = self.channel.ready()?;
+        self.reset()?;
+        self.up(&ready).map(drop)
+    }
+
+    /// Waits until it says that it is; returns its kernel's name.
+    fn up(&self, ready: &Answers) -> Result<String, VmError> {
+        let answer = ready.next(self.boot_deadline);
+        self.channel.forget(ready);
+        match answer {
+            Ok(Some((Event::Ready { release }, _))) => Ok(release),
+            Ok(_) | Err(VmError::Gone) => Err(VmError::NotUp {
+                name: self.name.clone(),
+                deadline: self.boot_deadline,
+                console: tail(&self.console()),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ends it at once, as if its plug were pulled. Its end of the wire stays taken.
     pub fn pull_plug(&self) {
         self.qemu().kill();
@@ -328,13 +355,7 @@ impl Drop for Vm {
 
 /// A guest that has power but does not answer yet.
 struct Starting {
-    name: String,
-    address: Option<Ipv4Addr>,
-    cpus: u8,
-    deadline: Duration,
-    qemu: Qemu,
-    monitor: Monitor,
-    channel: Channel,
+    vm: Vm,
     ready: Answers,
 }
 
@@ -343,22 +364,23 @@ impl Starting {
         let (qemu, address, monitor, control) = Qemu::start(config)?;
         let monitor = Monitor::greet(monitor)?;
         let (channel, ready) = Channel::open(control)?;
-        let (name, deadline) = (config.name.to_owned(), config.boot_deadline);
-        Ok(Starting { name, address, cpus: config.cpus, deadline, qemu, monitor, channel, ready })
+        let vm = Vm {
+            name: config.name.to_owned(),
+            address,
+            release: String::new(),
+            cpus: config.cpus,
+            boot_deadline: config.boot_deadline,
+            channel,
+            monitor,
+            qemu: Mutex::new(qemu),
+        };
+        Ok(Starting { vm, ready })
     }
 
     fn up(self) -> Result<Vm, VmError> {
-        let Starting { name, address, cpus, deadline, qemu, monitor, channel, ready } = self;
-        match ready.next(deadline) {
-            Ok(Some((Event::Ready { release }, _))) => {
-                channel.forget(&ready);
-                Ok(Vm { name, address, release, cpus, channel, monitor, qemu: Mutex::new(qemu) })
-            }
-            Ok(_) | Err(VmError::Gone) => {
-                Err(VmError::NotUp { name, deadline, console: tail(&qemu.console()) })
-            }
-            Err(error) => Err(error),
-        }
+        let Starting { mut vm, ready } = self;
+        vm.release = vm.up(&ready)?;
+        Ok(vm)
     }
 }
 

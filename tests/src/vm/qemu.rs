@@ -212,9 +212,12 @@ fn kernel_command_line(config: &VmConfig<'_>, end: Option<&End>) -> String {
     // the guest is not to conclude that its clock is broken and change to a slow one. `maxcpus=1`: a booting kernel
     // rewrites its own code all the time. QEMU discards its translation of that code a moment before the store is
     // done, and a second processor that comes by in between goes on with a translation of the old bytes: with a
-    // breakpoint that nobody knows any more. The other processors start when the kernel is up.
-    let mut line =
-        format!("console=ttyS0 quiet panic=0 tsc=reliable maxcpus=1 backdoors.name={}", config.name);
+    // breakpoint that nobody knows any more. The other processors start when the kernel is up. `no_timer_check`: a
+    // kernel that sees too few interrupts of its timer while it counts cycles panics, and here it only lacked a turn.
+    let mut line = format!(
+        "console=ttyS0 quiet panic=0 tsc=reliable maxcpus=1 no_timer_check backdoors.name={}",
+        config.name
+    );
     if let Some(end) = end {
         line.push_str(&format!(" backdoors.address={}/24", end.address));
     }
