@@ -3,6 +3,7 @@
 use backdoors_sensor_box::Command;
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 /// Outcome of an examination.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +21,7 @@ pub enum Diagnosis {
         evidence: Vec<Evidence>,
         /// What would put it right.
         repair: Repair,
-        /// Processes that the repair would kill, going by the process table of the case.
+        /// Processes that the repair would strike, going by the process table of the case.
         victims: u64,
     },
     /// The answer takes its time. It will be there as [`crate::Healer::answer`]; the healer is not called before.
@@ -93,15 +94,30 @@ pub struct Evidence {
 pub struct Repair {
     /// 1 to [`Repair::MOST`] commands. The monitor withholds a repair with none or more.
     pub commands: Vec<Command>,
+    /// How long it can wait, as far as the healer can tell: none if it is urgent. Where there is time enough victims are
+    /// first asked to end by themselves.
+    pub time: Duration,
 }
 
 impl Repair {
     /// Most commands of one repair.
     pub const MOST: usize = 32;
 
-    /// A repair of one command.
+    /// A repair that can wait.
+    #[must_use]
+    pub fn new(commands: Vec<Command>) -> Repair {
+        Repair { commands, time: Duration::MAX }
+    }
+
+    /// A repair of one command, which can wait.
     #[must_use]
     pub fn one(command: Command) -> Repair {
-        Repair { commands: vec![command] }
+        Repair::new(vec![command])
+    }
+
+    /// The same, which can wait no longer than that.
+    #[must_use]
+    pub fn within(self, time: Duration) -> Repair {
+        Repair { time, ..self }
     }
 }

@@ -8,11 +8,13 @@ mod tests;
 
 use crate::registry::{SettingsError, Users, read_settings};
 use crate::users::{UserReference, resolve_all};
-use crate::{Case, Culprit, Diagnosis, Evidence, Healer, Repair};
-use backdoors_sensor_box::{Command, Opcode, SensorKind};
+use crate::{Case, Culprit, Diagnosis, Evidence, Healer, Repair, duration};
+use backdoors_sensor_box::layout::Capabilities;
+use backdoors_sensor_box::{Command, MOST_REFUSED, Opcode, SensorKind};
 use census::Census;
 use policy::{Policy, Verdict};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The healing module against fork bombs.
 ///
@@ -27,6 +29,9 @@ use std::collections::BTreeSet;
 /// | `spare` | none | further users never proposed, by number, or by name if the target's `users` table has it |
 /// | `spare_below` | 1000 | users with lower numbers are never proposed: system users, by the convention of Linux distributions |
 /// | `most_victims` | 0 | most processes one repair may kill; 0: no bound |
+/// | `refuse_forks` | `"0s"` | have forks of the user fail for that long before its processes are killed, where the target's kernel can; 0s: not |
+///
+/// It never waits: a bomb grows while one does.
 ///
 /// Root is never proposed, whatever the settings say. Process 1, kernel threads and the agent never count towards
 /// a user, and the target refuses to kill them besides.
@@ -39,6 +44,7 @@ pub struct ForkBomb {
     spare: BTreeSet<u32>,
     spare_below: u32,
     most_victims: u64,
+    refuse_forks: Duration,
     settings: toml::Table,
 }
 
@@ -60,6 +66,8 @@ struct Settings {
     spare: Vec<UserReference>,
     spare_below: u32,
     most_victims: u64,
+    #[serde(with = "duration")]
+    refuse_forks: Duration,
 }
 
 impl Default for Settings {
@@ -72,6 +80,7 @@ impl Default for Settings {
             spare: Vec::new(),
             spare_below: 1000,
             most_victims: 0,
+            refuse_forks: Duration::ZERO,
         }
     }
 }
@@ -80,7 +89,7 @@ impl ForkBomb {
     /// Its name in the configuration.
     pub const NAME: &'static str = "forkbomb";
     /// What its repairs may consist of.
-    pub const MAY: &'static [Opcode] = &[Opcode::KillUser];
+    pub const MAY: &'static [Opcode] = &[Opcode::RefuseForks, Opcode::KillUser];
     /// What it is against.
     pub const ABOUT: &'static str = "a user who floods the machine with processes";
 
@@ -98,6 +107,12 @@ impl ForkBomb {
         if !(0.0..=1.0).contains(&settings.least_share) {
             return Err(senseless(format!("`least_share` is {}: say 0 to 1", settings.least_share)));
         }
+        if settings.refuse_forks > Duration::from_nanos(MOST_REFUSED) {
+            return Err(senseless(format!(
+                "`refuse_forks` must be at most {}",
+                duration::text(Duration::from_nanos(MOST_REFUSED))
+            )));
+        }
         let spare = resolve_all(&settings.spare, "spare", users).map_err(senseless)?;
         let in_force = toml::Table::try_from(&settings).unwrap_or_default();
         Ok(ForkBomb {
@@ -108,6 +123,7 @@ impl ForkBomb {
             spare,
             spare_below: settings.spare_below,
             most_victims: settings.most_victims,
+            refuse_forks: settings.refuse_forks,
             settings: in_force,
         })
     }
@@ -131,6 +147,21 @@ impl ForkBomb {
         let against =
             verdicts.iter().flat_map(|verdict| &verdict.suspects).filter(|suspect| suspect.user == user);
         Some((user, against.map(|suspect| suspect.evidence.clone()).collect()))
+    }
+
+    /// The command that has forks of the user fail, if it is wanted; or that the target has no way to.
+    fn refuse_forks(&self, case: &Case<'_>, user: u32) -> Result<Option<Command>, Evidence> {
+        let Ok(time @ 1..) = u64::try_from(self.refuse_forks.as_nanos()) else { return Ok(None) };
+        if case.sensors.capabilities & Capabilities::KERNEL_REFUSES_FORKS == 0 {
+            return Err(Evidence {
+                name: "refuse-forks".into(),
+                text: "its forks go on until it is killed: the target's kernel has no way to refuse them"
+                    .into(),
+                value: 0,
+                limit: None,
+            });
+        }
+        Ok(Some(Command { argument: time, ..Command::new(Opcode::RefuseForks, u64::from(user)) }))
     }
 
     fn reason(&self, verdicts: &[Verdict]) -> String {
@@ -179,11 +210,15 @@ impl Healer for ForkBomb {
             evidence.extend(of_user.most_common_command());
         }
         let kill = Command::new(Opcode::KillUser, u64::from(user));
-        let command = Command { most_victims: self.most_victims, ..kill };
+        let kill = Command { most_victims: self.most_victims, ..kill };
+        let refuse = self.refuse_forks(case, user).unwrap_or_else(|missing| {
+            evidence.push(missing);
+            None
+        });
         Diagnosis::Culprit {
             culprit: Culprit::User { user },
             evidence,
-            repair: Repair::one(command),
+            repair: Repair::new(refuse.into_iter().chain([kill]).collect()).within(Duration::ZERO),
             victims,
         }
     }

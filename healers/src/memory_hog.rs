@@ -1,6 +1,7 @@
 //! `memory-hog`: finds who holds the memory that a machine lacks, and proposes to kill the smallest unit that is enough
 //! (thesis, section 3.7.2).
 
+mod pace;
 mod policy;
 mod shortage;
 mod strikes;
@@ -12,12 +13,13 @@ use crate::registry::{SettingsError, Users, read_settings};
 use crate::spared::Spared;
 use crate::users::UserReference;
 use crate::{Case, Diagnosis, Evidence, Healer, Repair, duration};
-use backdoors_sensor_box::{Opcode, Process, SensorKind};
+use backdoors_sensor_box::{Opcode, Process, SensorKind, SensorView};
+use pace::Pace;
 use policy::{Blame, Policy};
 use shortage::Shortage;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use strikes::Strikes;
+use strikes::{Strikes, Width};
 use table::Table;
 
 /// The healing module against memory hogs. It speaks while memory is short: available memory below its limit with swap space
@@ -39,6 +41,9 @@ use table::Table;
 /// | `spare_commands` | none | commands whose processes are spared, as the process table shows them |
 /// | `spare_cgroups` | none | control groups whose processes are spared, by the last component of their path |
 ///
+/// A repair can wait for as long as memory lasts at the rate at which it shrinks. It cannot if work stands still or the kernel
+/// kills for want of memory already, if kin of the victims was struck in vain, or if nobody knows the rate.
+///
 /// A tree, user or control group with a spared process in it is spared as a whole. Processes of root, process 1, kernel threads
 /// and the agent are never proposed, whatever the settings say.
 #[derive(Clone, Debug)]
@@ -46,6 +51,7 @@ pub struct MemoryHog {
     settings: Settings,
     spared: Spared,
     strikes: Strikes,
+    pace: Pace,
 }
 
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -95,7 +101,8 @@ impl MemoryHog {
     /// Its name in the configuration.
     pub const NAME: &'static str = "memory-hog";
     /// What its repairs may consist of.
-    pub const MAY: &'static [Opcode] = &[Opcode::KillProcess, Opcode::KillTree, Opcode::KillUser];
+    pub const MAY: &'static [Opcode] =
+        &[Opcode::KillProcess, Opcode::KillTree, Opcode::KillUser, Opcode::KillCgroup];
     /// What it is against.
     pub const ABOUT: &'static str = "who holds the memory that the machine lacks";
 
@@ -130,11 +137,21 @@ impl MemoryHog {
         }
         let spared = Spared::new(&settings.spare, settings.spare_below, &settings.spare_commands, users);
         let spared = spared.map_err(senseless)?;
-        Ok(MemoryHog { settings, spared, strikes: Strikes::default() })
+        Ok(MemoryHog { settings, spared, strikes: Strikes::default(), pace: Pace::default() })
     }
 
     fn spares(&self, process: &Process) -> bool {
         self.spared.has(process) || self.settings.spare_cgroups.contains(&process.cgroup_name)
+    }
+
+    /// How long a repair of this can wait.
+    fn time(&self, shortage: &Shortage, table: &Table<'_>, blame: &Blame) -> Duration {
+        let in_vain = |process| self.strikes.has_lost_kin(process, Width::Processes, table);
+        let struck = |process: &&Process| blame.victims.contains(&(process.pid, process.start));
+        if shortage.is_acute || table.all().filter(struck).any(in_vain) {
+            return Duration::ZERO;
+        }
+        self.pace.lasts()
     }
 
     /// The narrowest unit that is enough, or why there is none.
@@ -172,7 +189,12 @@ impl Healer for MemoryHog {
         toml::Table::try_from(&self.settings).unwrap_or_default()
     }
 
+    fn read(&mut self, now: Duration, sensors: &SensorView) {
+        self.pace.read(now, sensors);
+    }
+
     fn examine(&mut self, case: &Case<'_>) -> Diagnosis {
+        self.pace.read(case.now, case.sensors);
         self.strikes.forget_before(case.now.saturating_sub(self.settings.relapse));
         let shortage = match Shortage::of(case, &self.settings) {
             Ok(shortage) => shortage,
@@ -185,6 +207,7 @@ impl Healer for MemoryHog {
                 return Diagnosis::Nothing { reason: format!("{}; {reason}", shortage.evidence[0].text) };
             }
         };
+        let time = self.time(&shortage, &table, &blame);
         self.strikes.add(case.now, blame.width, &table, &blame.victims);
         let Blame { policy, culprit, commands, victims, bytes, text, .. } = blame;
         let mut evidence = vec![Evidence { name: policy.name().into(), text, value: bytes, limit: None }];
@@ -195,7 +218,8 @@ impl Healer for MemoryHog {
             value: bytes,
             limit: Some(shortage.need),
         });
-        Diagnosis::Culprit { culprit, evidence, repair: Repair { commands }, victims: victims.len() as u64 }
+        let repair = Repair::new(commands).within(time);
+        Diagnosis::Culprit { culprit, evidence, repair, victims: victims.len() as u64 }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::{ForkBomb, Healer, MemoryHog, Runaway, StuckApplications};
 use backdoors_sensor_box::Opcode;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// One line of the registry.
 #[derive(Clone, Copy)]
@@ -15,27 +16,47 @@ pub struct Registration {
     pub build: Build,
     /// What its repairs may consist of.
     pub may: &'static [Opcode],
+    /// How long its victims have to end by themselves unless the configuration says otherwise.
+    pub grace: Duration,
     /// What it is against, in a line.
     pub about: &'static str,
 }
+
+/// How long victims have to end by themselves where nothing else is said.
+pub const GRACE: Duration = Duration::from_secs(2);
 
 /// Makes a healer from its settings and the names of the target's users.
 pub type Build = fn(toml::Table, &Users) -> Result<Box<dyn Healer>, SettingsError>;
 
 /// The healers: one line each.
 pub const REGISTRY: &[Registration] = &[
-    Registration { name: ForkBomb::NAME, build: ForkBomb::build, may: ForkBomb::MAY, about: ForkBomb::ABOUT },
+    Registration {
+        name: ForkBomb::NAME,
+        build: ForkBomb::build,
+        may: ForkBomb::MAY,
+        // A bomb makes use of any.
+        grace: Duration::ZERO,
+        about: ForkBomb::ABOUT,
+    },
     Registration {
         name: MemoryHog::NAME,
         build: MemoryHog::build,
         may: MemoryHog::MAY,
+        grace: GRACE,
         about: MemoryHog::ABOUT,
     },
-    Registration { name: Runaway::NAME, build: Runaway::build, may: Runaway::MAY, about: Runaway::ABOUT },
+    Registration {
+        name: Runaway::NAME,
+        build: Runaway::build,
+        may: Runaway::MAY,
+        grace: GRACE,
+        about: Runaway::ABOUT,
+    },
     Registration {
         name: StuckApplications::NAME,
         build: StuckApplications::build,
         may: StuckApplications::MAY,
+        grace: GRACE,
         about: StuckApplications::ABOUT,
     },
 ];

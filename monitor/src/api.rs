@@ -7,6 +7,7 @@
 mod client;
 mod events;
 mod healing;
+mod ordering;
 mod peers;
 mod proposals;
 mod protocol;
@@ -15,12 +16,12 @@ mod verdicts;
 mod views;
 
 pub use client::{AskError, Client, Lines};
-pub use healing::{CommandAnswer, HealAnswer, HealOutcome};
+pub use healing::{CommandAnswer, GraceAnswer, HealAnswer, HealOutcome};
 pub use peers::PeerSummary;
 pub use proposals::ProposalRow;
 pub use protocol::{
-    Answer, ApplicationRow, ErrorKind, Failure, HealSubject, HealersAnswer, HookCallRow, HookRow, ProcessRow,
-    ProcessesAnswer, Query, ReloadAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictRow,
+    Answer, ApplicationRow, ErrorKind, Failure, HealDeed, HealSubject, HealersAnswer, HookCallRow, HookRow,
+    ProcessRow, ProcessesAnswer, Query, ReloadAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictRow,
     VerdictsAnswer,
 };
 pub use server::{ListenError, Reload, Server};

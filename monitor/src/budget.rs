@@ -12,7 +12,7 @@
 mod tests;
 
 use crate::victim::Victim;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 /// What "a minute" means.
@@ -37,7 +37,7 @@ pub struct Bounds {
 pub struct Wanted {
     /// Whom it strikes.
     pub victim: Option<Victim>,
-    /// Processes that it would signal, by the process table.
+    /// Processes that it would strike, by the process table.
     pub count: u64,
     /// The most that its healer wants signalled; 0: no bound.
     pub most: u64,
@@ -66,15 +66,15 @@ pub enum Exceeded {
     Repairs(u32),
     /// There would be too many victims.
     #[error(
-        "it would kill {wanted}, and {left} of {most} victims a minute are left (`budget.victims_per_minute`); \
+        "it has {wanted} victims, and {left} of {most} victims a minute are left (`budget.victims_per_minute`); \
          nothing was written, approve it to go on"
     )]
     Victims {
-        /// How many it would kill.
+        /// How many it has.
         wanted: u64,
         /// How many it may.
         left: u64,
-        /// How many may be killed in a minute.
+        /// How many there may be in a minute.
         most: u64,
     },
 }
@@ -129,7 +129,7 @@ impl Budget {
         }
         let left = self.victims_left();
         let counts: Vec<u64> = wanted.iter().map(bounded_count).collect();
-        let total = counts.iter().fold(0u64, |total, count| total.saturating_add(*count));
+        let total = total(wanted, &counts);
         if total > left {
             return Err(Exceeded::Victims { wanted: total, left, most: self.bounds.victims });
         }
@@ -198,6 +198,17 @@ impl Budget {
         let cooldown = self.bounds.victim_cooldown;
         self.struck.retain(|_, at| now - *at < cooldown);
     }
+}
+
+/// What a repair counts for. Who is struck by several of its commands is a victim once.
+fn total(wanted: &[Wanted], counts: &[u64]) -> u64 {
+    let victims: HashSet<Victim> = wanted.iter().filter_map(|wanted| wanted.victim).collect();
+    let counted = || wanted.iter().zip(counts);
+    let most = |victim: &Victim| {
+        let of_it = counted().filter(|(wanted, _)| wanted.victim.as_ref() == Some(victim));
+        of_it.map(|(_, count)| *count).max().unwrap_or(0)
+    };
+    victims.iter().map(most).fold(0, u64::saturating_add)
 }
 
 /// What a command counts for: its healer's own bound may be below what matches.

@@ -55,7 +55,9 @@ pub use backdoors_healers::duration::parse as parse_duration;
 pub use problem::{BadFile, Problem};
 pub use rule::RuleConfig;
 pub use safety::{BudgetConfig, SpareConfig};
-pub use target::{ConfiguredHealer, HealerConfig, LeaseConfig, LimitValue, Mode, ProviderName, TargetConfig};
+pub use target::{
+    ConfiguredHealer, HealerConfig, LONGEST_GRACE, LeaseConfig, LimitValue, Mode, ProviderName, TargetConfig,
+};
 
 use crate::peers::{PeerConfig, PeerConfigError};
 use backdoors_healers::{LimitError, SettingsError};

@@ -6,9 +6,9 @@ mod spare;
 pub use spare::{BadName, Spare};
 
 use crate::victim::{Victim, matching};
-use backdoors_healers::Repair;
+use backdoors_healers::{REGISTRY, Repair};
 use backdoors_sensor_box::layout::ProcessFlags;
-use backdoors_sensor_box::{Command, ProcessView, Subject};
+use backdoors_sensor_box::{Command, Opcode, ProcessView, Refusal, Subject};
 use std::collections::HashSet;
 
 /// Why a healer's repair is not carried out. Nothing was written.
@@ -17,14 +17,20 @@ pub enum Unsafe {
     /// It has no command, or too many.
     #[error("it has {0} commands, and a repair has 1 to {most}; nothing was written", most = Repair::MOST)]
     Length(usize),
-    /// It names a victim twice.
-    #[error("it strikes {0} twice; nothing was written")]
+    /// It names a victim twice for the same.
+    #[error("it strikes {0} twice with the same command; nothing was written")]
     Twice(Victim),
+    /// The healer has no business with it.
+    #[error("{0} is not among what this healer may do (`backdoors healers`); nothing was written")]
+    MayNot(Opcode),
+    /// The target would refuse it.
+    #[error("{0} has an argument that is {1}; nothing was written")]
+    Argument(Opcode, Refusal),
     /// Root's processes are the machine.
-    #[error("it would kill all of root's processes; nothing was written")]
+    #[error("it would strike all of root's processes; nothing was written")]
     Root,
     /// Process 1 is the machine.
-    #[error("it would kill process 1 or its descendants; nothing was written")]
+    #[error("it would strike process 1 or its descendants; nothing was written")]
     Init,
     /// The named process is no culprit a healer may name.
     #[error("process {0} is a kernel thread or the agent itself; nothing was written")]
@@ -33,7 +39,7 @@ pub enum Unsafe {
     #[error("process {0} is not in the process table, or started at another time; nothing was written")]
     Unknown(u32),
     /// It is all over.
-    #[error("{0} has no process in the process table that may be killed; nothing was written")]
+    #[error("{0} has no process in the process table that a command may reach; nothing was written")]
     NoProcess(Victim),
     /// The root control group is the machine.
     #[error("it is about the root control group; nothing was written")]
@@ -53,6 +59,18 @@ pub enum Unsafe {
     },
 }
 
+/// Checks that the commands are among those that the healer of this name may order. Programs may order all.
+///
+/// # Errors
+/// [`Unsafe::MayNot`].
+pub fn check_may(healer: &str, commands: &[Command]) -> Result<(), Unsafe> {
+    let Some(registered) = REGISTRY.iter().find(|line| line.name == healer) else { return Ok(()) };
+    match commands.iter().find(|command| !registered.may.contains(&command.opcode)) {
+        Some(command) => Err(Unsafe::MayNot(command.opcode)),
+        None => Ok(()),
+    }
+}
+
 /// Checks the commands of a healer against the process table.
 ///
 /// # Errors
@@ -65,7 +83,7 @@ pub fn check(commands: &[Command], processes: &ProcessView, spare: &Spare) -> Re
     for command in commands {
         check_one(command, processes)?;
         let Some(victim) = Victim::of(command) else { continue };
-        if !struck.insert(victim) {
+        if !struck.insert((victim, command.opcode)) {
             return Err(Unsafe::Twice(victim));
         }
         check_spared(command, victim, processes, spare)?;
@@ -75,6 +93,8 @@ pub fn check(commands: &[Command], processes: &ProcessView, spare: &Spare) -> Re
 
 fn check_one(command: &Command, processes: &ProcessView) -> Result<(), Unsafe> {
     let id = command.id();
+    let wrong = |refusal| Unsafe::Argument(command.opcode, refusal);
+    command.opcode.check_argument(command.argument).map_err(wrong)?;
     match command.opcode.subject() {
         Subject::Nothing | Subject::Variable | Subject::Hook => Ok(()),
         Subject::User if id == 0 => Err(Unsafe::Root),

@@ -8,7 +8,7 @@ mod tests;
 
 use crate::victim::Victim;
 use backdoors_healers::{Culprit, Evidence};
-use backdoors_sensor_box::Command;
+use backdoors_sensor_box::{Command, Opcode};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -70,7 +70,9 @@ pub struct Found {
     pub evidence: Vec<Evidence>,
     /// What would put it right.
     pub commands: Vec<Command>,
-    /// Processes that would kill.
+    /// How long its victims have to end by themselves before it kills; none if it is urgent.
+    pub grace: Duration,
+    /// Processes that would strike.
     pub victims: u64,
     /// Why the healer did not do it, if it may act.
     pub withheld: Option<String>,
@@ -87,8 +89,13 @@ impl Found {
     fn is_that_of(&self, other: &Found) -> bool {
         self.number == other.number
             && self.culprit == other.culprit
-            && Victim::of_all(&self.commands) == Victim::of_all(&other.commands)
+            && deeds(&self.commands).eq(deeds(&other.commands))
     }
+}
+
+/// What commands do and to whom, without bounds.
+fn deeds(commands: &[Command]) -> impl Iterator<Item = (Opcode, u64, u64, u64)> + '_ {
+    commands.iter().map(|command| (command.opcode, command.subject, command.start, command.argument))
 }
 
 /// A proposal.

@@ -105,6 +105,18 @@ impl Wait {
     }
 }
 
+/// Why a target did not do what it was told, for people.
+#[must_use]
+pub fn reason(view: &AcknowledgementView) -> String {
+    match (view.reason, i32::try_from(view.failure)) {
+        (Refusal::Failed, Ok(number @ 1..)) => {
+            format!("{}: {}", view.reason, std::io::Error::from_raw_os_error(number))
+        }
+        (Refusal::Failed, _) => format!("{}: {}", view.reason, view.failure),
+        (refusal, _) => refusal.to_string(),
+    }
+}
+
 /// Why nobody can tell what became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {

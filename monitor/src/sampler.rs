@@ -226,7 +226,7 @@ impl Sampler {
         if let Some(every) = healer.looks_every() {
             self.dispatcher.look_every(self.healers.len(), every);
         }
-        self.healers.push(Healing::new(healer, config.mode));
+        self.healers.push(Healing::new(healer, config));
         self
     }
 
@@ -393,6 +393,7 @@ impl Sampler {
         self.exceeded.extend(self.detector.exceeded());
         self.tell_events();
         self.dispatcher.read();
+        self.tell_reading(now);
         self.judge_reading(taken);
         self.let_go();
         self.update_status(now);
@@ -455,7 +456,7 @@ impl Sampler {
     fn update_status(&self, now: Duration) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.take_in(now, self.fetcher.view(), &self.exceeded);
-        status.running.clone_from(&self.running.as_ref().map(|running| running.order_text.clone()));
+        status.running.clone_from(&self.running.as_ref().map(|running| running.mandate.order_text.clone()));
         status.nic_answers = None;
         if !(status.applications.is_empty() && self.applications.views().is_empty()) {
             status.applications.clear();

@@ -1,11 +1,11 @@
 //! Whom a command means. Pure.
 
 use backdoors_sensor_box::layout::ProcessFlags;
-use backdoors_sensor_box::{Command, Process, ProcessView, Subject};
+use backdoors_sensor_box::{Command, Opcode, Process, ProcessView, Signal, Subject};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-/// The unit that a command strikes. The same process, as itself, as a part of its tree and as one of its user's, is
+/// The unit that a command strikes, be it by a kill or less. The same process, as itself, as a part of its tree and as one of its user's, is
 /// three victims: who goes on from one to the next escalates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Victim {
@@ -30,9 +30,13 @@ pub enum Victim {
 }
 
 impl Victim {
-    /// The victim of a command, if it has one.
+    /// The victim of a command, if it has one. Who is let go on is none.
     #[must_use]
     pub fn of(command: &Command) -> Option<Victim> {
+        let opcode = command.opcode;
+        if opcode == Opcode::ThawCgroup || opcode.signals() && command.argument == Signal::Cont as u64 {
+            return None;
+        }
         let (pid, start) = (command.id(), command.start);
         match command.opcode.subject() {
             Subject::User => Some(Victim::User(pid)),
@@ -67,7 +71,7 @@ pub fn is_reachable(process: &Process) -> bool {
     process.pid != 1 && process.flags & (ProcessFlags::KERNEL | ProcessFlags::PROTECTED) == 0
 }
 
-/// The processes that a command is about, by the process table.
+/// The processes that a command is about, by the process table. Whose number is another's by now is not.
 pub fn matching<'a>(
     command: &Command,
     table: &'a ProcessView,
@@ -75,17 +79,25 @@ pub fn matching<'a>(
     let (id, cgroup) = (command.id(), command.subject);
     let subject = command.opcode.subject();
     let in_tree = match subject {
-        Subject::Tree => descendants(id, table),
+        Subject::Tree if !is_anothers(command, table) => descendants(id, table),
         _ => HashSet::new(),
     };
+    let start = command.start;
     let matches = move |process: &&Process| match subject {
-        Subject::Process => process.pid == id,
+        Subject::Process => process.pid == id && (start == 0 || process.start == start),
         Subject::User => process.user == id,
         Subject::Tree => in_tree.contains(&process.pid),
         Subject::Cgroup => process.cgroup == cgroup,
         Subject::Nothing | Subject::Variable | Subject::Hook => false,
     };
     table.processes.iter().filter(matches).filter(|process| is_reachable(process))
+}
+
+/// Whether the process that a command names has another start in the table.
+fn is_anothers(command: &Command, table: &ProcessView) -> bool {
+    let mut processes = table.processes.iter();
+    command.start != 0
+        && processes.any(|process| process.pid == command.id() && process.start != command.start)
 }
 
 /// `root` and everything below it. Tables may hold circles: they were read while the target changed them.
@@ -142,6 +154,25 @@ mod tests {
         assert_eq!(pids(Opcode::KillTree, 2, &table), [2, 3, 4]);
         assert_eq!(pids(Opcode::KillUser, 0, &table), Vec::<u32>::new());
         assert_eq!(pids(Opcode::Nothing, 2, &table), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn whose_number_is_anothers_by_now_is_not_meant() {
+        let table = table(&[(2, 1, 5), (3, 2, 5)]);
+        let count = |opcode, start| matching(&command(opcode, 2, start), &table).count();
+        assert_eq!((count(Opcode::KillProcess, 1), count(Opcode::KillTree, 1)), (1, 2));
+        assert_eq!((count(Opcode::KillProcess, 2), count(Opcode::KillTree, 2)), (0, 0));
+    }
+
+    #[test]
+    fn who_is_let_go_on_is_no_victim_and_who_is_stopped_is() {
+        let signal = |signal: Signal| {
+            Victim::of(&Command { argument: signal as u64, ..command(Opcode::SignalProcess, 5, 7) })
+        };
+        assert_eq!(signal(Signal::Cont), None);
+        assert_eq!(signal(Signal::Stop), Some(Victim::Process { pid: 5, start: 7 }));
+        assert_eq!(Victim::of(&Command::new(Opcode::ThawCgroup, 9)), None);
+        assert_eq!(Victim::of(&Command::new(Opcode::FreezeCgroup, 9)), Some(Victim::Cgroup(9)));
     }
 
     #[test]

@@ -268,7 +268,7 @@ fn proposals_are_listed_tried_approved_and_rejected() {
     assert_eq!(listed[0]["orders"][0], "backdoors heal web1 --uid 60001");
     assert_eq!((&listed[0]["victims"], &listed[0]["user_name"]), (&30.into(), &"mallory".into()));
     let text = lab.text(&["proposals"]);
-    let first = format!("web1 {id}: open; forkbomb blames user 60001 (mallory); 30 to kill\n");
+    let first = format!("web1 {id}: open; forkbomb blames user 60001 (mallory); 30 to strike\n");
     assert!(text.starts_with(&first), "{text}");
     assert!(text.contains("\n  user 60001 has 30 of 34 processes (limit 20)\n"), "{text}");
 

@@ -78,7 +78,7 @@ fn a_program_that_blames_rightly_heals() {
     simulation.machine.crowd(20, BOMBER, 300, 200);
     let journal = run_until(&mut simulation, &["repaired"]);
     let texts: Vec<String> = journal.iter().map(What::text).collect();
-    assert_eq!(texts[1], "own blames user 60001: too many, says the script; 300 to kill");
+    assert_eq!(texts[1], "own blames user 60001: too many, says the script; 300 to strike");
     assert_eq!(simulation.machine.alive(BOMBER), 0);
     assert_eq!(simulation.machine.alive(1000), 10);
 }
@@ -154,10 +154,14 @@ fn whatever_a_program_wants_the_pillars_of_the_machine_stand() {
         (
             r#"{"process":1}"#,
             r#"{"opcode":"kill-process","subject":1,"start_ns":1000}"#,
-            "it would kill process 1",
+            "it would strike process 1",
         ),
-        (r#"{"tree":1}"#, r#"{"opcode":"kill-tree","subject":1,"start_ns":1000}"#, "it would kill process 1"),
-        (r#"{"user":0}"#, r#"{"opcode":"kill-user","subject":0}"#, "it would kill all of root's processes"),
+        (
+            r#"{"tree":1}"#,
+            r#"{"opcode":"kill-tree","subject":1,"start_ns":1000}"#,
+            "it would strike process 1",
+        ),
+        (r#"{"user":0}"#, r#"{"opcode":"kill-user","subject":0}"#, "it would strike all of root's processes"),
         (
             r#"{"process":101}"#,
             r#"{"opcode":"kill-process","subject":101,"start_ns":7}"#,

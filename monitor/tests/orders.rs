@@ -29,7 +29,7 @@ fn connected() -> Simulation {
 fn order(simulation: &mut Simulation, command: Command) -> Receiver<Result<OrderReply, OrderError>> {
     let (reply, answer) = sync_channel(1);
     simulation.sampler.request(Request::Order(Order {
-        wanted: Wanted::Command(command),
+        wanted: Wanted::Command { command, grace: Duration::ZERO },
         by: "test".into(),
         reply,
     }));
@@ -84,7 +84,7 @@ fn orders_are_carried_out_one_after_the_other() {
     for pid in [101, 102, 103] {
         let command = command(Opcode::KillProcess, pid, false);
         simulation.sampler.request(Request::Order(Order {
-            wanted: Wanted::Command(command),
+            wanted: Wanted::Command { command, grace: Duration::ZERO },
             by: "test".into(),
             reply: reply.clone(),
         }));

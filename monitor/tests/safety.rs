@@ -63,7 +63,12 @@ impl Healer for OneByOne {
         let evidence =
             vec![Evidence { name: "count".into(), text, value: killable.len() as u64, limit: None }];
         let victims = commands.len() as u64;
-        Diagnosis::Culprit { culprit: Culprit::User { user }, evidence, repair: Repair { commands }, victims }
+        Diagnosis::Culprit {
+            culprit: Culprit::User { user },
+            evidence,
+            repair: Repair::new(commands),
+            victims,
+        }
     }
 }
 
@@ -90,7 +95,7 @@ fn reject(simulation: &mut Simulation, id: u64) -> Result<(), NotOpen> {
 
 fn kill_user(user: u32) -> Wanted {
     let opcode = Opcode::KillUser;
-    Wanted::Command(Command::new(opcode, u64::from(user)))
+    Wanted::Command { command: Command::new(opcode, u64::from(user)), grace: Duration::ZERO }
 }
 
 fn proposals(simulation: &Simulation) -> Vec<(u64, State)> {
@@ -160,7 +165,10 @@ fn what_would_kill_too_many_is_withheld_once_and_can_be_approved() {
     let withheld = of_kind(&entries, "withheld");
     assert_eq!(withheld.len(), 1, "{withheld:?}");
     assert!(withheld[0].ends_with("it is proposal 1"), "{withheld:?}");
-    assert!(withheld[0].contains("it would kill 30, and 10 of 10 victims a minute are left"), "{withheld:?}");
+    assert!(
+        withheld[0].contains("it has 30 victims, and 10 of 10 victims a minute are left"),
+        "{withheld:?}"
+    );
     assert_eq!(of_kind(&entries, "diagnosis").len(), 1);
     let reply = approve(&mut simulation, 1, false).unwrap();
     assert!(matches!(reply.commands[0].outcome, Outcome::Done(view) if view.signalled == 30));

@@ -70,7 +70,7 @@ fn a_fork_bomb_is_noticed_diagnosed_and_eradicated_by_reads_and_writes() {
         [
             "user.processes[60001] is 398 (limit 200)",
             "forkbomb blames user 60001: user 60001 has 398 of 409 processes (limit 200); \
-             most common command: sh (398 of 398); 398 to kill"
+             most common command: sh (398 of 398); 398 to strike"
         ]
     );
     assert_eq!(texts[2], "command 1 written: kill-user 60001 (by forkbomb)");

@@ -4,6 +4,7 @@ use super::VERSION;
 use crate::{Culprit, Diagnosis, Evidence, Repair};
 use backdoors_sensor_box::{Command, Opcode, Subject};
 use serde::Deserialize;
+use std::time::Duration;
 
 /// Most observations in an answer.
 pub const MOST_EVIDENCE: usize = 16;
@@ -97,6 +98,8 @@ struct Wanted {
     argument: u64,
     #[serde(default)]
     dry_run: bool,
+    #[serde(default)]
+    urgent: bool,
 }
 
 /// Makes a diagnosis of an answer. How many would be killed is left at 0: who runs the healer counts them, by a table
@@ -139,7 +142,9 @@ pub fn decode(bytes: &[u8]) -> Result<Diagnosis, AnswerError> {
                 return Err(AnswerError::Evidence(evidence.len()));
             }
             let evidence = evidence.iter().map(observation).collect::<Result<_, _>>()?;
-            Ok(Diagnosis::Culprit { culprit, evidence, repair: Repair::one(command), victims: 0 })
+            let time = if repair.urgent { Duration::ZERO } else { Duration::MAX };
+            let repair = Repair::one(command).within(time);
+            Ok(Diagnosis::Culprit { culprit, evidence, repair, victims: 0 })
         }
         _ => Err(AnswerError::Incomplete),
     }

@@ -29,6 +29,17 @@ fn an_accusation_is_understood() {
 }
 
 #[test]
+fn a_repair_can_wait_unless_it_says_that_it_is_urgent() {
+    let time = |answer: &str| match decode(answer.as_bytes()).unwrap() {
+        Diagnosis::Culprit { repair, .. } => repair.time,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(time(GOOD), Duration::MAX);
+    let urgent = GOOD.replacen("\"subject\":7", "\"subject\":7,\"urgent\":true", 1);
+    assert_eq!(time(&urgent), Duration::ZERO);
+}
+
+#[test]
 fn finding_nothing_is_understood() {
     let nothing = decode(br#"{"version":1,"nothing":"all is well"}"#).unwrap();
     assert_eq!(nothing, Diagnosis::Nothing { reason: "all is well".into() });

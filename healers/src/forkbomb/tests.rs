@@ -3,7 +3,6 @@ use crate::{Exceeded, Limits};
 use backdoors_sensor_box::layout::ProcessFlags;
 use backdoors_sensor_box::{Class, Process, ProcessView, SensorReading, SensorView, Unit};
 use proptest::prelude::*;
-use std::time::Duration;
 
 fn healer(settings: &str) -> ForkBomb {
     let users = Users::from([("build".to_owned(), 2000)]);
@@ -34,7 +33,12 @@ fn reading(kind: SensorKind, instance: u32, value: u64, limit: u64) -> SensorRea
 }
 
 fn examine(healer: &ForkBomb, processes: Vec<Process>, sensors: Vec<SensorReading>) -> Diagnosis {
+    examine_view(healer, processes, &SensorView { sensors, ..SensorView::default() })
+}
+
+fn examine_view(healer: &ForkBomb, processes: Vec<Process>, sensors: &SensorView) -> Diagnosis {
     let events: Vec<Exceeded> = sensors
+        .sensors
         .iter()
         .filter(|sensor| sensor.limit.is_some_and(|limit| sensor.value > limit))
         .map(|sensor| Exceeded {
@@ -50,12 +54,37 @@ fn examine(healer: &ForkBomb, processes: Vec<Process>, sensors: Vec<SensorReadin
         now: Duration::ZERO,
         target: "sick",
         events: &events,
-        sensors: &SensorView { sensors, ..SensorView::default() },
+        sensors,
         processes: &ProcessView { processes, ..ProcessView::default() },
         limits: &Limits::default(),
         stuck: &[],
     };
     healer.clone().examine(&case)
+}
+
+#[test]
+fn forks_are_refused_before_the_blow_only_where_it_is_wanted_and_the_target_can() {
+    let case = |capabilities| SensorView {
+        sensors: vec![reading(SensorKind::USER_PROCESSES, 60001, 390, 200)],
+        capabilities,
+        ..SensorView::default()
+    };
+    let repair = |settings: &str, capabilities| {
+        let diagnosis = examine_view(&healer(settings), crowd(60001, 398), &case(capabilities));
+        let Diagnosis::Culprit { evidence, repair, .. } = diagnosis else { panic!("nobody blamed") };
+        let commands: Vec<_> = repair
+            .commands
+            .iter()
+            .map(|command| (command.opcode, command.subject, command.argument))
+            .collect();
+        (commands, evidence.iter().any(|evidence| evidence.name == "refuse-forks"))
+    };
+    let kill = (Opcode::KillUser, 60001, 0);
+    let refuse = (Opcode::RefuseForks, 60001, 10_000_000_000);
+    assert_eq!(repair("", Capabilities::KERNEL_REFUSES_FORKS), (vec![kill], false));
+    let wanted = "refuse_forks = '10s'";
+    assert_eq!(repair(wanted, Capabilities::KERNEL_REFUSES_FORKS), (vec![refuse, kill], false));
+    assert_eq!(repair(wanted, 0), (vec![kill], true), "that it cannot is told");
 }
 
 fn culprit(diagnosis: &Diagnosis) -> Option<u32> {
@@ -89,7 +118,7 @@ fn a_user_over_its_limit_is_blamed_with_the_numbers() {
         ["user 60001 has 398 of 431 processes (limit 200)", "most common command: sh (398 of 398)"]
     );
     let expected = Command::new(Opcode::KillUser, 60001);
-    assert_eq!(repair, Repair::one(expected));
+    assert_eq!(repair, Repair::one(expected).within(Duration::ZERO));
 }
 
 #[test]
@@ -224,6 +253,7 @@ fn an_empty_table_gives_a_reason_too() {
 #[test]
 fn settings_that_make_no_sense_are_refused() {
     for (settings, complaint) in [
+        ("refuse_forks = '1h'", "`refuse_forks` must be at most 600s"),
         ("policies = []", "`policies` is empty"),
         ("least_share = 1.5", "say 0 to 1"),
         ("spare = ['nobody-knows']", "add it to the target's `users`"),

@@ -5,7 +5,7 @@ use super::shortage::{Shortage, part};
 use super::strikes::Width;
 use super::table::{Name, Table, Tree, size};
 use super::{MemoryHog, mebibytes};
-use crate::{Culprit, Repair};
+use crate::Culprit;
 use backdoors_sensor_box::{Command, Opcode, Process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -209,8 +209,6 @@ fn cgroup<'a>(healer: &MemoryHog, shortage: &Shortage, table: &Table<'a>) -> Res
         |process| (process.cgroup != 0 && !process.cgroup_name.is_empty()).then_some(process.cgroup),
         |_, process| format!("control group {}", process.cgroup_name),
     )?;
-    if victims.len() > Repair::MOST {
-        return Err(format!("{text}, but one repair names {} at most", Repair::MOST));
-    }
-    Ok((Width::Whole, Culprit::Cgroup { id }, victims, text, None))
+    let command = Command::new(Opcode::KillCgroup, id);
+    Ok((Width::Whole, Culprit::Cgroup { id }, victims, text, Some(command)))
 }

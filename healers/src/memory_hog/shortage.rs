@@ -14,6 +14,8 @@ pub(super) struct Shortage {
     pub need: u64,
     /// Memory and swap space in all, bytes.
     pub total: u64,
+    /// Work stands still for want of it, or the kernel kills.
+    pub is_acute: bool,
     /// What tells of it, never empty.
     pub evidence: Vec<Evidence>,
 }
@@ -91,7 +93,8 @@ impl Shortage {
             // What was swapped out comes back, and what is freed of memory makes room for it.
             need = need.max(part(swap, 2.0 * settings.swap_share).saturating_sub(swap_free));
         }
-        Ok(Shortage { need, total: memory.saturating_add(swap), evidence })
+        let is_acute = is_stalled || kills.is_some();
+        Ok(Shortage { need, total: memory.saturating_add(swap), is_acute, evidence })
     }
 }
 

@@ -258,23 +258,61 @@ fn the_largest_user_is_blamed_where_only_that_is_asked_for() {
 }
 
 #[test]
-fn a_control_group_is_killed_process_by_process_if_one_repair_can_name_them() {
+fn a_control_group_is_killed_whole_however_many_it_has() {
     let of_group = |pid: u32, mebibytes| Process {
         cgroup: 77,
         cgroup_name: "batch.service".to_owned(),
         ..process(pid, 1, 1001 + pid % 2, mebibytes)
     };
-    let machine = |count: u32| {
-        Machine::out_of_memory(
-            (0..count).map(|index| of_group(100 + index, 800 / u64::from(count))).collect(),
-        )
+    let machine = Machine::out_of_memory((0..40).map(|index| of_group(100 + index, 20)).collect());
+    let diagnosis = machine.examined_by(&mut healer("policies = ['largest-cgroup']"));
+    assert_eq!(struck(&diagnosis), [(Opcode::KillCgroup, 77)]);
+    assert!(matches!(diagnosis, Diagnosis::Culprit { culprit: Culprit::Cgroup { id: 77 }, victims: 40, .. }));
+}
+
+/// How long the repair can wait.
+fn time(diagnosis: &Diagnosis) -> Duration {
+    match diagnosis {
+        Diagnosis::Culprit { repair, .. } => repair.time,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_repair_can_wait_for_as_long_as_memory_lasts_at_the_rate_at_which_it_shrinks() {
+    let mut machine = Machine::out_of_memory(hog(1, 800, 100, 70));
+    let mut slow = healer("");
+    machine.available = 22 * MIB;
+    assert_eq!(time(&machine.examined_by(&mut slow)), Duration::ZERO, "nobody knows the rate");
+    (machine.now, machine.available) = (101, 20 * MIB);
+    assert_eq!(time(&machine.examined_by(&mut slow)), Duration::from_secs(10));
+    (machine.now, machine.available) = (102, 20 * MIB);
+    assert!(time(&machine.examined_by(&mut slow)) >= Duration::from_secs(10), "it does not shrink any more");
+    (machine.now, machine.available) = (130, 19 * MIB);
+    assert_eq!(time(&machine.examined_by(&mut slow)), Duration::ZERO, "that was too long ago");
+}
+
+#[test]
+fn nobody_waits_while_work_stands_still_or_the_kernel_kills_or_after_a_blow_in_vain() {
+    let seen = |machine: &mut Machine, healer: &mut MemoryHog| {
+        machine.examined_by(healer);
+        machine.now += 1;
+        time(&machine.examined_by(healer))
     };
-    let policy = "policies = ['largest-cgroup']";
-    let diagnosis = machine(20).examined_by(&mut healer(policy));
-    assert_eq!(struck(&diagnosis).len(), 20);
-    assert!(matches!(diagnosis, Diagnosis::Culprit { culprit: Culprit::Cgroup { id: 77 }, victims: 20, .. }));
-    let too_many = machine(40).examined_by(&mut healer(policy));
-    assert!(reason(&too_many).contains("one repair names 32 at most"), "{too_many:?}");
+    let calm = Machine::out_of_memory(hog(1, 800, 100, 70));
+    assert_eq!(seen(&mut calm.clone(), &mut healer("")), Duration::MAX);
+    assert_eq!(seen(&mut Machine { stalled_ms: 900, ..calm.clone() }, &mut healer("")), Duration::ZERO);
+    assert_eq!(seen(&mut Machine { oom_kills: 1, ..calm.clone() }, &mut healer("")), Duration::ZERO);
+    let mut again = healer("");
+    let mut machine = calm;
+    seen(&mut machine, &mut again);
+    machine.processes = hog(1, 800, 200, 90);
+    machine.now += 1;
+    assert_eq!(
+        time(&machine.examined_by(&mut again)),
+        Duration::ZERO,
+        "a child of the same controller is there"
+    );
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Orders, as the API takes and answers them.
 
-use super::protocol::{ErrorKind, Failure, HealSubject, MOST_MATCHING, ProcessRow};
+use super::protocol::{ErrorKind, Failure, MOST_MATCHING, ProcessRow};
 use super::views::{TargetHandle, row};
 use crate::clock::nanoseconds;
-use crate::journal::CommandEnd;
-use crate::repair::{Outcome, Wait};
+use crate::journal::{CommandEnd, Deed};
+use crate::repair::{Outcome, Wait, reason};
 use crate::sampler::{OrderError, OrderReply};
-use crate::treatment::Ended;
-use backdoors_sensor_box::{Command, Opcode, Refusal};
+use crate::treatment::{Ended, Waited};
+use backdoors_sensor_box::Refusal;
 use serde::{Deserialize, Serialize};
 
 /// How an order ended.
@@ -15,17 +15,20 @@ use serde::{Deserialize, Serialize};
 pub struct HealAnswer {
     /// The target.
     pub target: String,
-    /// Whether nobody was to be killed.
+    /// Whether nothing was to be done.
     pub dry_run: bool,
     /// How it ended: the first command that did not end as asked, or else the last.
     #[serde(flatten)]
     pub telling: CommandAnswer,
-    /// Commands that were asked for.
+    /// Commands that were asked for, notices included, and kills left out that nobody was left for.
     #[serde(default)]
     pub asked: usize,
     /// Those that were begun, in order. The first that was not carried out is the last.
     #[serde(default)]
     pub commands: Vec<CommandAnswer>,
+    /// How the time ended that victims had to end by themselves; absent if they had none.
+    #[serde(default)]
+    pub grace: Option<GraceAnswer>,
     /// From the beginning to the end of all, as the monitor saw it, nanoseconds.
     pub took_ns: u64,
     /// The target's monotonic clock when it was last sampled, nanoseconds.
@@ -36,13 +39,34 @@ pub struct HealAnswer {
     pub processes: Vec<ProcessRow>,
 }
 
+/// How the time ended that victims had to end by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraceAnswer {
+    /// How long it was, nanoseconds.
+    pub took_ns: u64,
+    /// Processes that were left to be killed; absent if nobody knows.
+    pub left: Option<usize>,
+}
+
+impl From<Waited> for GraceAnswer {
+    fn from(waited: Waited) -> GraceAnswer {
+        GraceAnswer { took_ns: nanoseconds(waited.time), left: waited.left }
+    }
+}
+
 /// How one command ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandAnswer {
     /// Name of the opcode.
     pub opcode: String,
-    /// The id of a process, a user or a control group, by opcode.
+    /// The id of a process, a user or a control group, or a number of the target's, by opcode.
     pub subject: u64,
+    /// Signal, nice value, nanoseconds or word, by opcode.
+    #[serde(default)]
+    pub argument: u64,
+    /// What kind of command it is.
+    #[serde(default)]
+    pub deed: Deed,
     /// How it ended.
     pub outcome: HealOutcome,
     /// Why it did not end as asked.
@@ -61,7 +85,7 @@ pub enum HealOutcome {
     Voted,
     /// The target refused.
     Refused,
-    /// The target gave up: some of those to be killed are alive.
+    /// The target gave up: some of those to be killed are alive, or it was not carried out.
     GaveUp,
     /// It did not end in time, and may still be carried out.
     TimedOut,
@@ -81,12 +105,22 @@ impl CommandAnswer {
                     "another monitor holds the lease; this counts as a vote for the same command there";
                 (HealOutcome::Voted, Some(reason.to_owned()), None)
             }
+            Outcome::Refused(_) if ended.was_not_needed() => {
+                (HealOutcome::Done, Some("nobody was left to be killed".to_owned()), None)
+            }
             Outcome::Refused(view) => {
-                (HealOutcome::Refused, Some(format!("the target refused: {}", view.reason)), None)
+                let what = match view.reason {
+                    Refusal::Failed | Refusal::NotCarriedOut => "the target did not do it",
+                    _ => "the target refused",
+                };
+                (HealOutcome::Refused, Some(format!("{what}: {}", reason(view))), None)
             }
             Outcome::GaveUp(view) if view.reason == Refusal::NotTheHolder => {
                 let reason = "another monitor took the lease while the command was running".to_owned();
                 (HealOutcome::GaveUp, Some(reason), end(view))
+            }
+            Outcome::GaveUp(view) if view.reason != Refusal::None => {
+                (HealOutcome::GaveUp, Some(format!("the target gave up: {}", reason(view))), end(view))
             }
             Outcome::GaveUp(view) => {
                 let reason =
@@ -106,6 +140,8 @@ impl CommandAnswer {
         CommandAnswer {
             opcode: ended.command.opcode.name().to_owned(),
             subject: ended.command.subject,
+            argument: ended.command.argument,
+            deed: Deed::of(&ended.command),
             outcome,
             reason,
             end,
@@ -114,36 +150,13 @@ impl CommandAnswer {
 }
 
 impl TargetHandle {
-    /// The command for an order.
-    pub(super) fn command(
-        &self,
-        subject: &HealSubject,
-        dry_run: bool,
-        most_victims: u64,
-    ) -> Result<Command, Failure> {
-        let (opcode, subject) = match subject {
-            HealSubject::Process(pid) => (Opcode::KillProcess, *pid),
-            HealSubject::Tree(pid) => (Opcode::KillTree, *pid),
-            HealSubject::User(user) => {
-                let id = user.parse().ok().or_else(|| self.status().users.get(user).copied());
-                let message = || {
-                    format!(
-                        "user `{user}` is unknown: users belong to the target; give the number, or add the name to \
-                         `users` of target `{}` in the monitor's configuration",
-                        self.config.name
-                    )
-                };
-                let id = id.ok_or_else(|| Failure { kind: ErrorKind::BadRequest, message: message() })?;
-                (Opcode::KillUser, id)
-            }
-        };
-        Ok(Command { most_victims, dry_run, ..Command::new(opcode, u64::from(subject)) })
-    }
-
     /// `None` if nothing was begun, which no order ends with.
     pub(super) fn healed(&self, reply: &OrderReply) -> Option<HealAnswer> {
         let commands: Vec<CommandAnswer> = reply.commands.iter().map(CommandAnswer::new).collect();
-        let amiss = commands.iter().find(|command| command.outcome != HealOutcome::Done);
+        // A notice that was not given kept nothing from being done.
+        let counts = reply.commands.iter().zip(&commands).filter(|(ended, _)| !ended.was_no_notice());
+        let mut counts = counts.map(|(_, command)| command);
+        let amiss = counts.find(|command| command.outcome != HealOutcome::Done);
         let status = self.status();
         Some(HealAnswer {
             target: self.config.name.clone(),
@@ -151,6 +164,7 @@ impl TargetHandle {
             telling: amiss.or(commands.last())?.clone(),
             asked: reply.asked,
             commands,
+            grace: reply.waited.map(GraceAnswer::from),
             took_ns: nanoseconds(reply.took),
             clock_ns: status.view.clock,
             matching: reply.matching.len(),
@@ -172,6 +186,7 @@ impl From<OrderError> for Failure {
             OrderError::NotTheHolder(_) => ErrorKind::StandsBy,
             OrderError::NoSuchProcess(_) => ErrorKind::NoSuchProcess,
             OrderError::Busy => ErrorKind::Busy,
+            OrderError::NoGrace => ErrorKind::BadRequest,
             OrderError::NotOpen(_) => ErrorKind::NotOpen,
             OrderError::Unsafe { .. } => ErrorKind::Unsafe,
         };

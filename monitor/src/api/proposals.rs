@@ -29,7 +29,7 @@ pub struct ProposalRow {
     pub evidence: Vec<String>,
     /// The command lines that order the same.
     pub orders: Vec<String>,
-    /// Processes that would be killed, when it was confirmed last.
+    /// Processes that would be struck, when it was confirmed last.
     pub victims: u64,
     /// Why the healer did not do it itself, if it may act.
     pub withheld: Option<String>,
@@ -63,7 +63,7 @@ impl TargetHandle {
             culprit: found.culprit.to_string(),
             user_name,
             evidence: found.evidence.iter().map(|evidence| evidence.text.clone()).collect(),
-            orders: order_texts(&self.config.name, &found.commands),
+            orders: order_texts(&self.config.name, &found.commands, found.grace),
             victims: found.victims,
             withheld: found.withheld.clone(),
             made_ns: nanoseconds(now.saturating_sub(proposal.made)),

@@ -44,11 +44,17 @@ pub enum Query {
     Heal {
         /// The target.
         target: String,
-        /// Whom to kill.
+        /// Whom or what it is about.
         subject: HealSubject,
+        /// What to do.
+        #[serde(default)]
+        deed: HealDeed,
+        /// How long those who are to be killed have to end by themselves after SIGTERM, nanoseconds; 0: it is not sent.
+        #[serde(default)]
+        grace_ns: u64,
         /// Count only.
         dry_run: bool,
-        /// Most processes to kill; 0: no bound.
+        /// Most processes to strike; 0: no bound.
         most_victims: u64,
     },
     /// What healers propose for one target, or for all.
@@ -86,7 +92,7 @@ pub enum Query {
     },
 }
 
-/// Whom to kill.
+/// Whom or what a repair is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HealSubject {
@@ -96,6 +102,38 @@ pub enum HealSubject {
     Process(u32),
     /// A process and its descendants.
     Tree(u32),
+    /// The processes of a control group: its id, or the last component of its path.
+    Cgroup(String),
+    /// A variable that the target offers.
+    Variable(String),
+    /// A hook of an application.
+    Hook {
+        /// The application.
+        application: String,
+        /// Its hook.
+        hook: String,
+    },
+}
+
+/// What a repair does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealDeed {
+    /// Kill processes, or a tree, a user or a control group of them.
+    #[default]
+    Kill,
+    /// Send them this signal, by its name without `SIG`.
+    Signal(String),
+    /// Stop a control group.
+    Freeze,
+    /// Have it go on.
+    Thaw,
+    /// Give a process this nice value.
+    Nice(u64),
+    /// Have forks of a user fail for so many nanoseconds.
+    RefuseForks(u64),
+    /// Hand this to a variable or a hook.
+    Hand(u64),
 }
 
 /// An answer: one line, unless entries of the journal were asked for.

@@ -2,14 +2,17 @@
 
 use super::events::{Wish, events};
 use super::healing::HealAnswer;
+use super::ordering::Asked;
 use super::peers::PeerSummary;
 use super::protocol::{Answer, ErrorKind, Failure, HealersAnswer, MOST_REQUEST_BYTES, Query, ReloadAnswer};
 use super::views::TargetHandle;
 use crate::clock::{Clock, SystemClock};
+use crate::config::LONGEST_GRACE;
 use crate::journal::Journal;
 use crate::peers::Opinions;
 use crate::sampler::{Enlisted, Order, Rejection, Request, Wanted};
 use backdoors_healers::Repair;
+use backdoors_sensor_box::ProcessView;
 use rustix::fs::Mode;
 use serde::Serialize;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -226,10 +229,13 @@ fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> 
             reply(stream, shared.reload.as_ref().ok_or_else(cannot).and_then(|reload| reload()))
         }
         Query::Processes { target } => reply(stream, shared.processes(&target)),
-        Query::Heal { target, subject, dry_run, most_victims } => {
+        Query::Heal { target, subject, deed, grace_ns, dry_run, most_victims } => {
             let healed = shared.target(&target).and_then(|target| {
-                let command = target.command(&subject, dry_run, most_victims)?;
-                order(target, Wanted::Command(command), asker(stream))
+                let asked =
+                    Asked { subject: &subject, deed: &deed, has_grace: grace_ns > 0, dry_run, most_victims };
+                let command = target.command(&asked, || fresh_processes(target))?;
+                let grace = Duration::from_nanos(grace_ns).min(LONGEST_GRACE);
+                order(target, Wanted::Command { command, grace }, asker(stream))
             });
             reply(stream, healed)
         }
@@ -278,23 +284,25 @@ impl Shared {
 
     fn processes(&self, name: &str) -> Result<super::ProcessesAnswer, Failure> {
         let target = self.target(name)?;
-        let (sender, receiver) = sync_channel(1);
-        hand_over(target, Request::Processes(sender))?;
-        let view = receiver
-            .recv_timeout(SAMPLER_PATIENCE)
-            .map_err(|_| no_answer(target))?
-            .map_err(|message| Failure { kind: ErrorKind::Unreachable, message })?;
-        Ok(target.processes(&view))
+        Ok(target.processes(&fresh_processes(target)?))
     }
+}
+
+fn fresh_processes(target: &TargetHandle) -> Result<ProcessView, Failure> {
+    let (sender, receiver) = sync_channel(1);
+    hand_over(target, Request::Processes(sender))?;
+    let answer = receiver.recv_timeout(SAMPLER_PATIENCE).map_err(|_| no_answer(target))?;
+    answer.map_err(|message| Failure { kind: ErrorKind::Unreachable, message })
 }
 
 /// Hands an order over and waits for its end.
 fn order(target: &TargetHandle, wanted: Wanted, by: String) -> Result<HealAnswer, Failure> {
     let (sender, receiver) = sync_channel(1);
     hand_over(target, Request::Order(Order { wanted, by, reply: sender }))?;
-    // Another treatment may be under way, and either may be of several commands.
-    let commands = u32::try_from(Repair::MOST).unwrap_or(u32::MAX);
-    let patience = target.config.patience.saturating_mul(2 * commands) + SAMPLER_PATIENCE;
+    // Another treatment may be under way, and either may be of several commands, with as many notices, and others for who
+    // lost its parent.
+    let commands = u32::try_from(3 * Repair::MOST).unwrap_or(u32::MAX);
+    let patience = target.config.patience.saturating_mul(2 * commands) + 2 * LONGEST_GRACE + SAMPLER_PATIENCE;
     let reply = receiver.recv_timeout(patience).map_err(|_| no_answer(target))??;
     target.healed(&reply).ok_or_else(|| no_answer(target))
 }

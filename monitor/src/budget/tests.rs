@@ -41,6 +41,18 @@ fn a_victim_is_left_alone_for_the_cooldown_and_another_unit_is_not() {
 }
 
 #[test]
+fn a_victim_that_is_struck_by_several_commands_of_a_repair_counts_once() {
+    let mut budget = Budget::new(BOUNDS);
+    let nobody = Wanted { victim: None, ..user(3, 40) };
+    assert_eq!(
+        budget.grant(at(0), &[user(1, 6), user(1, 6), user(2, 4), nobody]).map(|grants| grants.len()),
+        Ok(4)
+    );
+    let too_many = Exceeded::Victims { wanted: 11, left: 10, most: 10 };
+    assert_eq!(budget.grant(at(0), &[user(1, 6), user(1, 7), user(2, 4)]), Err(too_many));
+}
+
+#[test]
 fn what_humans_order_counts_but_is_never_more_than_all() {
     let mut budget = Budget::new(BOUNDS);
     for _ in 0..9 {
@@ -59,7 +71,7 @@ fn reasons_name_the_numbers_and_the_remedy() {
     let mut budget = Budget::new(BOUNDS);
     assert_eq!(
         budget.grant(at(0), &[user(1, 398)]).unwrap_err().to_string(),
-        "it would kill 398, and 10 of 10 victims a minute are left (`budget.victims_per_minute`); nothing was \
+        "it has 398 victims, and 10 of 10 victims a minute are left (`budget.victims_per_minute`); nothing was \
          written, approve it to go on"
     );
     budget.struck(at(0), Victim::User(1), 1);

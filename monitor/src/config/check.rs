@@ -2,7 +2,7 @@
 
 use super::problem::Step::{self, Item, Key};
 use super::read::Reading;
-use super::target::{HealerConfig, LimitValue, TargetConfig};
+use super::target::{HealerConfig, LONGEST_GRACE, LimitValue, TargetConfig};
 use super::{Config, ConfigError, parse_duration};
 use crate::clock::nanoseconds;
 use crate::peers::PeerConfigError;
@@ -148,6 +148,11 @@ fn check_healers(target: &TargetConfig, can_run: impl Fn(&Path) -> Result<(), St
             let mut steps = vec![Key("healer"), Item(index)];
             steps.extend(key.as_deref().map(Key));
             add(&steps, ConfigError::BadHealer { target: target.name.clone(), source });
+        }
+        if healer.grace() > LONGEST_GRACE {
+            let (target, key, must) = (target.name.clone(), "healer.grace", "at most 60s");
+            let steps = [Key("healer"), Item(index), Key("grace")];
+            add(&steps, ConfigError::OutOfRange { target, key, must });
         }
         if let Some(program) = healer.program().filter(|program| program.is_absolute())
             && let Err(problem) = can_run(&program)

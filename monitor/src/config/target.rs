@@ -7,7 +7,7 @@ use crate::external::{CHILDREN, ExternalHealer};
 use crate::guard::Spare;
 use backdoors_healers::duration::{self, parse as parse_duration};
 use backdoors_healers::external::{ExternalSettings, is_external};
-use backdoors_healers::{Healer, Limits, SettingsError, Users};
+use backdoors_healers::{GRACE, Healer, Limits, REGISTRY, SettingsError, Users};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -137,6 +137,10 @@ pub struct HealerConfig {
     /// Pause after it found a culprit, counted from the end of the repair.
     #[serde(default = "default_cooldown", with = "duration")]
     pub cooldown: Duration,
+    /// How long those whom its repair would kill have to end by themselves after SIGTERM; none: they are not asked. What
+    /// the healer's registration says if absent.
+    #[serde(default, deserialize_with = "some_duration")]
+    pub grace: Option<Duration>,
     /// Its own settings.
     #[serde(flatten)]
     pub settings: toml::Table,
@@ -147,6 +151,13 @@ impl HealerConfig {
     #[must_use]
     pub fn program(&self) -> Option<PathBuf> {
         self.settings.get("command")?.as_array()?.first()?.as_str().map(PathBuf::from)
+    }
+
+    /// How long those whom its repair would kill have to end by themselves.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        let registered = REGISTRY.iter().find(|line| line.name == self.name);
+        self.grace.unwrap_or(registered.map_or(GRACE, |line| line.grace))
     }
 
     /// A relative path of a program starts at `folder`. A name without a slash is left to be refused.
@@ -172,6 +183,9 @@ impl HealerConfig {
         backdoors_healers::build(&self.name, settings, users)
     }
 }
+
+/// Longest time that victims may have to end by themselves.
+pub const LONGEST_GRACE: Duration = Duration::from_secs(60);
 
 /// A healer and what the configuration says about it.
 pub type ConfiguredHealer = (HealerConfig, Box<dyn Healer>);

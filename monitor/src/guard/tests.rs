@@ -127,3 +127,31 @@ fn a_name_that_would_spare_nobody_is_refused_with_the_right_one() {
     assert!(Spare::new([], [String::new()], []).is_err());
     assert!(Spare::new([], ["äääääääü".to_owned()], []).is_err(), "16 bytes");
 }
+
+#[test]
+fn a_victim_may_be_struck_twice_if_it_is_by_different_commands() {
+    let (refuse, kill) = (Command::new(Opcode::RefuseForks, 1000), Command::new(Opcode::KillUser, 1000));
+    assert_eq!(check(&[refuse, kill], &table(), &Spare::default()), Ok(()));
+    let twice = check(&[refuse, kill, kill], &table(), &Spare::default());
+    assert_eq!(twice, Err(Unsafe::Twice(Victim::User(1000))));
+}
+
+#[test]
+fn what_a_built_in_healer_does_not_list_it_may_not_order() {
+    let freeze = Command::new(Opcode::FreezeCgroup, 9);
+    assert_eq!(check_may("forkbomb", &[Command::new(Opcode::KillUser, 1000)]), Ok(()));
+    assert_eq!(check_may("forkbomb", &[freeze]), Err(Unsafe::MayNot(Opcode::FreezeCgroup)));
+    assert_eq!(check_may("a-program", &[freeze]), Ok(()));
+}
+
+#[test]
+fn an_argument_that_the_target_would_refuse_is_withheld() {
+    let with = |opcode, argument| {
+        let command = Command { argument, ..command(opcode, 5, 70) };
+        check(&[command], &table(), &Spare::default())
+    };
+    assert_eq!(with(Opcode::SignalProcess, 15), Ok(()));
+    let (signal, nice) = (Opcode::SignalProcess, Opcode::SetPriority);
+    assert_eq!(with(signal, 9), Err(Unsafe::Argument(signal, Refusal::NotASignal)));
+    assert_eq!(with(nice, 20), Err(Unsafe::Argument(nice, Refusal::OutOfRange)));
+}

@@ -3,7 +3,7 @@
 use crate::clock::{nanoseconds, rfc3339};
 use crate::config::Mode;
 use crate::proposals;
-use crate::repair::{Outcome, Wait};
+use crate::repair::{Outcome, Wait, reason};
 use crate::verdict::{Layer, State};
 use backdoors_healers::{Culprit, Evidence};
 use backdoors_sensor_box::{AcknowledgementView, Command};
@@ -104,6 +104,7 @@ pub enum What {
         by: String,
         opcode: &'static str,
         subject: u64,
+        argument: u64,
         most_victims: u64,
         dry_run: bool,
     },
@@ -114,17 +115,44 @@ pub enum What {
     /// It counts as a vote for the same command of whoever holds the lease.
     Voted { sequence: u64, opcode: &'static str, subject: u64 },
     /// The target refused it.
-    Refused { sequence: u64, reason: &'static str },
+    Refused { sequence: u64, reason: String },
     /// The target gave up.
     GaveUp(CommandEnd),
     /// It did not end in time.
     TimedOut { waiting_for: Wait, after_ns: u64 },
     /// It is unknown what became of it.
     Unknown { reason: String },
+    /// Victims had time to end by themselves, and it is over.
+    GraceEnded { by: String, after_ns: u64, left: Option<usize> },
     /// A repair of several commands ended.
     SequenceEnded { by: String, carried_out: usize, of: usize },
     /// Processes were killed and did not die.
     Unkillable { sequence: u64, count: usize, processes: Vec<String>, left_alone_ns: u64 },
+}
+
+/// Kinds of commands, as far as their ends read differently.
+#[derive(Clone, Copy, Debug, Default, Serialize, serde::Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deed {
+    /// It kills.
+    #[default]
+    Kill,
+    /// It sends a signal.
+    Signal,
+    /// Something else.
+    Other,
+}
+
+impl Deed {
+    /// Of a command.
+    #[must_use]
+    pub fn of(command: &Command) -> Deed {
+        match command.opcode {
+            opcode if opcode.kills() => Deed::Kill,
+            opcode if opcode.signals() => Deed::Signal,
+            _ => Deed::Other,
+        }
+    }
 }
 
 /// How a command that was obeyed ended.
@@ -132,6 +160,9 @@ pub enum What {
 pub struct CommandEnd {
     /// Its number.
     pub sequence: u64,
+    /// What kind of command it was.
+    #[serde(default)]
+    pub deed: Deed,
     /// Whether it only counted.
     pub dry_run: bool,
     /// Processes that matched.
@@ -161,6 +192,7 @@ impl CommandEnd {
         let after = |time: u64| (time != 0).then(|| time.saturating_sub(view.accepted_at));
         CommandEnd {
             sequence: view.command,
+            deed: Deed::of(command),
             dry_run: command.dry_run,
             matched: view.matched,
             signalled: view.signalled,
@@ -209,6 +241,7 @@ impl What {
         "gave-up",
         "timed-out",
         "unknown",
+        "grace-ended",
         "sequence-ended",
         "unkillable",
     ];
@@ -224,7 +257,7 @@ impl What {
                 subject: command.subject,
             },
             Outcome::GaveUp(view) => What::GaveUp(CommandEnd::new(command, view, took)),
-            Outcome::Refused(view) => What::Refused { sequence: view.command, reason: view.reason.name() },
+            Outcome::Refused(view) => What::Refused { sequence: view.command, reason: reason(view) },
             Outcome::TimedOut { waiting_for, .. } => {
                 What::TimedOut { waiting_for: *waiting_for, after_ns: nanoseconds(took) }
             }
@@ -277,7 +310,7 @@ impl What {
             }
             What::Diagnosis { healer, culprit, evidence, victims, .. } => {
                 let texts: Vec<&str> = evidence.iter().map(|evidence| evidence.text.as_str()).collect();
-                format!("{healer} blames {culprit}: {}; {victims} to kill", texts.join("; "))
+                format!("{healer} blames {culprit}: {}; {victims} to strike", texts.join("; "))
             }
             What::NothingFound { healer, reason } => format!("{healer} blames nobody: {reason}"),
             What::Proposal { proposal, healer, orders, approval } => {
@@ -322,26 +355,33 @@ impl What {
             What::Acknowledged { sequence, state, after_ns } => {
                 format!("command {sequence} acknowledged after {}: {state}", ms(*after_ns))
             }
-            What::Repaired(end) if end.dry_run => {
-                format!("command {}: {} would be killed, nobody was", end.sequence, end.matched)
-            }
+            What::Repaired(end) if end.dry_run => match end.deed {
+                Deed::Kill => {
+                    format!("command {}: {} would be killed, nobody was", end.sequence, end.matched)
+                }
+                Deed::Signal => format!("command {}: {} would get it, nobody did", end.sequence, end.matched),
+                Deed::Other => format!("command {}: it could be done, nothing was", end.sequence),
+            },
             What::Repaired(end) => {
                 let died = end.last_death_after_ns.map_or("nobody had to die".to_owned(), |after| {
                     format!("the last culprit died {} after acceptance", ms(after))
                 });
-                format!(
-                    "command {} done: {} matched, {} signals; {died}; {} from decision to end",
-                    end.sequence,
-                    end.matched,
-                    end.signalled,
-                    ms(end.took_ns)
-                )
+                let (matched, signals) = (end.matched, end.signalled);
+                let what = match end.deed {
+                    Deed::Kill => format!("{matched} matched, {signals} signals; {died}; "),
+                    Deed::Signal => format!("{matched} matched, {signals} signals; "),
+                    Deed::Other => String::new(),
+                };
+                format!("command {} done: {what}{} from decision to end", end.sequence, ms(end.took_ns))
             }
             What::Voted { sequence, opcode, subject } => {
                 format!("command {sequence} counts as a vote for {opcode} {subject}")
             }
             What::Refused { sequence, reason } => {
                 format!("command {sequence} refused by the target: {reason}")
+            }
+            What::GaveUp(end) if end.deed == Deed::Other => {
+                format!("command {} given up by the target", end.sequence)
             }
             What::GaveUp(end) => format!(
                 "command {} given up by the target: {} matched, {} signals, {} still alive",
@@ -351,6 +391,13 @@ impl What {
                 format!("no end after {}: waited for {}", ms(*after_ns), waiting_for.text())
             }
             What::Unknown { reason } => format!("outcome unknown: {reason}"),
+            What::GraceEnded { by, after_ns, left: Some(0) } => {
+                format!("nobody is left to be killed after {} of grace (by {by})", ms(*after_ns))
+            }
+            What::GraceEnded { by, after_ns, left } => {
+                let left = left.map_or("nobody knows how many".to_owned(), |left| left.to_string());
+                format!("{left} are left after {} of grace, and are killed (by {by})", ms(*after_ns))
+            }
             What::SequenceEnded { by, carried_out, of } => {
                 format!("{carried_out} of {of} commands were carried out (by {by})")
             }

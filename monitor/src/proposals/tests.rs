@@ -22,6 +22,7 @@ fn found(number: usize, user: u32, victims: u64) -> Found {
         culprit: Culprit::User { user },
         evidence: vec![evidence],
         commands: vec![command],
+        grace: Duration::ZERO,
         victims,
         withheld: None,
     }

@@ -3,7 +3,7 @@
 use crate::clock::nanoseconds;
 use crate::config::{HealerConfig, Mode};
 use backdoors_healers::external::is_external;
-use backdoors_healers::{Applications, Healer, REGISTRY, Registration, Users};
+use backdoors_healers::{Applications, GRACE, Healer, REGISTRY, Registration, Users};
 use backdoors_sensor_box::{Opcode, SensorKind};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,9 @@ pub struct Enlisted {
     pub mode: Option<Mode>,
     /// Its pause after it found a culprit; absent where no target has it.
     pub cooldown_ns: Option<u64>,
+    /// How long those whom it would kill have to end by themselves.
+    #[serde(default)]
+    pub grace_ns: u64,
     /// The sensors whose events call it.
     pub watches: Vec<String>,
     /// The applications whose failure calls it: `*` for any.
@@ -41,6 +44,7 @@ impl Enlisted {
         Enlisted {
             mode: Some(config.mode),
             cooldown_ns: Some(nanoseconds(config.cooldown)),
+            grace_ns: nanoseconds(config.grace()),
             ..Enlisted::new(healer, registered)
         }
     }
@@ -70,6 +74,7 @@ impl Enlisted {
             about: registered.map_or_else(command, |line| line.about.to_owned()),
             mode: None,
             cooldown_ns: None,
+            grace_ns: nanoseconds(registered.map_or(GRACE, |line| line.grace)),
             watches: healer.watches().iter().filter_map(sensor).collect(),
             applications: match healer.applications() {
                 Applications::None => None,

@@ -2,9 +2,9 @@
 
 use super::Sampler;
 use super::order::order_texts;
-use super::treating::Source;
+use super::treating::{Begun, Source};
 use crate::budget::{Exceeded, Wanted};
-use crate::config::Mode;
+use crate::config::{HealerConfig, Mode};
 use crate::guard;
 use crate::journal::What;
 use crate::proposals::{Found, Proposed};
@@ -19,17 +19,22 @@ use std::time::Duration;
 pub(super) struct Healing {
     pub healer: Box<dyn Healer>,
     pub mode: Mode,
+    /// How long those whom it would kill have to end by themselves.
+    grace: Duration,
     /// It was told that the healer finds nothing, and nothing new happened since.
     pub told_nothing: bool,
     /// What was told last of what it found, and when.
     told: Option<(Told, Duration)>,
+    /// It broke when it was told a reading, and is told no more.
+    deaf: bool,
     /// What it answered at last, after it had been asked before.
     pub answer: Option<Diagnosis>,
 }
 
 impl Healing {
-    pub(super) fn new(healer: Box<dyn Healer>, mode: Mode) -> Healing {
-        Healing { healer, mode, told_nothing: false, told: None, answer: None }
+    pub(super) fn new(healer: Box<dyn Healer>, config: &HealerConfig) -> Healing {
+        let (mode, grace) = (config.mode, config.grace());
+        Healing { healer, mode, grace, told_nothing: false, told: None, deaf: false, answer: None }
     }
 }
 
@@ -146,12 +151,37 @@ impl Sampler {
             }
             Diagnosis::Culprit { culprit, evidence, repair, victims } => {
                 self.dispatcher.examined(index, now, true);
-                let commands = repair.commands;
-                let number = index;
-                let found = Found { number, healer, culprit, evidence, commands, victims, withheld: None };
+                let grace = self.grace_for(index, &repair);
+                let (number, commands) = (index, repair.commands);
+                let found =
+                    Found { number, healer, culprit, evidence, commands, grace, victims, withheld: None };
                 let decision = self.decide(now, mode, &found, processes);
                 self.follow(now, mode, found, decision, processes);
             }
+        }
+    }
+
+    /// How long its victims have to end by themselves. If there is no time for twice that, or if others must agree, who
+    /// cannot wait together, they have none.
+    fn grace_for(&self, index: usize, repair: &Repair) -> Duration {
+        let grace = self.healers.get(index).map_or(Duration::ZERO, |healing| healing.grace);
+        if repair.time < grace.saturating_mul(2) || self.votes_count() { Duration::ZERO } else { grace }
+    }
+
+    /// Has healers know a good reading.
+    pub(super) fn tell_reading(&mut self, now: Duration) {
+        let mut broke = Vec::new();
+        for healing in self.healers.iter_mut().filter(|healing| !healing.deaf) {
+            let (healer, view) = (&mut healing.healer, self.fetcher.view());
+            // A plug-in that breaks must not end the watch over the target.
+            if catch_unwind(AssertUnwindSafe(|| healer.read(now, view))).is_err() {
+                healing.deaf = true;
+                broke.push(healing.healer.name().to_owned());
+            }
+        }
+        for healer in broke {
+            let reason = "it panicked at a reading, and is told none any more".to_owned();
+            self.note(What::HealerBroke { healer, reason });
         }
     }
 
@@ -160,7 +190,9 @@ impl Sampler {
         if mode == Mode::Observe || found.commands.iter().all(|command| command.opcode == Opcode::Nothing) {
             return Decision::Note;
         }
-        if let Err(reason) = guard::check(&found.commands, processes, &self.spare) {
+        let is_safe = guard::check_may(&found.healer, &found.commands)
+            .and_then(|()| guard::check(&found.commands, processes, &self.spare));
+        if let Err(reason) = is_safe {
             return Decision::Withhold(reason.to_string());
         }
         if let Some(victim) = self.on_the_bench(&found.commands, processes) {
@@ -202,7 +234,7 @@ impl Sampler {
             let mut struck = matching(command, processes).peekable();
             struck.peek().is_some() && struck.all(|process| self.unkillable.holds(process))
         };
-        commands.iter().find(nobody_else).and_then(Victim::of)
+        commands.iter().filter(|command| command.opcode.kills()).find(nobody_else).and_then(Victim::of)
     }
 
     /// Does what was decided, and tells it unless the same was told before.
@@ -237,10 +269,10 @@ impl Sampler {
         let index = found.number;
         let is_news = !self.was_told(now, index, told) || made.is_some();
         let reason = found.reason();
-        let Found { healer, culprit, evidence, commands, victims, .. } = found;
+        let Found { healer, culprit, evidence, commands, grace, victims, .. } = found;
         // What a plug-in says is as long as it likes; the reason why it is withheld tells how long.
         let told_of = &commands[..commands.len().min(Repair::MOST)];
-        let orders = order_texts(&self.config.name, told_of);
+        let orders = order_texts(&self.config.name, told_of, grace);
         if is_news || matches!(decision, Decision::Act(_)) {
             self.note(What::Diagnosis { healer: healer.clone(), culprit, evidence, victims, mode });
         }
@@ -258,7 +290,8 @@ impl Sampler {
             self.note(What::Proposal { proposal, healer, orders: orders.clone(), approval });
         }
         if let Decision::Act(commands) = decision {
-            self.begin(now, commands, processes, orders.join(" && "), reason, Source::Healer(index));
+            let (order_text, source) = (orders.join(" && "), Source::Healer(index));
+            self.begin(now, processes, Begun { commands, grace, order_text, reason, source });
         }
     }
 

@@ -88,7 +88,7 @@ impl Sampler {
             }
             self.healers.push(match before {
                 Some((_, healing)) if same.is_some() => healing,
-                _ => Healing::new(healer, config.mode),
+                _ => Healing::new(healer, &config),
             });
         }
     }

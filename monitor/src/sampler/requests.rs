@@ -2,7 +2,7 @@
 
 use super::Sampler;
 use super::order::{Order, OrderError, Rejection, Request, Wanted, order_text, order_texts};
-use super::treating::Source;
+use super::treating::{Begun, Source};
 use crate::guard;
 use crate::journal::What;
 use crate::proposals::Proposal;
@@ -46,16 +46,22 @@ impl Sampler {
     pub(super) fn begin_order(&mut self, order: Order) {
         let now = self.clock.monotonic();
         let prepared = match order.wanted {
-            Wanted::Command(command) => self.prepare_command(now, command),
+            Wanted::Command { grace, .. } if !grace.is_zero() && self.votes_count() => {
+                Err(OrderError::NoGrace)
+            }
+            Wanted::Command { command, grace } => {
+                self.prepare_command(now, command).map(|(commands, table)| (commands, grace, table))
+            }
             Wanted::Proposal { id, dry_run } => self.prepare_proposal(now, id, dry_run, &order.by),
         };
         self.tell_proposals();
         match prepared {
-            Ok((commands, table)) => {
+            Ok((commands, grace, table)) => {
                 let text = self.wanted_text(&order.wanted);
                 let Order { by, reply, .. } = order;
                 let reason = format!("{by}: {text}");
-                self.begin(now, commands, &table, text, reason, Source::Order { by, reply });
+                let source = Source::Order { by, reply };
+                self.begin(now, &table, Begun { commands, grace, order_text: text, reason, source });
             }
             Err(error) => self.refuse(&order, error),
         }
@@ -69,7 +75,7 @@ impl Sampler {
 
     fn wanted_text(&self, wanted: &Wanted) -> String {
         match wanted {
-            Wanted::Command(command) => order_text(&self.config.name, command),
+            Wanted::Command { command, grace } => order_text(&self.config.name, command, *grace),
             Wanted::Proposal { id, dry_run: false } => self.approval(*id),
             Wanted::Proposal { id, dry_run: true } => format!("{} --dry-run", self.approval(*id)),
         }
@@ -126,11 +132,12 @@ impl Sampler {
         id: u64,
         dry_run: bool,
         by: &str,
-    ) -> Result<(Vec<Command>, ProcessView), OrderError> {
+    ) -> Result<(Vec<Command>, Duration, ProcessView), OrderError> {
         self.may_act()?;
         let table = self.fresh_table(now)?;
         let Proposal { found, .. } = self.proposals.open(now, id)?.clone();
-        guard::check(&found.commands, &table, &self.spare)
+        guard::check_may(&found.healer, &found.commands)
+            .and_then(|()| guard::check(&found.commands, &table, &self.spare))
             .map_err(|reason| OrderError::Unsafe { id, reason })?;
         if !dry_run {
             self.proposals.approve(now, id)?;
@@ -141,11 +148,11 @@ impl Sampler {
             healer: found.healer,
             culprit: found.culprit,
             evidence: found.evidence,
-            orders: order_texts(&self.config.name, &found.commands),
+            orders: order_texts(&self.config.name, &found.commands, found.grace),
             dry_run,
         });
         let commands = found.commands.into_iter().map(|command| Command { dry_run, ..command });
-        Ok((commands.collect(), table))
+        Ok((commands.collect(), found.grace, table))
     }
 
     /// Ends proposals that nobody confirmed.

@@ -5,10 +5,10 @@ use super::order::{OrderError, OrderReply};
 use crate::clock::nanoseconds;
 use crate::journal::What;
 use crate::repair::{Outcome, Progress, Step};
-use crate::treatment::{Ended, Treatment};
+use crate::treatment::{Ended, Looked, Rest, Treatment, Waited};
 use crate::victim::{Victim, is_reachable, matching};
 use backdoors_sensor_box::{Command, FetchError, Process, ProcessView};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -18,17 +18,45 @@ const NAMED: usize = 8;
 /// The treatment under way.
 pub(super) struct Running {
     pub treatment: Treatment,
+    pub mandate: Mandate,
+    written: Option<Duration>,
+    /// The number of the link it was written over.
+    link: u64,
+}
+
+/// What a treatment is for, and what came of it so far.
+pub(super) struct Mandate {
     pub order_text: String,
     /// Why, for the target's own log.
     reason: String,
     source: Source,
-    /// Whom each command that has not ended means, by the process table of the beginning.
-    matching: Vec<Vec<Process>>,
-    /// How many commands ended.
-    ended: usize,
-    written: Option<Duration>,
-    /// The number of the link it was written over.
-    link: u64,
+    started: Duration,
+    /// Whom the commands mean, by the process table of the beginning.
+    matching: Vec<Process>,
+    /// Those of them who are to be killed.
+    to_be_killed: Vec<Process>,
+    /// Who belongs to each victim, by the same.
+    struck: BTreeMap<Victim, Struck>,
+    /// How the time of grace ended.
+    waited: Option<Waited>,
+}
+
+#[derive(Default)]
+struct Struck {
+    processes: Vec<Process>,
+    /// How many the budget has counted.
+    counted: u64,
+}
+
+/// Commands that are to be begun.
+pub(super) struct Begun {
+    pub commands: Vec<Command>,
+    /// How long those who are to be killed have to end by themselves.
+    pub grace: Duration,
+    pub order_text: String,
+    /// Why, for the target's own log.
+    pub reason: String,
+    pub source: Source,
 }
 
 /// Who wanted the commands.
@@ -39,34 +67,32 @@ pub(super) enum Source {
 
 impl Sampler {
     /// Begins with commands that were checked, `table` being the newest.
-    pub(super) fn begin(
-        &mut self,
-        now: Duration,
-        commands: Vec<Command>,
-        table: &ProcessView,
-        order_text: String,
-        reason: String,
-        source: Source,
-    ) {
-        let means = |command: &Command| matching(command, table).cloned().collect();
-        let matching = commands.iter().map(means).collect();
+    pub(super) fn begin(&mut self, now: Duration, table: &ProcessView, begun: Begun) {
+        let Begun { commands, grace, order_text, reason, source } = begun;
+        let means = |command: &Command| matching(command, table).cloned().collect::<Vec<_>>();
+        let victims = commands.iter().filter_map(|command| Some((Victim::of(command)?, means(command))));
+        let mandate = Mandate {
+            order_text,
+            reason,
+            source,
+            started: now,
+            matching: each_once(commands.iter().map(means)),
+            to_be_killed: each_once(commands.iter().filter(|command| command.opcode.kills()).map(means)),
+            struck: victims.map(|(victim, processes)| (victim, Struck { processes, counted: 0 })).collect(),
+            waited: None,
+        };
         let votes = self.other_holder().is_some() && self.votes_count();
         if !votes && commands.iter().any(|command| !command.dry_run) {
             self.budget.begun(now);
             self.proposals.overtake(now, &Victim::of_all(&commands));
             self.tell_proposals();
         }
-        let treat = if votes { Treatment::vote } else { Treatment::new };
-        self.running = treat(commands, now, self.config.patience).map(|treatment| Running {
-            treatment,
-            order_text,
-            reason,
-            source,
-            matching,
-            ended: 0,
-            written: None,
-            link: 0,
-        });
+        let patience = self.config.patience;
+        let treatment = match votes {
+            true => Treatment::vote(commands, now, patience),
+            false => Treatment::gentle(commands, grace, now, patience),
+        };
+        self.running = treatment.map(|treatment| Running { treatment, mandate, written: None, link: 0 });
     }
 
     /// Drives the command under way, and begins the next order when there is none. Returns when to go on.
@@ -78,6 +104,14 @@ impl Sampler {
             }
             let token = self.token();
             let now = self.clock.monotonic();
+            match self.running.as_ref()?.treatment.rest(now) {
+                Some(Rest::Until(until)) => return Some(until),
+                Some(Rest::Look) => {
+                    self.look_who_is_left(now);
+                    continue;
+                }
+                None => {}
+            }
             match self.running.as_mut()?.treatment.repair.step(now, token) {
                 Step::Wait(until) => return Some(until),
                 Step::Fetch => self.look(now),
@@ -86,7 +120,7 @@ impl Sampler {
                     let running = self.running.as_mut()?;
                     running.link = link;
                     let command = *running.treatment.repair.command();
-                    let reason = running.reason.clone();
+                    let reason = running.mandate.reason.clone();
                     let written = self.write_command(now, &command, sequence, token, &reason);
                     let now = self.clock.monotonic();
                     let running = self.running.as_mut()?;
@@ -109,39 +143,67 @@ impl Sampler {
         let Some(mut running) = self.running.take() else { return };
         let ended = running.treatment.end(now, outcome);
         self.note(What::ended(&ended.command, &outcome, ended.took));
-        let meant = running.matching.get(running.ended).map_or(&[][..], Vec::as_slice);
-        self.settle(now, &ended, meant);
-        running.ended += 1;
-        let (asked, started) = (running.treatment.length(), running.treatment.started());
-        match running.treatment.go_on(now, outcome) {
-            Ok(treatment) => self.running = Some(Running { treatment, written: None, ..running }),
-            Err(commands) => {
-                if asked > 1 {
-                    let carried_out = commands.iter().filter(|ended| ended.was_carried_out()).count();
-                    let by = self.name_of(&running.source);
-                    self.note(What::SequenceEnded { by, carried_out, of: asked });
-                }
-                match running.source {
-                    Source::Healer(index) => self.dispatcher.repaired(index, now),
-                    Source::Order { reply, .. } => {
-                        let took = now.saturating_sub(started);
-                        let matching = each_once(running.matching);
-                        drop(reply.try_send(Ok(OrderReply { commands, asked, took, matching })));
-                    }
-                }
+        self.settle(now, &ended, &mut running.mandate.struck);
+        let Running { treatment, mandate, link, .. } = running;
+        let asked = treatment.length();
+        match treatment.go_on(now, outcome) {
+            Ok(treatment) => self.running = Some(Running { treatment, mandate, written: None, link }),
+            Err(commands) => self.finish(now, mandate, asked, commands),
+        }
+    }
+
+    /// Looks whether those who were given notice have ended.
+    fn look_who_is_left(&mut self, now: Duration) {
+        let table = self.fetch_processes(now).ok();
+        let now = self.clock.monotonic();
+        let Some(Running { treatment, mut mandate, link, .. }) = self.running.take() else { return };
+        let (treatment, waited) = match treatment.looked(now, table.as_ref(), &mandate.to_be_killed) {
+            Looked::Waits(treatment) => (Ok(treatment), None),
+            Looked::GoesOn(treatment, waited) => (Ok(treatment), Some(waited)),
+            Looked::Over(commands, waited) => (Err(commands), Some(waited)),
+        };
+        if let Some(Waited { time, left }) = waited {
+            mandate.waited = waited;
+            let by = self.name_of(&mandate.source);
+            self.note(What::GraceEnded { by, after_ns: nanoseconds(time), left });
+        }
+        match treatment {
+            Ok(treatment) => self.running = Some(Running { treatment, mandate, written: None, link }),
+            Err(commands) => self.finish(now, mandate, commands.len(), commands),
+        }
+    }
+
+    /// Tells how a treatment of so many commands ended.
+    fn finish(&mut self, now: Duration, mandate: Mandate, asked: usize, commands: Vec<Ended>) {
+        let Mandate { source, started, matching, waited, .. } = mandate;
+        if asked > 1 {
+            let carried_out = commands.iter().filter(|ended| ended.was_carried_out()).count();
+            self.note(What::SequenceEnded { by: self.name_of(&source), carried_out, of: asked });
+        }
+        match source {
+            Source::Healer(index) => self.dispatcher.repaired(index, now),
+            Source::Order { reply, .. } => {
+                let took = now.saturating_sub(started);
+                drop(reply.try_send(Ok(OrderReply { commands, asked, waited, took, matching })));
             }
         }
     }
 
-    /// Has budget and bench know what a command did.
-    fn settle(&mut self, now: Duration, ended: &Ended, meant: &[Process]) {
-        let (Some(victim), Some(signalled)) =
-            (Victim::of(&ended.command), ended.most_signalled(meant.len() as u64))
-        else {
-            return;
-        };
-        self.budget.struck(now, victim, signalled);
+    /// Has budget and bench know what a command did. Who was struck by one before counts once.
+    fn settle(&mut self, now: Duration, ended: &Ended, struck: &mut BTreeMap<Victim, Struck>) {
+        let Some(victim) = Victim::of(&ended.command) else { return };
+        let known = struck.get_mut(&victim);
+        let meant = known.as_ref().map_or(0, |struck| struck.processes.len());
+        let Some(signalled) = ended.most_signalled(meant as u64) else { return };
+        // Who was not known at the beginning has left a tree that was struck, and counts as one of it.
+        let more = known.map_or(0, |struck| {
+            let more = signalled.saturating_sub(struck.counted);
+            struck.counted += more;
+            more
+        });
+        self.budget.struck(now, victim, more);
         if ended.left_unkillable() {
+            let meant = struck.get(&victim).map_or(&[][..], |struck| &struck.processes);
             self.bench(now, ended, meant);
         }
     }
@@ -206,9 +268,10 @@ impl Sampler {
             Progress::NotAuthentic => return,
             Progress::Written(sequence) => What::CommandWritten {
                 sequence,
-                by: self.name_of(&running.source),
+                by: self.name_of(&running.mandate.source),
                 opcode: command.opcode.name(),
                 subject: command.subject,
+                argument: command.argument,
                 most_victims: command.most_victims,
                 dry_run: command.dry_run,
             },
@@ -232,7 +295,7 @@ impl Sampler {
 }
 
 /// A process may be meant by several commands.
-fn each_once(matching: Vec<Vec<Process>>) -> Vec<Process> {
+fn each_once(matching: impl Iterator<Item = Vec<Process>>) -> Vec<Process> {
     let mut known = HashSet::new();
-    matching.into_iter().flatten().filter(|process| known.insert(process.pid)).collect()
+    matching.flatten().filter(|process| known.insert(process.pid)).collect()
 }

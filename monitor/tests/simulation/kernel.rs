@@ -7,7 +7,8 @@ use backdoors_sensor_box::layout::{
 };
 use backdoors_sensor_box::writer::{Acknowledgements, CommandSlots, ProcessTable, Sensor, SensorBox, Shape};
 use backdoors_sensor_box::{
-    CommandKey, CommandState, LeaseView, LeaseWords, LocalWords, Opcode, Refusal, Seal, SensorKind,
+    CommandKey, CommandState, LeaseView, LeaseWords, LocalWords, Opcode, Refusal, Seal, SensorKind, Signal,
+    Subject,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -46,6 +47,12 @@ pub struct Machine {
     running: Option<Running>,
     /// Processes that no signal kills.
     pub immortal: BTreeSet<u32>,
+    /// Processes that SIGTERM does not end.
+    pub stubborn: BTreeSet<u32>,
+    /// What commands that touch no process fail with.
+    pub failure: Option<u64>,
+    /// Opcodes that the target refuses this monitor.
+    pub forbidden: BTreeSet<u32>,
     /// Processes and users that no command is obeyed for.
     pub refused: BTreeSet<u64>,
     /// Commands that were obeyed, in order.
@@ -97,6 +104,9 @@ impl Machine {
             forged: None,
             running: None,
             immortal: BTreeSet::new(),
+            stubborn: BTreeSet::new(),
+            failure: None,
+            forbidden: BTreeSet::new(),
             refused: BTreeSet::new(),
             obeyed: Vec::new(),
             hung: false,
@@ -169,6 +179,14 @@ impl Machine {
 
     pub fn put(&self, index: usize, pid: u32, parent: u32, user: u32, depth: u32, name: &str) {
         self.put_entry(index, pid, parent, user, depth, name, u64::from(pid) * 1000);
+    }
+
+    /// Puts the process with this index of the table into a control group.
+    pub fn move_to(&self, index: usize, cgroup: u64, name: &str) {
+        let mut cgroup_name = ProcessEntry::default().cgroup_name;
+        cgroup_name[..name.len()].copy_from_slice(name.as_bytes());
+        let entry = self.table.get(index).unwrap().unwrap();
+        assert!(self.table.put(index, &ProcessEntry { cgroup, cgroup_name, ..entry }));
     }
 
     /// A process that started at this time, a child of the first.
@@ -285,6 +303,14 @@ impl Machine {
             match Opcode::from_number(command.opcode) {
                 _ if !self.lease.word().allows(SLOT, command.token) => Refusal::NotTheHolder,
                 None => Refusal::UnknownOpcode,
+                Some(_) if self.forbidden.contains(&command.opcode) => Refusal::NotAllowed,
+                Some(opcode) if opcode.subject() == Subject::Process && !self.is_there(command.subject) => {
+                    Refusal::NoSuchProcess
+                }
+                Some(opcode) if opcode.subject() == Subject::Tree && !self.is_there(command.subject) => {
+                    Refusal::NoSuchProcess
+                }
+                Some(opcode) if !opcode.sweeps() && self.failure.is_some() => Refusal::Failed,
                 Some(_) if self.refused.contains(&command.subject) => Refusal::Protected,
                 Some(Opcode::KillProcess | Opcode::KillTree) if command.subject == 1 => Refusal::InitProcess,
                 Some(Opcode::KillUser) if command.subject == 0 => Refusal::SparedUser,
@@ -298,8 +324,21 @@ impl Machine {
             self.running = Some(Running { command, struck: BTreeSet::new() });
         } else {
             answer.state = CommandState::Refused as u32;
+            answer.failure = self.failure.filter(|_| refusal == Refusal::Failed).unwrap_or(0);
         }
         self.acknowledgements.publish(SLOT, &answer);
+    }
+
+    fn is_there(&self, pid: u64) -> bool {
+        self.entries().any(|(_, entry)| u64::from(entry.pid) == pid)
+    }
+
+    /// A process ends, and its children are the first's.
+    fn end(&self, index: usize, pid: u32) {
+        self.table.clear(index);
+        for (index, entry) in self.entries().filter(|(_, entry)| entry.parent == pid).collect::<Vec<_>>() {
+            assert!(self.table.put(index, &ProcessEntry { parent: 1, ..entry }));
+        }
     }
 
     fn sweep(&mut self, now: u64, mut running: Running) {
@@ -307,23 +346,28 @@ impl Machine {
         let meant: Vec<(usize, ProcessEntry)> =
             self.entries().filter(|(_, entry)| self.means(&command, entry)).collect();
         let dry_run = command.flags & CommandFlags::DRY_RUN != 0;
+        let opcode = Opcode::from_number(command.opcode).unwrap();
+        let ends_stubborn = opcode.kills();
+        let ends = opcode.kills() || opcode.signals() && command.argument == Signal::Term as u64;
         let before = self.acknowledgements.get(SLOT).unwrap().unwrap();
         let matched = before.matched.max(meant.len() as u32);
         let mut died = false;
-        for (index, entry) in meant.iter().filter(|_| !dry_run) {
+        for (index, entry) in meant.iter().filter(|_| !dry_run && opcode.sweeps()) {
             let bound = command.most_victims;
             if bound != 0 && running.struck.len() as u64 >= bound && !running.struck.contains(&entry.pid) {
                 continue;
             }
             running.struck.insert(entry.pid);
-            if !self.immortal.contains(&entry.pid) {
-                self.table.clear(*index);
+            let survives =
+                self.immortal.contains(&entry.pid) || !ends_stubborn && self.stubborn.contains(&entry.pid);
+            if ends && !survives {
+                self.end(*index, entry.pid);
                 died = true;
             }
         }
         let remaining = self.entries().filter(|(_, entry)| self.means(&command, entry)).count() as u32;
         let state = match remaining {
-            _ if dry_run => CommandState::Done,
+            _ if dry_run || !opcode.kills() => CommandState::Done,
             0 => CommandState::Done,
             _ if now - before.accepted_at >= GIVE_UP => CommandState::GaveUp,
             _ => CommandState::Running,
@@ -348,10 +392,11 @@ impl Machine {
     /// Trees are not deeper here than a parent and its children.
     fn means(&self, command: &CommandSlot, entry: &ProcessEntry) -> bool {
         let is_it = |pid: u32| u64::from(pid) == command.subject;
-        match Opcode::from_number(command.opcode) {
-            Some(Opcode::KillUser) => is_it(entry.user),
-            Some(Opcode::KillProcess) => is_it(entry.pid) && entry.start == command.start,
-            Some(Opcode::KillTree) => is_it(entry.pid) || is_it(entry.parent),
+        match Opcode::from_number(command.opcode).map(Opcode::subject) {
+            Some(Subject::User) => is_it(entry.user),
+            Some(Subject::Process) => is_it(entry.pid) && entry.start == command.start,
+            Some(Subject::Tree) => is_it(entry.pid) || is_it(entry.parent),
+            Some(Subject::Cgroup) => entry.cgroup == command.subject,
             _ => false,
         }
     }

@@ -151,6 +151,7 @@ fn start(
                 name: "test".to_owned(),
                 mode: Mode::Act,
                 cooldown: Duration::from_secs(1),
+                grace: Some(Duration::ZERO),
                 settings: toml::Table::new(),
             };
             sampler.healed_by(make(), &acts)

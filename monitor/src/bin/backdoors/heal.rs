@@ -3,9 +3,13 @@
 use crate::ask::{NOT_DONE, REFUSED, UNREACHABLE, ask, print, print_json};
 use crate::ps::{by_pid, list};
 use crate::units::time;
-use backdoors_monitor::api::{CommandAnswer, HealAnswer, HealOutcome, HealSubject, Query};
+use backdoors_healers::duration;
+use backdoors_monitor::api::{CommandAnswer, HealAnswer, HealDeed, HealOutcome, HealSubject, Query};
+use backdoors_monitor::config::LONGEST_GRACE;
+use backdoors_monitor::journal::Deed as Kind;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Processes that are shown to people; JSON has more.
 const SHOWN: usize = 20;
@@ -17,10 +21,20 @@ pub struct Arguments {
     target: String,
     #[command(flatten)]
     subject: Subject,
-    /// Let the target check and count, and kill nobody.
+    #[command(flatten)]
+    deed: Deed,
+    /// Send those who are to be killed SIGTERM first, and kill who is left after that time, such as 2s.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = duration::parse,
+        conflicts_with_all = ["Deed", "set", "call", "dry_run"],
+    )]
+    grace: Option<Duration>,
+    /// Let the target check and count, and do nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Kill at most so many processes.
+    /// Strike at most so many processes.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     most: u64,
     /// Print JSON.
@@ -31,28 +45,113 @@ pub struct Arguments {
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct Subject {
-    /// Kill all processes of this user of the target: a number, or a name that the configuration gives.
+    /// All processes of this user of the target: a number, or a name that the configuration gives.
     #[arg(long, value_name = "USER")]
     uid: Option<String>,
-    /// Kill this process.
+    /// This process.
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
-    /// Kill this process and all its descendants.
+    /// This process and all its descendants.
     #[arg(long, value_name = "PID")]
     tree: Option<u32>,
+    /// All processes of this control group: its id, or its name as `backdoors ps` shows it.
+    #[arg(long, value_name = "GROUP")]
+    cgroup: Option<String>,
+    /// Write a variable that the target offers.
+    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], conflicts_with = "Deed")]
+    set: Option<Vec<String>>,
+    /// Call a hook of an application, with a word or 0.
+    #[arg(long, num_args = 2..=3, value_names = ["APPLICATION", "HOOK", "WORD"], conflicts_with = "Deed")]
+    call: Option<Vec<String>>,
+}
+
+/// What to do if it is not to kill.
+#[derive(clap::Args)]
+#[group(multiple = false)]
+struct Deed {
+    /// Do not kill, but send this signal: HUP, INT, QUIT, ABRT, USR1, USR2, TERM, CONT or STOP.
+    #[arg(long, value_name = "SIGNAL")]
+    signal: Option<String>,
+    /// Do not kill, but stop (SIGSTOP).
+    #[arg(long)]
+    stop: bool,
+    /// Have those who are stopped go on (SIGCONT).
+    #[arg(long = "continue")]
+    go_on: bool,
+    /// Do not kill, but stop the control group, with all below it and whatever it will start.
+    #[arg(long, requires = "cgroup")]
+    freeze: bool,
+    /// Have the frozen control group go on.
+    #[arg(long, requires = "cgroup")]
+    thaw: bool,
+    /// Do not kill, but give the process this nice value, 0 to 19.
+    #[arg(long, value_name = "N", requires = "pid")]
+    nice: Option<u64>,
+    /// Do not kill, but have forks of the user fail for that long, such as 10s; 0s: no longer.
+    #[arg(long, value_name = "DURATION", requires = "uid", value_parser = duration::parse)]
+    refuse_forks: Option<Duration>,
+}
+
+impl Subject {
+    /// Whom or what it is about, and what is handed to it if it is no process; or what is wrong.
+    fn named(self) -> anyhow::Result<(HealSubject, Option<u64>)> {
+        Ok(match self {
+            Subject { uid: Some(user), .. } => (HealSubject::User(user), None),
+            Subject { pid: Some(pid), .. } => (HealSubject::Process(pid), None),
+            Subject { tree: Some(pid), .. } => (HealSubject::Tree(pid), None),
+            Subject { cgroup: Some(group), .. } => (HealSubject::Cgroup(group), None),
+            Subject { set: Some(words), .. } => match <[String; 2]>::try_from(words) {
+                Ok([name, value]) => (HealSubject::Variable(name), Some(number(&value)?)),
+                Err(_) => anyhow::bail!("`--set` takes a name and a value"),
+            },
+            Subject { call: Some(words), .. } => {
+                let mut words = words.into_iter();
+                let (Some(application), Some(hook)) = (words.next(), words.next()) else {
+                    anyhow::bail!("`--call` takes an application, a hook, and perhaps a word");
+                };
+                let word = words.next().map_or(Ok(0), |word| number(&word))?;
+                (HealSubject::Hook { application, hook }, Some(word))
+            }
+            Subject { .. } => anyhow::bail!("name whom or what it is about"),
+        })
+    }
+}
+
+/// A value or a word.
+fn number(text: &str) -> anyhow::Result<u64> {
+    text.parse().map_err(|_| anyhow::anyhow!("`{text}` is no number: write 0 to {}", u64::MAX))
+}
+
+impl Deed {
+    fn named(self, handed: Option<u64>) -> HealDeed {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(handed) = handed {
+            return HealDeed::Hand(handed);
+        }
+        match self {
+            Deed { signal: Some(name), .. } => HealDeed::Signal(name),
+            Deed { stop: true, .. } => HealDeed::Signal("STOP".to_owned()),
+            Deed { go_on: true, .. } => HealDeed::Signal("CONT".to_owned()),
+            Deed { freeze: true, .. } => HealDeed::Freeze,
+            Deed { thaw: true, .. } => HealDeed::Thaw,
+            Deed { nice: Some(nice), .. } => HealDeed::Nice(nice),
+            Deed { refuse_forks: Some(time), .. } => HealDeed::RefuseForks(nanoseconds(time)),
+            Deed { .. } => HealDeed::Kill,
+        }
+    }
 }
 
 pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let subject = match arguments.subject {
-        Subject { uid: Some(user), .. } => HealSubject::User(user),
-        Subject { pid: Some(pid), .. } => HealSubject::Process(pid),
-        Subject { tree: Some(pid), .. } => HealSubject::Tree(pid),
-        // The group is required.
-        Subject { .. } => return Ok(crate::ask::USAGE.into()),
-    };
+    let grace = arguments.grace.unwrap_or_default();
+    if grace > LONGEST_GRACE {
+        anyhow::bail!("`--grace` is {} at most", duration::text(LONGEST_GRACE));
+    }
+    let (subject, handed) = arguments.subject.named()?;
     let query = Query::Heal {
         target: arguments.target,
         subject,
+        deed: arguments.deed.named(handed),
+        grace_ns: u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX),
         dry_run: arguments.dry_run,
         most_victims: arguments.most,
     };
@@ -78,6 +177,7 @@ pub fn exit_code(answer: &HealAnswer) -> ExitCode {
 /// The answer for people.
 pub fn show(answer: &HealAnswer) -> String {
     let mut text: String = answer.commands.iter().map(|command| show_command(answer, command)).collect();
+    text.push_str(&show_grace(answer));
     if answer.asked > 1 {
         text.push_str(&format!("{} of {} commands were begun\n", answer.commands.len(), answer.asked));
     }
@@ -90,11 +190,16 @@ pub fn show(answer: &HealAnswer) -> String {
 fn show_command(answer: &HealAnswer, command: &CommandAnswer) -> String {
     let what = format!("{}: {} {}", answer.target, command.opcode, command.subject);
     let mut text = match (command.outcome, answer.dry_run) {
-        (HealOutcome::Done, true) => format!("{what}: dry run, nobody was killed\n"),
-        (HealOutcome::Done, false) => format!("{what}: done in {}\n", time(took(answer, command))),
+        (HealOutcome::Done, true) if command.deed == Kind::Kill => {
+            format!("{what}: dry run, nobody was killed\n")
+        }
+        (HealOutcome::Done, true) => format!("{what}: dry run, nothing was done\n"),
+        (HealOutcome::Done, false) if command.reason.is_none() => {
+            format!("{what}: done in {}\n", time(took(answer, command)))
+        }
         _ => format!("{what}: {}\n", command.reason.as_deref().unwrap_or("not done")),
     };
-    if let Some(end) = &command.end {
+    if let Some(end) = command.end.as_ref().filter(|_| command.deed != Kind::Other) {
         text.push_str(&format!(
             "command {}: {} matched, {} signalled, {} remaining, {} sweeps\n",
             end.sequence, end.matched, end.signalled, end.remaining, end.sweeps
@@ -110,6 +215,16 @@ fn show_command(answer: &HealAnswer, command: &CommandAnswer) -> String {
     text
 }
 
+fn show_grace(answer: &HealAnswer) -> String {
+    let Some(grace) = answer.grace else { return String::new() };
+    let left = match grace.left {
+        Some(0) => "nobody was left to be killed".to_owned(),
+        Some(left) => format!("{left} were left to be killed"),
+        None => "nobody knows how many were left".to_owned(),
+    };
+    format!("{left} after {} of grace\n", time(grace.took_ns))
+}
+
 /// A command's own time, if the target told any.
 fn took(answer: &HealAnswer, command: &CommandAnswer) -> u64 {
     command.end.as_ref().map_or(answer.took_ns, |end| end.took_ns)
@@ -120,7 +235,12 @@ fn show_matching(answer: &HealAnswer) -> String {
     if first.is_empty() {
         return "nothing in the process table matches\n".to_owned();
     }
-    let mut text = format!("would be killed, of {} in the process table:\n", answer.matching);
+    let would = match answer.telling.deed {
+        Kind::Kill => "would be killed",
+        Kind::Signal => "would get the signal",
+        Kind::Other => "are meant",
+    };
+    let mut text = format!("{would}, of {} in the process table:\n", answer.matching);
     text.push_str(&list(&first, answer.clock_ns));
     if answer.matching > first.len() {
         text.push_str(&format!("and {} more\n", answer.matching - first.len()));

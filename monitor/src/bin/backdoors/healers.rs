@@ -65,8 +65,9 @@ fn show(answer: &HealersAnswer) -> String {
     text.push_str(&table(&columns, &rows));
     for healer in &answer.healers {
         let cooldown = healer.cooldown_ns.map(|cooldown| format!("cooldown = {}", time(cooldown)));
+        let grace = format!("grace = {}", time(healer.grace_ns));
         let own = healer.settings.iter().map(|(key, value)| format!("{key} = {value}"));
-        let settings: Vec<String> = cooldown.into_iter().chain(own).collect();
+        let settings: Vec<String> = cooldown.into_iter().chain([grace]).chain(own).collect();
         text.push_str(&format!("{}: {}\n", healer.name, settings.join(", ")));
     }
     text

@@ -28,7 +28,7 @@ pub struct Approval {
     target: String,
     /// Number of the proposal.
     id: u64,
-    /// Let the target check and count, and kill nobody; the proposal stays open.
+    /// Let the target check and count, and do nothing; the proposal stays open.
     #[arg(long)]
     dry_run: bool,
     /// Print JSON.
@@ -84,7 +84,7 @@ fn show(rows: &[ProposalRow]) -> String {
 fn show_one(row: &ProposalRow) -> String {
     let name = row.user_name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
     let mut text = format!(
-        "{} {}: {}; {} blames {}{name}; {} to kill\n",
+        "{} {}: {}; {} blames {}{name}; {} to strike\n",
         row.target, row.id, row.state, row.healer, row.culprit, row.victims
     );
     let expires = row.expires_in_ns.map_or(String::new(), |left| format!(", expires in {}", time(left)));
@@ -128,7 +128,7 @@ mod tests {
         };
         assert_eq!(
             show(&[row]),
-            "web1 7: open; forkbomb blames user 60001 (mallory); 30 to kill\n  made 5.0 s ago, confirmed 1.0 s \
+            "web1 7: open; forkbomb blames user 60001 (mallory); 30 to strike\n  made 5.0 s ago, confirmed 1.0 s \
              ago, expires in 10 min\n  user 60001 has 30 of 34 processes (limit 20)\n  backdoors heal web1 --uid \
              60001\n  withheld: too much\n"
         );
