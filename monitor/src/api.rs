@@ -7,6 +7,7 @@
 mod client;
 mod events;
 mod healing;
+mod offering;
 mod ordering;
 mod peers;
 mod proposals;
@@ -17,6 +18,7 @@ mod views;
 
 pub use client::{AskError, Client, Lines};
 pub use healing::{CommandAnswer, GraceAnswer, HealAnswer, HealOutcome};
+pub use offering::{OfferedHookRow, OfferedVariableRow, OffersAnswer};
 pub use peers::PeerSummary;
 pub use proposals::ProposalRow;
 pub use protocol::{

@@ -11,6 +11,7 @@ mod enlisted;
 mod healing;
 mod judging;
 mod lease;
+mod offers;
 mod order;
 mod pacing;
 mod reading;
@@ -21,6 +22,7 @@ mod treating;
 
 pub use enlisted::Enlisted;
 pub use judging::SecondViews;
+pub use offers::{NotOffered, OfferedHook, Offers};
 pub use order::{Order, OrderError, OrderReply, Rejection, Request, Wanted, order_texts};
 pub use status::{Reach, Status};
 

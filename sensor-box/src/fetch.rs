@@ -2,6 +2,7 @@
 
 use crate::decode::{AcknowledgementView, DecodeError, ProcessView, SensorView};
 use crate::layout::{Acknowledgement, BoxHeader, ProcessTableHeader};
+use crate::variables::{VARIABLES_BYTES, Variable};
 use core::mem::size_of;
 
 /// How often a torn record is read again before it is reported torn. A writer holds a record odd for less than
@@ -163,6 +164,24 @@ pub fn fetch_acknowledgement<E>(
     loop {
         read(offset, &mut bytes).map_err(FetchError::Access)?;
         match AcknowledgementView::decode(&bytes) {
+            Err(DecodeError::Torn { .. }) if reading < READINGS => reading += 1,
+            decoded => return Ok(decoded?),
+        }
+    }
+}
+
+/// Reads the variables that a target offers.
+///
+/// # Errors
+/// See [`FetchError`].
+pub fn fetch_variables<E>(
+    mut read: impl FnMut(&mut [u8]) -> Result<(), E>,
+) -> Result<Vec<Variable>, FetchError<E>> {
+    let mut bytes = vec![0; VARIABLES_BYTES];
+    let mut reading = 1;
+    loop {
+        read(&mut bytes).map_err(FetchError::Access)?;
+        match Variable::decode(&bytes) {
             Err(DecodeError::Torn { .. }) if reading < READINGS => reading += 1,
             decoded => return Ok(decoded?),
         }

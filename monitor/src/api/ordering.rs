@@ -2,6 +2,7 @@
 
 use super::protocol::{ErrorKind, Failure, HealDeed, HealSubject};
 use super::views::TargetHandle;
+use crate::sampler::{NotOffered, Offers};
 use backdoors_sensor_box::{Command, Opcode, ProcessView, Signal};
 use std::collections::BTreeMap;
 
@@ -15,16 +16,21 @@ pub(super) struct Asked<'a> {
 }
 
 impl TargetHandle {
-    /// The command for an order. The process table is read only if a control group is given by its name.
+    /// The command for an order. The process table is read only if a control group is given by its name, and what is
+    /// offered only if that is wanted.
     pub(super) fn command(
         &self,
         asked: &Asked<'_>,
         processes: impl FnOnce() -> Result<ProcessView, Failure>,
+        offers: impl FnOnce() -> Result<Offers, Failure>,
     ) -> Result<Command, Failure> {
+        let not_offered = |error: NotOffered| bad(error.to_string());
         let command = match (asked.subject, asked.deed) {
-            (HealSubject::Variable(name), HealDeed::Hand(value)) => variable(name, *value)?,
+            (HealSubject::Variable(name), HealDeed::Hand(value)) => {
+                offers()?.set(name, *value).map_err(not_offered)?
+            }
             (HealSubject::Hook { application, hook }, HealDeed::Hand(word)) => {
-                call(application, hook, *word)?
+                offers()?.call(application, hook, *word).map_err(not_offered)?
             }
             (subject, deed) => {
                 let (opcode, argument) = opcode(subject, deed)?;
@@ -136,20 +142,6 @@ fn cgroup(name: &str, processes: &ProcessView) -> Result<u64, Failure> {
              group can be given by its id; nothing was written"
         ))),
     }
-}
-
-/// The command that writes a variable which the target offers.
-fn variable(name: &str, _value: u64) -> Result<Command, Failure> {
-    Err(not_offered(&format!("variable `{name}`")))
-}
-
-/// The command that calls a hook of an application.
-fn call(application: &str, hook: &str, _word: u64) -> Result<Command, Failure> {
-    Err(not_offered(&format!("hook `{hook}` of `{application}`")))
-}
-
-fn not_offered(what: &str) -> Failure {
-    bad(format!("{what}: this monitor does not know what the target offers; nothing was written"))
 }
 
 fn no_such_deed() -> Failure {

@@ -40,6 +40,11 @@ pub enum Query {
         /// The target.
         target: String,
     },
+    /// What a target offers to be set or called.
+    Offers {
+        /// The target.
+        target: String,
+    },
     /// Order a repair, and wait for its end.
     Heal {
         /// The target.

@@ -2,6 +2,7 @@
 
 use super::events::{Wish, events};
 use super::healing::HealAnswer;
+use super::offering::OffersAnswer;
 use super::ordering::Asked;
 use super::peers::PeerSummary;
 use super::protocol::{Answer, ErrorKind, Failure, HealersAnswer, MOST_REQUEST_BYTES, Query, ReloadAnswer};
@@ -10,7 +11,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::LONGEST_GRACE;
 use crate::journal::Journal;
 use crate::peers::Opinions;
-use crate::sampler::{Enlisted, Order, Rejection, Request, Wanted};
+use crate::sampler::{Enlisted, Offers, Order, Rejection, Request, Wanted};
 use backdoors_healers::Repair;
 use backdoors_sensor_box::ProcessView;
 use rustix::fs::Mode;
@@ -229,11 +230,17 @@ fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> 
             reply(stream, shared.reload.as_ref().ok_or_else(cannot).and_then(|reload| reload()))
         }
         Query::Processes { target } => reply(stream, shared.processes(&target)),
+        Query::Offers { target } => {
+            let told = shared
+                .target(&target)
+                .and_then(|target| Ok(OffersAnswer::new(&target.config.name, offers(target)?)));
+            reply(stream, told)
+        }
         Query::Heal { target, subject, deed, grace_ns, dry_run, most_victims } => {
             let healed = shared.target(&target).and_then(|target| {
                 let asked =
                     Asked { subject: &subject, deed: &deed, has_grace: grace_ns > 0, dry_run, most_victims };
-                let command = target.command(&asked, || fresh_processes(target))?;
+                let command = target.command(&asked, || fresh_processes(target), || offers(target))?;
                 let grace = Duration::from_nanos(grace_ns).min(LONGEST_GRACE);
                 order(target, Wanted::Command { command, grace }, asker(stream))
             });
@@ -291,6 +298,13 @@ impl Shared {
 fn fresh_processes(target: &TargetHandle) -> Result<ProcessView, Failure> {
     let (sender, receiver) = sync_channel(1);
     hand_over(target, Request::Processes(sender))?;
+    let answer = receiver.recv_timeout(SAMPLER_PATIENCE).map_err(|_| no_answer(target))?;
+    answer.map_err(|message| Failure { kind: ErrorKind::Unreachable, message })
+}
+
+fn offers(target: &TargetHandle) -> Result<Offers, Failure> {
+    let (sender, receiver) = sync_channel(1);
+    hand_over(target, Request::Offers(sender))?;
     let answer = receiver.recv_timeout(SAMPLER_PATIENCE).map_err(|_| no_answer(target))?;
     answer.map_err(|message| Failure { kind: ErrorKind::Unreachable, message })
 }

@@ -1,5 +1,6 @@
 //! What others may ask of a sampler.
 
+use super::offers::Offers;
 use crate::config::TargetConfig;
 use crate::guard::Unsafe;
 use crate::proposals::NotOpen;
@@ -15,6 +16,8 @@ use std::time::Duration;
 pub enum Request {
     /// Fetch the process table.
     Processes(SyncSender<Result<ProcessView, String>>),
+    /// Tell what the target offers.
+    Offers(SyncSender<Result<Offers, String>>),
     /// Carry out a command or a proposal.
     Order(Order),
     /// Close a proposal, and have it not made again for a while.

@@ -7,6 +7,7 @@ mod heal;
 mod healers;
 mod keys;
 mod monitor;
+mod offers;
 mod peers;
 mod proposals;
 mod ps;
@@ -57,6 +58,8 @@ enum Command {
     Peers(peers::Arguments),
     /// Show the processes of a target, read now.
     Ps(ps::Arguments),
+    /// What a target offers to be set or called: variables, and hooks of applications.
+    Offers(offers::Arguments),
     /// Kill processes of a target, through its kernel half.
     Heal(heal::Arguments),
     /// List what healers propose.
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Command::Verdicts(arguments) => verdicts::run(&socket, &arguments),
         Command::Peers(arguments) => peers::run(&socket, &arguments),
         Command::Ps(arguments) => ps::run(&socket, &arguments),
+        Command::Offers(arguments) => offers::run(&socket, &arguments),
         Command::Heal(arguments) => heal::run(&socket, arguments),
         Command::Proposals(arguments) => proposals::run(&socket, arguments),
         Command::Approve(arguments) => proposals::approve(&socket, arguments),
