@@ -25,7 +25,7 @@ fn main() -> io::Result<()> {
         ));
     }
     match kind.as_deref() {
-        Some("cpu") => explode("cpu", || Ok(spin())),
+        Some("cpu") => explode("cpu", spin),
         Some("io") => {
             let (mut from, mut to) =
                 (File::open("/dev/zero")?, OpenOptions::new().write(true).open("/dev/null")?);
@@ -56,8 +56,9 @@ fn explode(kind: &str, mut work: impl FnMut() -> io::Result<()>) -> io::Result<(
     }
 }
 
-fn spin() {
+fn spin() -> io::Result<()> {
     for step in 0..10_000_u64 {
         std::hint::black_box(step);
     }
+    Ok(())
 }

@@ -17,7 +17,7 @@ pub use measured::{Measured, Times};
 use crate::deployment::{Deployment, Plan};
 use crate::healing::useful::{Round, rounds};
 use crate::machine::Machine;
-use crate::vm::{GuestCommand, Kernel, Running, SWAP_DISK, Vm, VmConfig, VmError, Wire};
+use crate::vm::{GuestCommand, Kernel, Priority, Running, SWAP_DISK, Vm, VmConfig, VmError, Wire};
 use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const CALM: u32 = 20;
 /// With help a run ends by itself, so it may take longer: [`Setting::deadline`] so many times.
 pub const PATIENCE: u32 = 3;
-/// How long a guest may take to answer that has been rid of the hostile program.
+/// How long a guest may take to answer what it should at once.
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// What all runs of a scene have in common.
@@ -246,7 +246,8 @@ impl<'lab> Scene<'lab> {
 
     /// The target's clock.
     fn now(&self) -> Result<u64> {
-        stamp(&self.deployment.target.shell("echo $EPOCHREALTIME")?).context("a time")
+        let clock = GuestCommand::new("echo $EPOCHREALTIME").priority(Priority::RealTime);
+        stamp(&self.deployment.target.run_within(ANSWER, clock)?.stdout).context("a time")
     }
 }
 
