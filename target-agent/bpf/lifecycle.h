@@ -51,7 +51,7 @@ int BPF_PROG(on_exec, struct task_struct *task)
 		return 0;
 	if (process && process->kernel && !(task->flags & PF_KTHREAD)) {
 		/* The kernel started a program in what was one of its threads. */
-		forget(pid);
+		forget(pid, process->start);
 		process = NULL;
 	}
 	if (!process) {
@@ -71,6 +71,18 @@ int BPF_PROG(on_exec, struct task_struct *task)
 	return 0;
 }
 
+/* A process has ended: those who watch the agent must know if it was that. */
+static __always_inline void note_end(__u32 pid, __u64 started)
+{
+	__u64 start;
+
+	if (pid != READ(control.agent.pid))
+		return;
+	start = READ(control.agent.start);
+	if (!start || start == started)
+		sensor_set(settings.agent_alive, 0);
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
@@ -82,13 +94,73 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	pid = scope_pid(task);
 	if (!pid)
 		return 0;
-	if (pid == READ(control.agent.pid)) {
-		start = READ(control.agent.start);
-		/* The last thread to go may be younger than its process. */
-		if (!start || start == task->group_leader->start_time)
-			sensor_set(settings.agent_alive, 0);
+	/* The last thread to go may be younger than its process. */
+	start = task->group_leader->start_time;
+	note_end(pid, start);
+	forget(pid, start);
+	return 0;
+}
+
+/* The kernel does not call a hook that already runs on the CPU. From 7.0 on these hooks can be preempted, so that whoever
+ * forks or ends while another does goes unheard; before, they cannot, and nobody is missed. Where the timer can walk all
+ * tasks (6.13 and later) it finds out, with no agent left alive. */
+__u64 missed_births;
+__u64 missed_ends;
+
+/* Somebody is there. */
+static __noinline int meet(struct task_struct *task)
+{
+	__u32 pid = scope_pid(task), parent, depth = 0;
+	struct tracked *known, *above;
+
+	if (!pid || is_dead(task))
+		return 0;
+	known = bpf_map_lookup_elem(&tracked, &pid);
+	if (known && known->start == task->start_time) {
+		WRITE(known->seen, READ(walk));
+		return 0;
 	}
-	forget(pid);
+	parent = scope_pid(task->real_parent);
+	above = bpf_map_lookup_elem(&tracked, &parent);
+	if (above && !above->kernel)
+		depth = above->depth + 1;
+	if (learn(task, pid, parent, task->flags & PF_KTHREAD ? NONE : owner_of(task), depth, 0))
+		missed_births++;
+	/* If it ended meanwhile, its end found nothing to forget. */
+	if (is_dead(task))
+		forget(pid, task->start_time);
+	return 0;
+}
+
+static long drop_if_gone(void *map, __u32 *key, struct tracked *process, void *context)
+{
+	__u64 start = process->start;
+	__u32 pid = *key;
+
+	if (READ(process->seen) == READ(walk))
+		return 0;
+	note_end(pid, start);
+	if (forget(pid, start))
+		missed_ends++;
+	return 0;
+}
+
+/* Learns of all processes that are not known, and forgets all known ones that are no more. */
+__noinline int walk_tasks(void)
+{
+	struct bpf_iter_task it;
+	struct task_struct *task;
+
+	/* Older kernels look at this function even if nothing calls it. */
+	if (!settings.kills_all)
+		return 0;
+	WRITE(walk, READ(walk) + 1);
+	full_barrier();
+	bpf_iter_task_new(&it, NULL, 0);
+	while ((task = bpf_iter_task_next(&it)))
+		meet(task);
+	bpf_iter_task_destroy(&it);
+	bpf_for_each_map_elem(&tracked, drop_if_gone, NULL, 0);
 	return 0;
 }
 
@@ -155,7 +227,7 @@ int seed(struct bpf_iter__task *context)
 	learn(task, pid, parent, task->flags & PF_KTHREAD ? NONE : owner_of(task), depth, 0);
 	/* If it ended meanwhile, its end found nothing to forget. */
 	if (is_dead(task))
-		forget(pid);
+		forget(pid, task->start_time);
 	return 0;
 }
 

@@ -85,7 +85,9 @@ struct tracked {
 	__u32 depth;
 	/* A kernel thread: known, but neither listed nor counted. */
 	__u32 kernel;
-	__u32 reserved;
+	/* The last walk that met it, or during which it was learned of. Written without a compare: should the element serve
+	 * another process by then, that one has only just been learned of. */
+	__u32 seen;
 };
 
 struct {

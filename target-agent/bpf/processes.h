@@ -161,28 +161,57 @@ static __always_inline void write_entry(__u32 entry, struct task_struct *task, _
 /* In victims.h. */
 __noinline int note_death(struct tracked *process, __u32 pid);
 
-/* Forgets a process. Several threads may come here for one process: the one that removes it counts it. */
-__noinline int forget(__u32 pid)
-{
-	struct tracked *found = bpf_map_lookup_elem(&tracked, &pid);
-	struct tracked process;
+/* Number of the last walk through all tasks, see lifecycle.h. */
+static __u32 walk;
 
-	if (!found)
+/* Everybody who changes these bits changes each of them once. */
+#define CLAIM_ATTEMPTS 32
+
+/* Makes the process nobody's: of several who would forget it, one may. Returns its marks, or 0. */
+static __always_inline __u64 claim(struct tracked *process, __u32 pid)
+{
+	__u64 marks;
+
+	for (int attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
+		marks = READ(process->marks);
+		if (marks >> 32 != pid)
+			return 0;
+		if (__sync_val_compare_and_swap(&process->marks, marks, (__u32)marks) == marks)
+			return marks;
+	}
+	return 0;
+}
+
+/* Forgets the process that had this number since then. Several threads may come here for one process, and the number may
+ * have a new owner before they are through: only who claims the element takes it away, and only with what it holds. */
+__noinline int forget(__u32 pid, __u64 start)
+{
+	struct tracked *process = bpf_map_lookup_elem(&tracked, &pid);
+	__u32 entry, pair, kernel;
+	__u64 marks;
+
+	if (!process || process->start != start)
 		return 0;
-	process = *found;
-	if (process.marks >> 32 != pid)
+	marks = claim(process, pid);
+	if (!marks)
 		return 0;
-	note_death(found, pid);
-	if (bpf_map_delete_elem(&tracked, &pid))
+	note_death(process, pid);
+	entry = process->entry;
+	pair = READ(process->owner);
+	kernel = process->kernel;
+	if (bpf_map_delete_elem(&tracked, &pid)) {
+		/* The kernel would have had to wait for a lock. The next walk comes here again. */
+		WRITE(process->marks, marks);
 		return 0;
-	if (process.kernel)
+	}
+	if (kernel)
 		return 0;
-	if (process.entry == NONE)
+	if (entry == NONE)
 		sensor_add(settings.processes_lost, -1);
 	else
-		give_back(process.entry);
+		give_back(entry);
 	sensor_add(settings.processes, -1);
-	count_user((__u32)process.owner, -1);
+	count_user(pair, -1);
 	return 1;
 }
 
@@ -195,16 +224,20 @@ static __always_inline __u64 owner_of(struct task_struct *task)
 
 static __always_inline long insert(__u32 pid, struct tracked *process)
 {
-	long error = bpf_map_update_elem(&tracked, &pid, process, BPF_NOEXIST);
 	struct tracked *before;
+	long error;
 
+	/* Whoever is learned of is in the list of tasks by now: a walk that begins later than this look meets it. */
+	full_barrier();
+	process->seen = READ(walk);
+	error = bpf_map_update_elem(&tracked, &pid, process, BPF_NOEXIST);
 	if (error != -EEXIST)
 		return error;
 	before = bpf_map_lookup_elem(&tracked, &pid);
 	if (!before || before->start == process->start)
 		return error;
 	/* Its end was missed; it must not stand in the way of the one that has its number now. */
-	forget(pid);
+	forget(pid, before->start);
 	return bpf_map_update_elem(&tracked, &pid, process, BPF_NOEXIST);
 }
 

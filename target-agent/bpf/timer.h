@@ -6,6 +6,7 @@
 #define WINDOW 100000000ULL
 
 static __u64 window_start;
+static __u32 windows;
 
 static int on_timer(void *map, __u32 *key, struct clockwork *work)
 {
@@ -18,6 +19,9 @@ static int on_timer(void *map, __u32 *key, struct clockwork *work)
 		window_start = now;
 		for (__u32 pair = 0; pair < USER_PAIRS; pair++)
 			tend_pair(pair, now);
+		windows++;
+		if (windows % WINDOWS_PER_SECOND == 0)
+			walk_tasks();
 	}
 	obey(now);
 	bpf_timer_start(&work->timer, settings.tick, 0);

@@ -7,11 +7,15 @@ use backdoors_tests::deployment::{Deployment, Plan};
 use backdoors_tests::machine::Machine;
 use backdoors_tests::vm::{GuestCommand, Kernel, Vm, VmConfig, Wire};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const USER: u32 = 1001;
 const SLEEPERS: &str = "i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); done; wait";
+/// Processes that are short and many, and some that stay.
+const STORM: &str = "i=0; while [ $i -lt 6 ]; do timeout 10 sh -c 'while :; do (:); done' & i=$((i+1)); done; \
+                     i=0; while [ $i -lt 20 ]; do sleep 1000 & usleep 300000; i=$((i+1)); done; wait";
 const BOMB: &str = "bomb() { bomb | bomb & }; bomb";
 /// A guest is emulated, and slow.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,6 +55,33 @@ fn memory_is_seen(machine: &Vm, deployment: &Deployment<'_, Vm>) {
             Ok((sensor(deployment, "memory.available") + (20 << 20) > shown).then_some(()))
         })
         .unwrap();
+}
+
+/// With the agent frozen: after a storm of births and ends the process table lists those who are there, and nobody else.
+fn everybody_is_known(machine: &Vm, deployment: &Deployment<'_, Vm>) {
+    let find = format!(
+        "cat /proc/[0-9]*/status 2>/dev/null | awk '/^State:/ {{ alive = $2 != \"Z\" && $2 != \"X\" }} \
+         /^Pid:/ {{ pid = $2 }} /^Uid:/ && $2 == {USER} && alive {{ print pid }}'"
+    );
+    let there = || {
+        let text = machine.shell(&find).unwrap();
+        text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<BTreeSet<u64>>()
+    };
+    let listed = || {
+        let listing = deployment.json("ps target").unwrap();
+        let processes = listing["processes"].as_array().unwrap();
+        let users = processes.iter().filter(|process| process["user"] == USER);
+        users.map(|process| process["pid"].as_u64().unwrap()).collect::<BTreeSet<u64>>()
+    };
+    machine.spawn(GuestCommand::new(STORM).user(USER)).unwrap();
+    // Twenty sleepers and their shell.
+    let raging = || machine.shell("pidof timeout | wc -w").unwrap().trim() != "0";
+    let over = || Ok((there().len() == 21 && !raging()).then_some(()));
+    machine.wait_for("the storm's end", PATIENCE, over).unwrap();
+    let compared = machine
+        .wait_for("the table to say so", Duration::from_secs(10), || Ok((listed() == there()).then_some(())));
+    compared.unwrap_or_else(|error| panic!("{error}: {:?} are there, listed are {:?}", there(), listed()));
+    deployment.backdoors(&format!("heal target --uid {USER}")).unwrap();
 }
 
 fn kernel_half_serves(kernel: Kernel, capability: &str) {
@@ -99,6 +130,7 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
         machine.wait_for(name, PATIENCE, || Ok((sensor(&deployment, name) == 1).then_some(()))).unwrap();
     }
     memory_is_seen(&machine, &deployment);
+    everybody_is_known(&machine, &deployment);
     for script in [SLEEPERS, BOMB] {
         machine.spawn(GuestCommand::new(format!("ulimit -u 60; {script}")).user(USER)).unwrap();
         machine
