@@ -100,11 +100,12 @@ fn where_signals_are_forbidden_the_kill_is_not_put_off() {
     assert!(reply.took < ms(300) && reply.waited.is_none(), "{reply:?}");
 }
 
-/// Has process 101 spin until the healer has looked at it for long enough.
-fn spin(simulation: &mut Simulation) {
-    for second in 0..60 {
-        if simulation.machine.alive(1000) == 10 {
-            simulation.machine.use_processor(2, ms(100 * second));
+/// Has the process with this index spin until a healer has looked at it for long enough.
+fn spin(simulation: &mut Simulation, index: usize) {
+    let before = simulation.machine.alive(1000);
+    for tenth in 0..60 {
+        if simulation.machine.alive(1000) == before {
+            simulation.machine.use_processor(index, ms(100 * tenth));
         }
         simulation.run(ms(100));
     }
@@ -113,28 +114,28 @@ fn spin(simulation: &mut Simulation) {
 #[test]
 fn a_healer_that_can_wait_gives_notice_and_its_orders_say_so() {
     let mut simulation = connected(RUNAWAY);
-    spin(&mut simulation);
-    assert_eq!(obeyed(&simulation), [(Opcode::SignalProcess, 101)]);
+    spin(&mut simulation, 2);
+    assert_eq!(obeyed(&simulation), [(Opcode::SignalProcess, 102)]);
     assert_eq!(simulation.machine.alive(1000), 9);
     let mut impatient = connected(&format!("{RUNAWAY}grace = '0s'\n"));
-    spin(&mut impatient);
-    assert_eq!(obeyed(&impatient), [(Opcode::KillProcess, 101)]);
+    spin(&mut impatient, 2);
+    assert_eq!(obeyed(&impatient), [(Opcode::KillProcess, 102)]);
 }
 
 #[test]
 fn a_proposal_is_approved_with_the_grace_that_it_shows() {
     let mut simulation = connected(&RUNAWAY.replace("act", "propose"));
-    simulation.machine.stubborn.insert(101);
-    spin(&mut simulation);
+    simulation.machine.stubborn.insert(102);
+    spin(&mut simulation, 2);
     let proposals = of_kind(&simulation.take(), "proposal");
-    assert!(proposals[0].contains("backdoors heal web1 --pid 101 --grace 2s"), "{proposals:?}");
+    assert!(proposals[0].contains("backdoors heal web1 --pid 102 --grace 2s"), "{proposals:?}");
     let id = simulation.sampler.status().lock().unwrap().proposals[0].id;
     let (reply, answer) = sync_channel(1);
     let wanted = Wanted::Proposal { id, dry_run: false };
     simulation.sampler.request(Request::Order(Order { wanted, by: "test".into(), reply }));
     simulation.run(ms(2500));
     let reply = answer.try_recv().unwrap().unwrap();
-    assert_eq!(obeyed(&simulation), [(Opcode::SignalProcess, 101), (Opcode::KillProcess, 101)]);
+    assert_eq!(obeyed(&simulation), [(Opcode::SignalProcess, 102), (Opcode::KillProcess, 102)]);
     assert_eq!(reply.waited.unwrap().left, Some(1));
 }
 
@@ -148,17 +149,20 @@ fn a_fork_bomb_is_never_waited_for() {
 }
 
 #[test]
-fn a_victim_of_notice_and_kill_counts_once_and_the_cooldown_is_its_own() {
-    let budget = "[target.budget]\nvictims_per_minute = 1\n";
+fn a_victim_of_notice_and_kill_counts_once() {
+    let budget = "[target.budget]\nvictims_per_minute = 2\n";
     let mut simulation = connected(&format!("{RUNAWAY}cooldown = '100ms'\n{budget}"));
-    simulation.machine.stubborn.insert(101);
-    spin(&mut simulation);
-    assert_eq!(obeyed(&simulation), [(Opcode::SignalProcess, 101), (Opcode::KillProcess, 101)]);
-    assert_eq!(simulation.machine.alive(1000), 9);
+    simulation.machine.stubborn.insert(102);
+    spin(&mut simulation, 2);
+    let first = [(Opcode::SignalProcess, 102), (Opcode::KillProcess, 102)];
+    assert_eq!(obeyed(&simulation), first);
     assert_eq!(
         of_kind(&simulation.take(), "sequence-ended"),
         ["2 of 2 commands were carried out (by runaway)"]
     );
+    // There is room for one more.
+    spin(&mut simulation, 3);
+    assert_eq!(obeyed(&simulation)[2..], [(Opcode::SignalProcess, 103)]);
 }
 
 #[test]

@@ -57,7 +57,7 @@ enum Command {
     Peers(peers::Arguments),
     /// Show the processes of a target, read now.
     Ps(ps::Arguments),
-    /// Kill processes of a target, through its kernel half.
+    /// Kill processes of a target, or signal, stop or slow them, through its kernel half.
     Heal(heal::Arguments),
     /// List what healers propose.
     Proposals(proposals::Arguments),
