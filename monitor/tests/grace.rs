@@ -6,10 +6,11 @@
 #[allow(dead_code, unused_imports)]
 mod simulation;
 
+use backdoors_healers::{Case, Culprit, Diagnosis, Evidence, Healer, Repair};
 use backdoors_monitor::journal::What;
 use backdoors_monitor::repair::Outcome;
 use backdoors_monitor::sampler::{Order, OrderError, OrderReply, Request, Wanted};
-use backdoors_sensor_box::{Command, Opcode, Refusal};
+use backdoors_sensor_box::{Command, Opcode, Refusal, SensorKind};
 use simulation::Simulation;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -21,9 +22,32 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
+/// Kills all processes of a user who has too many, and can wait.
+struct KillsCrowds;
+
+impl Healer for KillsCrowds {
+    fn name(&self) -> &'static str {
+        "kills-crowds"
+    }
+
+    fn watches(&self) -> &[SensorKind] {
+        &[SensorKind::USER_PROCESSES]
+    }
+
+    fn examine(&mut self, case: &Case<'_>) -> Diagnosis {
+        let user = case.events[0].instance;
+        let evidence = vec![Evidence { name: "crowd".into(), text: "a crowd".into(), value: 1, limit: None }];
+        let repair = Repair::one(Command::new(Opcode::KillUser, u64::from(user)));
+        Diagnosis::Culprit { culprit: Culprit::User { user }, evidence, repair, victims: 1 }
+    }
+}
+
 /// A simulation whose monitor has connected, with ten processes of user 1000.
 fn connected(lines: &str) -> Simulation {
-    let mut simulation = Simulation::new(lines);
+    connect(Simulation::new(lines))
+}
+
+fn connect(mut simulation: Simulation) -> Simulation {
     simulation.machine.crowd(1, 1000, 10, 200);
     simulation.run(ms(500));
     assert_eq!(simulation.take_kinds(), ["connected", "lease"]);
@@ -137,6 +161,22 @@ fn a_proposal_is_approved_with_the_grace_that_it_shows() {
     let reply = answer.try_recv().unwrap().unwrap();
     assert_eq!(obeyed(&simulation), [(Opcode::SignalProcess, 102), (Opcode::KillProcess, 102)]);
     assert_eq!(reply.waited.unwrap().left, Some(1));
+}
+
+#[test]
+fn who_is_to_be_spared_and_comes_during_the_grace_saves_the_rest() {
+    let spare = "[target.spare]\ncommands = ['postgres']\n";
+    let mut simulation = connect(Simulation::healed_gently_by(spare, || Box::new(KillsCrowds), ms(2000)));
+    simulation.machine.stubborn.insert(120);
+    simulation.machine.crowd(20, BOMBER, 2, 1);
+    simulation.run(ms(500));
+    assert_eq!(obeyed(&simulation), [(Opcode::SignalUser, u64::from(BOMBER))]);
+    simulation.machine.put(30, 500, 1, BOMBER, 3, "postgres");
+    simulation.run(ms(3000));
+    assert_eq!(obeyed(&simulation).len(), 1);
+    assert_eq!(simulation.machine.alive(BOMBER), 2);
+    let told = of_kind(&simulation.take(), "withheld");
+    assert!(told[0].contains("includes process 500 postgres, which is on the spare list"), "{told:?}");
 }
 
 #[test]

@@ -178,6 +178,9 @@ pub fn exit_code(answer: &HealAnswer) -> ExitCode {
 pub fn show(answer: &HealAnswer) -> String {
     let mut text: String = answer.commands.iter().map(|command| show_command(answer, command)).collect();
     text.push_str(&show_grace(answer));
+    if let Some(reason) = &answer.withheld {
+        text.push_str(&format!("the rest is withheld: {reason}\n"));
+    }
     if answer.asked > 1 {
         text.push_str(&format!("{} of {} commands were begun\n", answer.commands.len(), answer.asked));
     }
