@@ -91,6 +91,19 @@ pub fn check(commands: &[Command], processes: &ProcessView, spare: &Spare) -> Re
     Ok(())
 }
 
+/// Checks that commands which passed [`check`] a while ago strike nobody by now who is to be spared.
+///
+/// # Errors
+/// [`Unsafe::SparedUser`] or [`Unsafe::SparedProcess`].
+pub fn check_again<'a>(
+    commands: impl IntoIterator<Item = &'a Command>,
+    processes: &ProcessView,
+    spare: &Spare,
+) -> Result<(), Unsafe> {
+    let mut victims = commands.into_iter().filter_map(|command| Some((command, Victim::of(command)?)));
+    victims.try_for_each(|(command, victim)| check_spared(command, victim, processes, spare))
+}
+
 fn check_one(command: &Command, processes: &ProcessView) -> Result<(), Unsafe> {
     let id = command.id();
     let wrong = |refusal| Unsafe::Argument(command.opcode, refusal);

@@ -154,6 +154,17 @@ impl Treatment {
         self.ended.len() + under_way + self.to_come.len()
     }
 
+    /// The commands after the one under way.
+    pub fn to_come(&self) -> impl Iterator<Item = &Command> {
+        self.to_come.iter()
+    }
+
+    /// Ends it between two commands: everything that ended, in order.
+    #[must_use]
+    pub fn call_off(self) -> Vec<Ended> {
+        self.ended
+    }
+
     /// When it was decided on.
     #[must_use]
     pub fn started(&self) -> Duration {

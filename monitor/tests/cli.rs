@@ -126,7 +126,20 @@ fn help_names_every_command_and_exit_code() {
 
 #[test]
 fn a_wrong_command_line_has_an_exit_code_of_its_own() {
-    for arguments in [&["heel"][..], &["heal", "web1"], &["heal", "web1", "--uid", "1", "--pid", "2"]] {
+    for arguments in [
+        &["heel"][..],
+        &["heal", "web1"],
+        &["heal", "web1", "--uid", "1", "--pid", "2"],
+        &["heal", "web1", "--uid", "1", "--signal", "TERM", "--stop"],
+        &["heal", "web1", "--uid", "1", "--freeze"],
+        &["heal", "web1", "--cgroup", "1", "--nice", "5"],
+        &["heal", "web1", "--pid", "1", "--refuse-forks", "10s"],
+        &["heal", "web1", "--pid", "1", "--stop", "--grace", "2s"],
+        &["heal", "web1", "--pid", "1", "--dry-run", "--grace", "2s"],
+        &["heal", "web1", "--pid", "1", "--grace", "soon"],
+        &["heal", "web1", "--set", "level"],
+        &["heal", "web1", "--set", "level", "5", "--thaw"],
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_backdoors")).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");
     }
@@ -235,6 +248,63 @@ fn an_order_is_tried_dry_then_carried_out_and_both_are_in_the_journal() {
     assert!(
         journal.contains(&format!("(by user {} with the command line)", rustix::process::getuid().as_raw()))
     );
+}
+
+#[test]
+fn processes_can_be_signalled_stopped_and_slowed_instead_of_killed() {
+    let lab = Lab::new();
+    (10..15).for_each(|index| lab.machine.lock().unwrap().move_to(index, 77, "batch"));
+    lab.machine.lock().unwrap().move_to(15, 78, "twice");
+    lab.machine.lock().unwrap().move_to(16, 79, "twice");
+    for (order, told) in [
+        (&["--uid", "mallory", "--signal", "hup"][..], "signal-user 60001"),
+        (&["--tree", "110", "--stop"], "signal-tree 110"),
+        (&["--pid", "110", "--continue"], "signal-process 110"),
+        (&["--cgroup", "batch", "--freeze"], "freeze-cgroup 77"),
+        (&["--cgroup", "77", "--thaw"], "thaw-cgroup 77"),
+        (&["--pid", "110", "--nice", "10"], "set-priority 110"),
+        (&["--uid", "60001", "--refuse-forks", "10s"], "refuse-forks 60001"),
+    ] {
+        let text = lab.text(&[&["heal", "web1"], order].concat());
+        assert!(text.starts_with(&format!("web1: {told}: done in ")), "{text}");
+    }
+    let arguments: Vec<u64> =
+        lab.machine.lock().unwrap().obeyed.iter().map(|command| command.argument).collect();
+    assert_eq!(arguments, [1, 19, 18, 0, 0, 10, 10_000_000_000]);
+    assert_eq!(lab.machine.lock().unwrap().alive(60001), 30);
+    let dry = lab.text(&["heal", "web1", "--cgroup", "batch", "--signal", "TERM", "--dry-run"]);
+    assert!(dry.starts_with("web1: signal-cgroup 77: dry run, nothing was done\n"), "{dry}");
+    assert!(dry.contains("would get the signal, of 5 in the process table:\n"), "{dry}");
+    for (order, complaint) in [
+        (&["--cgroup", "twice"][..], "`twice`: 78 with 1 processes, 79 with 1 processes; give the id"),
+        (&["--cgroup", "nobody"], "no process of the target is in a control group `nobody`"),
+        (&["--pid", "110", "--signal", "KILL"], "to kill leave `--signal` out"),
+        (&["--pid", "110", "--nice", "20"], "a value out of its range"),
+        (&["--cgroup", "batch", "--freeze", "--most", "3"], "leave `--most` out"),
+        (&["--set", "level", "5"], "this monitor does not know what the target offers"),
+        (&["--call", "shop", "drain"], "this monitor does not know what the target offers"),
+        (&["--set", "level", "much"], "`much` is no number"),
+        (&["--pid", "110", "--grace", "2h"], "`--grace` is 60s at most"),
+    ] {
+        let refused = lab.run(&[&["heal", "web1"], order].concat());
+        assert_eq!(refused.status.code(), Some(1), "{order:?}");
+        assert!(stderr(&refused).contains(complaint), "{order:?}: {}", stderr(&refused));
+    }
+    let killed = lab.text(&["heal", "web1", "--cgroup", "batch"]);
+    assert!(killed.starts_with("web1: kill-cgroup 77: done in "), "{killed}");
+    assert_eq!(lab.machine.lock().unwrap().alive(60001), 25);
+}
+
+#[test]
+fn who_ends_by_itself_within_the_grace_of_an_order_is_not_killed() {
+    let lab = Lab::new();
+    let text = lab.text(&["heal", "web1", "--uid", "60001", "--grace", "20s"]);
+    assert!(text.starts_with("web1: signal-user 60001: done in "), "{text}");
+    assert!(
+        text.contains("\nnobody was left to be killed after ") && text.ends_with(" of grace\n"),
+        "{text}"
+    );
+    assert_eq!(lab.machine.lock().unwrap().alive(60001), 0);
 }
 
 #[test]

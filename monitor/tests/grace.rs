@@ -6,10 +6,11 @@
 #[allow(dead_code, unused_imports)]
 mod simulation;
 
+use backdoors_healers::{Case, Culprit, Diagnosis, Evidence, Healer, Repair};
 use backdoors_monitor::journal::What;
 use backdoors_monitor::repair::Outcome;
 use backdoors_monitor::sampler::{Order, OrderError, OrderReply, Request, Wanted};
-use backdoors_sensor_box::{Command, Opcode, Refusal};
+use backdoors_sensor_box::{Command, Opcode, Refusal, SensorKind};
 use simulation::Simulation;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -21,9 +22,32 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
+/// Kills all processes of a user who has too many, and can wait.
+struct KillsCrowds;
+
+impl Healer for KillsCrowds {
+    fn name(&self) -> &'static str {
+        "kills-crowds"
+    }
+
+    fn watches(&self) -> &[SensorKind] {
+        &[SensorKind::USER_PROCESSES]
+    }
+
+    fn examine(&mut self, case: &Case<'_>) -> Diagnosis {
+        let user = case.events[0].instance;
+        let evidence = vec![Evidence { name: "crowd".into(), text: "a crowd".into(), value: 1, limit: None }];
+        let repair = Repair::one(Command::new(Opcode::KillUser, u64::from(user)));
+        Diagnosis::Culprit { culprit: Culprit::User { user }, evidence, repair, victims: 1 }
+    }
+}
+
 /// A simulation whose monitor has connected, with ten processes of user 1000.
 fn connected(lines: &str) -> Simulation {
-    let mut simulation = Simulation::new(lines);
+    connect(Simulation::new(lines))
+}
+
+fn connect(mut simulation: Simulation) -> Simulation {
     simulation.machine.crowd(1, 1000, 10, 200);
     simulation.run(ms(500));
     assert_eq!(simulation.take_kinds(), ["connected", "lease"]);
@@ -100,11 +124,12 @@ fn where_signals_are_forbidden_the_kill_is_not_put_off() {
     assert!(reply.took < ms(300) && reply.waited.is_none(), "{reply:?}");
 }
 
-/// Has process 101 spin until the healer has looked at it for long enough.
-fn spin(simulation: &mut Simulation) {
-    for second in 0..60 {
-        if simulation.machine.alive(1000) == 10 {
-            simulation.machine.use_processor(2, ms(100 * second));
+/// Has the process with this index spin until a healer has looked at it for long enough.
+fn spin(simulation: &mut Simulation, index: usize) {
+    let before = simulation.machine.alive(1000);
+    for tenth in 0..60 {
+        if simulation.machine.alive(1000) == before {
+            simulation.machine.use_processor(index, ms(100 * tenth));
         }
         simulation.run(ms(100));
     }
@@ -113,29 +138,45 @@ fn spin(simulation: &mut Simulation) {
 #[test]
 fn a_healer_that_can_wait_gives_notice_and_its_orders_say_so() {
     let mut simulation = connected(RUNAWAY);
-    spin(&mut simulation);
-    assert_eq!(obeyed(&simulation), [(Opcode::SignalProcess, 101)]);
+    spin(&mut simulation, 2);
+    assert_eq!(obeyed(&simulation), [(Opcode::SignalProcess, 102)]);
     assert_eq!(simulation.machine.alive(1000), 9);
     let mut impatient = connected(&format!("{RUNAWAY}grace = '0s'\n"));
-    spin(&mut impatient);
-    assert_eq!(obeyed(&impatient), [(Opcode::KillProcess, 101)]);
+    spin(&mut impatient, 2);
+    assert_eq!(obeyed(&impatient), [(Opcode::KillProcess, 102)]);
 }
 
 #[test]
 fn a_proposal_is_approved_with_the_grace_that_it_shows() {
     let mut simulation = connected(&RUNAWAY.replace("act", "propose"));
-    simulation.machine.stubborn.insert(101);
-    spin(&mut simulation);
+    simulation.machine.stubborn.insert(102);
+    spin(&mut simulation, 2);
     let proposals = of_kind(&simulation.take(), "proposal");
-    assert!(proposals[0].contains("backdoors heal web1 --pid 101 --grace 2s"), "{proposals:?}");
+    assert!(proposals[0].contains("backdoors heal web1 --pid 102 --grace 2s"), "{proposals:?}");
     let id = simulation.sampler.status().lock().unwrap().proposals[0].id;
     let (reply, answer) = sync_channel(1);
     let wanted = Wanted::Proposal { id, dry_run: false };
     simulation.sampler.request(Request::Order(Order { wanted, by: "test".into(), reply }));
     simulation.run(ms(2500));
     let reply = answer.try_recv().unwrap().unwrap();
-    assert_eq!(obeyed(&simulation), [(Opcode::SignalProcess, 101), (Opcode::KillProcess, 101)]);
+    assert_eq!(obeyed(&simulation), [(Opcode::SignalProcess, 102), (Opcode::KillProcess, 102)]);
     assert_eq!(reply.waited.unwrap().left, Some(1));
+}
+
+#[test]
+fn who_is_to_be_spared_and_comes_during_the_grace_saves_the_rest() {
+    let spare = "[target.spare]\ncommands = ['postgres']\n";
+    let mut simulation = connect(Simulation::healed_gently_by(spare, || Box::new(KillsCrowds), ms(2000)));
+    simulation.machine.stubborn.insert(120);
+    simulation.machine.crowd(20, BOMBER, 2, 1);
+    simulation.run(ms(500));
+    assert_eq!(obeyed(&simulation), [(Opcode::SignalUser, u64::from(BOMBER))]);
+    simulation.machine.put(30, 500, 1, BOMBER, 3, "postgres");
+    simulation.run(ms(3000));
+    assert_eq!(obeyed(&simulation).len(), 1);
+    assert_eq!(simulation.machine.alive(BOMBER), 2);
+    let told = of_kind(&simulation.take(), "withheld");
+    assert!(told[0].contains("includes process 500 postgres, which is on the spare list"), "{told:?}");
 }
 
 #[test]
@@ -148,17 +189,20 @@ fn a_fork_bomb_is_never_waited_for() {
 }
 
 #[test]
-fn a_victim_of_notice_and_kill_counts_once_and_the_cooldown_is_its_own() {
-    let budget = "[target.budget]\nvictims_per_minute = 1\n";
+fn a_victim_of_notice_and_kill_counts_once() {
+    let budget = "[target.budget]\nvictims_per_minute = 2\n";
     let mut simulation = connected(&format!("{RUNAWAY}cooldown = '100ms'\n{budget}"));
-    simulation.machine.stubborn.insert(101);
-    spin(&mut simulation);
-    assert_eq!(obeyed(&simulation), [(Opcode::SignalProcess, 101), (Opcode::KillProcess, 101)]);
-    assert_eq!(simulation.machine.alive(1000), 9);
+    simulation.machine.stubborn.insert(102);
+    spin(&mut simulation, 2);
+    let first = [(Opcode::SignalProcess, 102), (Opcode::KillProcess, 102)];
+    assert_eq!(obeyed(&simulation), first);
     assert_eq!(
         of_kind(&simulation.take(), "sequence-ended"),
         ["2 of 2 commands were carried out (by runaway)"]
     );
+    // There is room for one more.
+    spin(&mut simulation, 3);
+    assert_eq!(obeyed(&simulation)[2..], [(Opcode::SignalProcess, 103)]);
 }
 
 #[test]

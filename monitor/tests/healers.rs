@@ -91,7 +91,7 @@ fn a_program_only_proposes_unless_told_to_act() {
     let journal = run_until(&mut simulation, &["proposal"]);
     assert_eq!(
         last_text(&journal),
-        "own proposes 1: backdoors heal web1 --uid 60001; to have it done: backdoors approve web1 1"
+        "own proposes 1: backdoors heal web1 --uid 60001 --grace 2s; to have it done: backdoors approve web1 1"
     );
     assert!(simulation.machine.slot_is_blank());
 }

@@ -431,6 +431,11 @@ fn every_word_and_deed_is_in_the_journal_with_what_it_was_based_on() {
     simulation.machine.deaf = true;
     simulation.run(ms(4000));
     told.extend(simulation.take());
+    // With grace.
+    let mut simulation = connected("");
+    let command = Command::new(Opcode::KillUser, 1000);
+    order(&mut simulation, Wanted::Command { command, grace: ms(100) }).unwrap();
+    told.extend(simulation.take());
     // In doubt.
     let mut simulation = connected("");
     simulation.machine.deaf = true;

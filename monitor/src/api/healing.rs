@@ -29,6 +29,9 @@ pub struct HealAnswer {
     /// How the time ended that victims had to end by themselves; absent if they had none.
     #[serde(default)]
     pub grace: Option<GraceAnswer>,
+    /// Why the rest was withheld though the target would have obeyed.
+    #[serde(default)]
+    pub withheld: Option<String>,
     /// From the beginning to the end of all, as the monitor saw it, nanoseconds.
     pub took_ns: u64,
     /// The target's monotonic clock when it was last sampled, nanoseconds.
@@ -157,14 +160,19 @@ impl TargetHandle {
         let counts = reply.commands.iter().zip(&commands).filter(|(ended, _)| !ended.was_no_notice());
         let mut counts = counts.map(|(_, command)| command);
         let amiss = counts.find(|command| command.outcome != HealOutcome::Done);
+        let mut telling = amiss.or(commands.last())?.clone();
+        if let Some(reason) = &reply.withheld {
+            (telling.outcome, telling.reason) = (HealOutcome::Refused, Some(reason.clone()));
+        }
         let status = self.status();
         Some(HealAnswer {
             target: self.config.name.clone(),
             dry_run: reply.commands.last()?.command.dry_run,
-            telling: amiss.or(commands.last())?.clone(),
+            telling,
             asked: reply.asked,
             commands,
             grace: reply.waited.map(GraceAnswer::from),
+            withheld: reply.withheld.clone(),
             took_ns: nanoseconds(reply.took),
             clock_ns: status.view.clock,
             matching: reply.matching.len(),

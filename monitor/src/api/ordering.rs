@@ -46,7 +46,7 @@ impl TargetHandle {
                 "{opcode} has no bound on victims: leave `--most` out; nothing was written"
             )));
         }
-        if asked.has_grace && !(opcode.kills() && !asked.dry_run) {
+        if asked.has_grace && (asked.dry_run || !opcode.kills()) {
             return Err(bad(
                 "only those who are killed have a time of grace: leave `--grace` out; nothing was written"
                     .to_owned(),

@@ -291,7 +291,7 @@ impl Sampler {
         }
         if let Decision::Act(commands) = decision {
             let (order_text, source) = (orders.join(" && "), Source::Healer(index));
-            self.begin(now, processes, Begun { commands, grace, order_text, reason, source });
+            self.begin(now, processes, Begun { commands, grace, guarded: true, order_text, reason, source });
         }
     }
 

@@ -78,6 +78,8 @@ pub struct OrderReply {
     pub asked: usize,
     /// How the time of grace ended, if there was any.
     pub waited: Option<Waited>,
+    /// Why the rest was withheld though the target would have obeyed.
+    pub withheld: Option<String>,
     /// From the beginning to the end, as the monitor saw it.
     pub took: Duration,
     /// Processes that matched when the order came, going by the process table. Those that no command reaches are

@@ -64,8 +64,9 @@ impl Sampler {
                 let text = self.wanted_text(&order.wanted);
                 let Order { by, reply, .. } = order;
                 let reason = format!("{by}: {text}");
+                let guarded = matches!(order.wanted, Wanted::Proposal { .. });
                 let source = Source::Order { by, reply };
-                self.begin(now, &table, Begun { commands, grace, order_text: text, reason, source });
+                self.begin(now, &table, Begun { commands, grace, guarded, order_text: text, reason, source });
             }
             Err(error) => self.refuse(&order, error),
         }

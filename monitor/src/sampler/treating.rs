@@ -1,8 +1,9 @@
 //! Commands on their way: one treatment at a time is followed to its end, and what it did is taken in.
 
 use super::Sampler;
-use super::order::{OrderError, OrderReply};
+use super::order::{OrderError, OrderReply, order_text};
 use crate::clock::nanoseconds;
+use crate::guard;
 use crate::journal::What;
 use crate::repair::{Outcome, Progress, Step};
 use crate::treatment::{Ended, Looked, Rest, Treatment, Waited};
@@ -30,6 +31,8 @@ pub(super) struct Mandate {
     /// Why, for the target's own log.
     reason: String,
     source: Source,
+    /// It is a healer's idea, which the guard has checked.
+    guarded: bool,
     started: Duration,
     /// Whom the commands mean, by the process table of the beginning.
     matching: Vec<Process>,
@@ -39,6 +42,8 @@ pub(super) struct Mandate {
     struck: BTreeMap<Victim, Struck>,
     /// How the time of grace ended.
     waited: Option<Waited>,
+    /// Why the rest was withheld.
+    withheld: Option<String>,
 }
 
 #[derive(Default)]
@@ -53,6 +58,8 @@ pub(super) struct Begun {
     pub commands: Vec<Command>,
     /// How long those who are to be killed have to end by themselves.
     pub grace: Duration,
+    /// They are a healer's idea, which the guard has checked.
+    pub guarded: bool,
     pub order_text: String,
     /// Why, for the target's own log.
     pub reason: String,
@@ -68,18 +75,20 @@ pub(super) enum Source {
 impl Sampler {
     /// Begins with commands that were checked, `table` being the newest.
     pub(super) fn begin(&mut self, now: Duration, table: &ProcessView, begun: Begun) {
-        let Begun { commands, grace, order_text, reason, source } = begun;
+        let Begun { commands, grace, guarded, order_text, reason, source } = begun;
         let means = |command: &Command| matching(command, table).cloned().collect::<Vec<_>>();
         let victims = commands.iter().filter_map(|command| Some((Victim::of(command)?, means(command))));
         let mandate = Mandate {
             order_text,
             reason,
             source,
+            guarded,
             started: now,
             matching: each_once(commands.iter().map(means)),
             to_be_killed: each_once(commands.iter().filter(|command| command.opcode.kills()).map(means)),
             struck: victims.map(|(victim, processes)| (victim, Struck { processes, counted: 0 })).collect(),
             waited: None,
+            withheld: None,
         };
         let votes = self.other_holder().is_some() && self.votes_count();
         if !votes && commands.iter().any(|command| !command.dry_run) {
@@ -157,6 +166,20 @@ impl Sampler {
         let table = self.fetch_processes(now).ok();
         let now = self.clock.monotonic();
         let Some(Running { treatment, mut mandate, link, .. }) = self.running.take() else { return };
+        // Somebody to be spared may have come meanwhile.
+        let is_safe = match &table {
+            Some(table) if mandate.guarded => guard::check_again(treatment.to_come(), table, &self.spare),
+            _ => Ok(()),
+        };
+        if let Err(reason) = is_safe {
+            let healer = self.name_of(&mandate.source);
+            let orders =
+                treatment.to_come().map(|command| order_text(&self.config.name, command, Duration::ZERO));
+            let (orders, asked, reason) = (orders.collect(), treatment.length(), reason.to_string());
+            mandate.withheld = Some(reason.clone());
+            self.note(What::Withheld { healer, orders, reason, proposal: None });
+            return self.finish(now, mandate, asked, treatment.call_off());
+        }
         let (treatment, waited) = match treatment.looked(now, table.as_ref(), &mandate.to_be_killed) {
             Looked::Waits(treatment) => (Ok(treatment), None),
             Looked::GoesOn(treatment, waited) => (Ok(treatment), Some(waited)),
@@ -175,7 +198,7 @@ impl Sampler {
 
     /// Tells how a treatment of so many commands ended.
     fn finish(&mut self, now: Duration, mandate: Mandate, asked: usize, commands: Vec<Ended>) {
-        let Mandate { source, started, matching, waited, .. } = mandate;
+        let Mandate { source, started, matching, waited, withheld, .. } = mandate;
         if asked > 1 {
             let carried_out = commands.iter().filter(|ended| ended.was_carried_out()).count();
             self.note(What::SequenceEnded { by: self.name_of(&source), carried_out, of: asked });
@@ -184,7 +207,7 @@ impl Sampler {
             Source::Healer(index) => self.dispatcher.repaired(index, now),
             Source::Order { reply, .. } => {
                 let took = now.saturating_sub(started);
-                drop(reply.try_send(Ok(OrderReply { commands, asked, waited, took, matching })));
+                drop(reply.try_send(Ok(OrderReply { commands, asked, waited, withheld, took, matching })));
             }
         }
     }

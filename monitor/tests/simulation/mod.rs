@@ -45,6 +45,9 @@ pub fn config(lines: &str) -> TargetConfig {
     Config::parse(&text, std::path::Path::new("/monitor.toml")).unwrap().targets.remove(0)
 }
 
+/// What makes a healer, and how long those whom it would kill have to end by themselves.
+type Made = (fn() -> Box<dyn Healer>, Duration);
+
 /// A monitor that looks after a simulated machine.
 pub struct Simulation {
     pub machine: Machine,
@@ -54,7 +57,7 @@ pub struct Simulation {
     pub entries: Arc<Mutex<Vec<Entry>>>,
     config: TargetConfig,
     /// Makes a healer that is not in the registry.
-    healer: Option<fn() -> Box<dyn Healer>>,
+    healer: Option<Made>,
     wake: Duration,
 }
 
@@ -66,10 +69,15 @@ impl Simulation {
 
     /// The same with a healer that acts.
     pub fn healed_by(lines: &str, healer: fn() -> Box<dyn Healer>) -> Simulation {
-        Simulation::begin(lines, Some(healer))
+        Simulation::begin(lines, Some((healer, Duration::ZERO)))
     }
 
-    fn begin(lines: &str, healer: Option<fn() -> Box<dyn Healer>>) -> Simulation {
+    /// The same, and those whom it would kill have so much time to end by themselves.
+    pub fn healed_gently_by(lines: &str, healer: fn() -> Box<dyn Healer>, grace: Duration) -> Simulation {
+        Simulation::begin(lines, Some((healer, grace)))
+    }
+
+    fn begin(lines: &str, healer: Option<Made>) -> Simulation {
         let machine = Machine::new(1);
         let path = Path::new(&machine);
         let clock = HandClock::default();
@@ -138,7 +146,7 @@ fn start(
     path: &Path,
     clock: &HandClock,
     entries: &Arc<Mutex<Vec<Entry>>>,
-    healer: Option<fn() -> Box<dyn Healer>>,
+    healer: Option<Made>,
 ) -> Sampler {
     let entries = Arc::clone(entries);
     let tell = Box::new(move |entry| entries.lock().unwrap().push(entry));
@@ -146,12 +154,12 @@ fn start(
     let sampler = Sampler::new(config.clone(), linker, Box::new(clock.clone()), tell).unwrap();
     match healer {
         None => sampler,
-        Some(make) => {
+        Some((make, grace)) => {
             let acts = HealerConfig {
                 name: "test".to_owned(),
                 mode: Mode::Act,
                 cooldown: Duration::from_secs(1),
-                grace: Some(Duration::ZERO),
+                grace: Some(grace),
                 settings: toml::Table::new(),
             };
             sampler.healed_by(make(), &acts)

@@ -137,7 +137,11 @@ impl Path {
             .iter()
             .map(|(&kind, words)| {
                 let writable = matches!(kind, RegionKind::COMMAND | RegionKind::LEASE);
-                let length = if kind == RegionKind::COMMAND { 64 } else { words.bytes().len() as u64 };
+                let length = if kind == RegionKind::COMMAND {
+                    size_of::<CommandSlot>() as u64
+                } else {
+                    words.bytes().len() as u64
+                };
                 let key = self.epoch * 1000 + kind;
                 Region {
                     kind,

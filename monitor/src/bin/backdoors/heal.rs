@@ -79,16 +79,16 @@ struct Deed {
     #[arg(long = "continue")]
     go_on: bool,
     /// Do not kill, but stop the control group, with all below it and whatever it will start.
-    #[arg(long, requires = "cgroup")]
+    #[arg(long, conflicts_with_all = ["uid", "pid", "tree"])]
     freeze: bool,
     /// Have the frozen control group go on.
-    #[arg(long, requires = "cgroup")]
+    #[arg(long, conflicts_with_all = ["uid", "pid", "tree"])]
     thaw: bool,
     /// Do not kill, but give the process this nice value, 0 to 19.
-    #[arg(long, value_name = "N", requires = "pid")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["uid", "tree", "cgroup"])]
     nice: Option<u64>,
     /// Do not kill, but have forks of the user fail for that long, such as 10s; 0s: no longer.
-    #[arg(long, value_name = "DURATION", requires = "uid", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["pid", "tree", "cgroup"], value_parser = duration::parse)]
     refuse_forks: Option<Duration>,
 }
 
@@ -178,6 +178,9 @@ pub fn exit_code(answer: &HealAnswer) -> ExitCode {
 pub fn show(answer: &HealAnswer) -> String {
     let mut text: String = answer.commands.iter().map(|command| show_command(answer, command)).collect();
     text.push_str(&show_grace(answer));
+    if let Some(reason) = &answer.withheld {
+        text.push_str(&format!("the rest is withheld: {reason}\n"));
+    }
     if answer.asked > 1 {
         text.push_str(&format!("{} of {} commands were begun\n", answer.commands.len(), answer.asked));
     }

@@ -60,7 +60,7 @@ enum Command {
     Ps(ps::Arguments),
     /// What a target offers to be set or called: variables, and hooks of applications.
     Offers(offers::Arguments),
-    /// Kill processes of a target, through its kernel half.
+    /// Kill processes of a target, or signal, stop or slow them, through its kernel half.
     Heal(heal::Arguments),
     /// List what healers propose.
     Proposals(proposals::Arguments),
