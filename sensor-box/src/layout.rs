@@ -1,7 +1,7 @@
 //! The bytes both sides agree on. Little endian, fixed width, every word that must be seen whole eight bytes
 //! and aligned. `include/backdoors_sensor_box.h` says the same to the kernel half; a test compares the two.
 //!
-//! Five regions make up what a target shows of itself, besides those of its applications:
+//! Six regions make up what a target shows of itself, besides those of its applications:
 //!
 //! | region | shape | who writes | who may write remotely |
 //! | --- | --- | --- | --- |
@@ -10,6 +10,7 @@
 //! | [`RegionKind::COMMAND`] | one [`CommandSlot`] | its monitor | that monitor alone |
 //! | [`RegionKind::ACKNOWLEDGEMENTS`] | one [`Acknowledgement`] per slot | kernel half or helper | nobody |
 //! | [`RegionKind::LEASE`] | one [`LeaseTable`] | monitors | every monitor |
+//! | [`RegionKind::AUDIT`] | [`AuditHeader`](crate::audit::layout::AuditHeader), then records | kernel half or user half | nobody |
 
 use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -46,6 +47,8 @@ impl RegionKind {
     pub const ACKNOWLEDGEMENTS: u32 = 4;
     /// Which monitor may act, and which would: the same memory for all of them.
     pub const LEASE: u32 = 5;
+    /// What the target was asked to do, and what became of it: [`crate::audit`].
+    pub const AUDIT: u32 = 6;
     /// The first application's region; those of the others follow.
     pub const APPLICATION_FIRST: u32 = 0x100;
     /// Applications a target has regions for: kinds [`RegionKind::APPLICATION_FIRST`] and up.
