@@ -1,5 +1,6 @@
 //! The daemon's side. Whatever comes over the socket, the samplers go on.
 
+use super::audit::AuditAnswer;
 use super::events::{Wish, events};
 use super::healing::HealAnswer;
 use super::peers::PeerSummary;
@@ -18,7 +19,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Askers served at once.
@@ -226,6 +227,7 @@ fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> 
             reply(stream, shared.reload.as_ref().ok_or_else(cannot).and_then(|reload| reload()))
         }
         Query::Processes { target } => reply(stream, shared.processes(&target)),
+        Query::Audit { target, last } => reply(stream, shared.audit(&target, last)),
         Query::Heal { target, subject, dry_run, most_victims } => {
             let healed = shared.target(&target).and_then(|target| {
                 let command = target.command(&subject, dry_run, most_victims)?;
@@ -278,14 +280,24 @@ impl Shared {
 
     fn processes(&self, name: &str) -> Result<super::ProcessesAnswer, Failure> {
         let target = self.target(name)?;
-        let (sender, receiver) = sync_channel(1);
-        hand_over(target, Request::Processes(sender))?;
-        let view = receiver
-            .recv_timeout(SAMPLER_PATIENCE)
-            .map_err(|_| no_answer(target))?
-            .map_err(|message| Failure { kind: ErrorKind::Unreachable, message })?;
-        Ok(target.processes(&view))
+        Ok(target.processes(&read_now(target, Request::Processes)?))
     }
+
+    fn audit(&self, name: &str, last: Option<usize>) -> Result<AuditAnswer, Failure> {
+        let target = self.target(name)?;
+        Ok(AuditAnswer::of(name, &read_now(target, Request::Audit)?, last))
+    }
+}
+
+/// Has something of a target read, and waits for it.
+fn read_now<T>(
+    target: &TargetHandle,
+    request: impl FnOnce(SyncSender<Result<T, String>>) -> Request,
+) -> Result<T, Failure> {
+    let (sender, receiver) = sync_channel(1);
+    hand_over(target, request(sender))?;
+    let read = receiver.recv_timeout(SAMPLER_PATIENCE).map_err(|_| no_answer(target))?;
+    read.map_err(|message| Failure { kind: ErrorKind::Unreachable, message })
 }
 
 /// Hands an order over and waits for its end.

@@ -4,7 +4,7 @@ use crate::config::TargetConfig;
 use crate::guard::Unsafe;
 use crate::proposals::NotOpen;
 use crate::treatment::Ended;
-use backdoors_sensor_box::{Command, Process, ProcessView, Subject};
+use backdoors_sensor_box::{AuditView, Command, Process, ProcessView, Subject};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use std::time::Duration;
 pub enum Request {
     /// Fetch the process table.
     Processes(SyncSender<Result<ProcessView, String>>),
+    /// Fetch the audit ring.
+    Audit(SyncSender<Result<AuditView, String>>),
     /// Carry out a command or a proposal.
     Order(Order),
     /// Close a proposal, and have it not made again for a while.

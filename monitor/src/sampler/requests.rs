@@ -23,6 +23,10 @@ impl Sampler {
                 let processes = self.fetch_processes(now).map_err(|error| error.to_string());
                 drop(reply.try_send(processes));
             }
+            Request::Audit(reply) => {
+                let audit = self.fetch_audit(now).map_err(|error| error.to_string());
+                drop(reply.try_send(audit));
+            }
             Request::Resign => self.resign(),
             Request::Reconfigure(config) => self.new_config = Some(config),
             Request::Reject(rejection) => self.reject(now, &rejection),

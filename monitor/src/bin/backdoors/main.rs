@@ -1,6 +1,7 @@
 //! `backdoors`: the monitor and its command line.
 
 mod ask;
+mod audit;
 mod config;
 mod events;
 mod heal;
@@ -57,6 +58,8 @@ enum Command {
     Peers(peers::Arguments),
     /// Show the processes of a target, read now.
     Ps(ps::Arguments),
+    /// Show what a target was asked to do and what came of it, by the record in its own memory, read now.
+    Audit(audit::Arguments),
     /// Kill processes of a target, through its kernel half.
     Heal(heal::Arguments),
     /// List what healers propose.
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Command::Verdicts(arguments) => verdicts::run(&socket, &arguments),
         Command::Peers(arguments) => peers::run(&socket, &arguments),
         Command::Ps(arguments) => ps::run(&socket, &arguments),
+        Command::Audit(arguments) => audit::run(&socket, arguments),
         Command::Heal(arguments) => heal::run(&socket, arguments),
         Command::Proposals(arguments) => proposals::run(&socket, arguments),
         Command::Approve(arguments) => proposals::approve(&socket, arguments),
