@@ -4,6 +4,7 @@
 //! The daemon holds the connections that a sick target could no longer make; so whoever wants to see or heal a
 //! target asks the daemon. The socket is its owner's alone (mode 0600): access to it is access to the repairs.
 
+mod audit;
 mod client;
 mod events;
 mod healing;
@@ -16,6 +17,7 @@ mod server;
 mod verdicts;
 mod views;
 
+pub use audit::{AuditAnswer, AuditRow};
 pub use client::{AskError, Client, Lines};
 pub use healing::{CommandAnswer, GraceAnswer, HealAnswer, HealOutcome};
 pub use offering::{OfferedHookRow, OfferedVariableRow, OffersAnswer};

@@ -18,6 +18,7 @@ mod reading;
 mod reconfigure;
 mod requests;
 mod status;
+mod telling;
 mod treating;
 
 pub use enlisted::Enlisted;
@@ -56,6 +57,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use telling::Telling;
 use treating::Running;
 
 /// Longest pause between two attempts to connect.
@@ -139,6 +141,7 @@ pub struct Sampler {
     unkillable: Unkillable,
     proposals: Proposals,
     running: Option<Running>,
+    telling: Telling,
     orders: VecDeque<Order>,
     /// To be taken in when no command is under way.
     new_config: Option<Box<TargetConfig>>,
@@ -210,6 +213,7 @@ impl Sampler {
             unkillable: Unkillable::new(config.budget.unkillable_cooldown),
             proposals: Proposals::new(config.proposal_lifetime, clock.wall()),
             running: None,
+            telling: Telling::default(),
             orders: VecDeque::new(),
             new_config: None,
             clock,
@@ -298,7 +302,7 @@ impl Sampler {
     /// When there is something to do even if nothing comes in.
     fn wake(&self) -> Duration {
         let impatient = self.reader.impatient_at(self.patience());
-        let others = impatient.into_iter().chain(self.look_for_answers_at());
+        let others = impatient.into_iter().chain(self.look_for_answers_at()).chain(self.tells_at());
         others.fold(self.next_sample, Duration::min)
     }
 
@@ -307,6 +311,7 @@ impl Sampler {
     pub fn needs_attention(&self) -> bool {
         let now = self.clock.monotonic();
         self.running.is_some()
+            || self.has_to_tell(now)
             || !self.orders.is_empty()
             || self.refresh_is_due(now)
             || self.lease_wants.is_some()
@@ -372,6 +377,7 @@ impl Sampler {
                 if let Some(running) = &mut self.running {
                     running.treatment.repair.made_anew();
                 }
+                self.telling.made_anew();
                 if let Some(slot) = self.link.as_ref().map(|link| link.slot()) {
                     self.know_lease(slot, true);
                 }

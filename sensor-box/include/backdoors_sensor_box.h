@@ -73,6 +73,9 @@
 #define BD_REFUSAL_NOT_CARRIED_OUT 25
 #define BD_REFUSAL_FAILED 26
 #define BD_REFUSAL_BUSY 27
+#define BD_AUDIT_RECORDS 256
+#define BD_AUDIT_JUDGED 1
+#define BD_AUDIT_ENDED 2
 #define BD_SENSOR_CPU_SWITCHES 1
 #define BD_SENSOR_CPU_SWITCHES_CLASS 1
 #define BD_SENSOR_CPU_SWITCHES_UNIT 1
@@ -306,5 +309,83 @@ _Static_assert(sizeof(struct bd_lease_table) == 192, "size");
 _Static_assert(__builtin_offsetof(struct bd_lease_table, lease) == 0, "offset");
 _Static_assert(__builtin_offsetof(struct bd_lease_table, reserved) == 8, "offset");
 _Static_assert(__builtin_offsetof(struct bd_lease_table, candidacies) == 64, "offset");
+
+struct bd_audit_header {
+	__u64 magic;
+	__u32 version;
+	__u32 header_bytes;
+	__u64 generation;
+	__u32 capacity;
+	__u32 record_bytes;
+	__u64 written;
+	__u64 wall_offset;
+	__u64 left_out;
+	__u64 reserved[9];
+};
+_Static_assert(sizeof(struct bd_audit_header) == 128, "size");
+_Static_assert(__builtin_offsetof(struct bd_audit_header, magic) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_header, version) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_header, header_bytes) == 12, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_header, generation) == 16, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_header, capacity) == 24, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_header, record_bytes) == 28, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_header, written) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_header, wall_offset) == 40, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_header, left_out) == 48, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_header, reserved) == 56, "offset");
+
+struct bd_audit_record {
+	__u64 guard;
+	__u64 at;
+	__u32 kind;
+	__u32 slot;
+	__u64 whose;
+	__u32 opcode;
+	__u32 flags;
+	__u64 subject;
+	__u64 start;
+	__u64 most_victims;
+	__u64 argument;
+	__u64 sequence;
+	__u32 state;
+	__u32 refusal;
+	__u32 matched;
+	__u32 signalled;
+	__u32 remaining;
+	__u32 left_out;
+	__u64 failure;
+	__u64 accepted_at;
+	__u64 first_signal_at;
+	__u64 last_death_at;
+	__u64 finished_at;
+	__u64 reason[23];
+	__u64 reserved[7];
+};
+_Static_assert(sizeof(struct bd_audit_record) == 384, "size");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, guard) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, at) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, kind) == 16, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, slot) == 20, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, whose) == 24, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, opcode) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, flags) == 36, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, subject) == 40, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, start) == 48, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, most_victims) == 56, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, argument) == 64, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, sequence) == 72, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, state) == 80, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, refusal) == 84, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, matched) == 88, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, signalled) == 92, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, remaining) == 96, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, left_out) == 100, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, failure) == 104, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, accepted_at) == 112, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, first_signal_at) == 120, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, last_death_at) == 128, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, finished_at) == 136, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, reason) == 144, "offset");
+_Static_assert(__builtin_offsetof(struct bd_audit_record, reserved) == 328, "offset");
 
 #endif

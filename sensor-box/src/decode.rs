@@ -336,8 +336,8 @@ impl ProcessView {
     }
 }
 
-/// A command name fit for a terminal: a process chooses its own name, and escape sequences are names too.
-fn printable(name: &[u8]) -> String {
+/// A text fit for a terminal: a process chooses its own name, and escape sequences are names too.
+pub(crate) fn printable(name: &[u8]) -> String {
     let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
     String::from_utf8_lossy(&name[..end])
         .chars()

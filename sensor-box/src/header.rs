@@ -1,5 +1,7 @@
 //! The C header of the kernel half, made from the Rust definitions so that the two cannot drift apart.
 
+use crate::audit::AuditKind;
+use crate::audit::layout::{AUDIT_RECORDS, AuditHeader, AuditRecord};
 use crate::catalogue::CATALOGUE;
 use crate::command::{CommandState, Refusal};
 use crate::layout::{
@@ -63,6 +65,10 @@ pub fn c_header() -> String {
     for (refusal, _) in Refusal::ALL {
         constant(&format!("REFUSAL_{}", screaming(&format!("{refusal:?}"))), (*refusal as u32).to_string());
     }
+    constant("AUDIT_RECORDS", AUDIT_RECORDS.to_string());
+    for (kind, name) in AuditKind::ALL {
+        constant(&format!("AUDIT_{}", c_name(name)), (*kind as u32).to_string());
+    }
     for line in CATALOGUE {
         constant(&format!("SENSOR_{}", line.c_name), line.kind.0.to_string());
         constant(&format!("SENSOR_{}_CLASS", line.c_name), (line.class as u8).to_string());
@@ -101,6 +107,19 @@ pub fn c_header() -> String {
     });
     c_struct!(out, "bd_lease_table", LeaseTable {
         lease: "__u64" "", reserved: "__u64" "[7]", candidacies: "__u64" "[BD_COMMAND_SLOTS]",
+    });
+    c_struct!(out, "bd_audit_header", AuditHeader {
+        magic: "__u64" "", version: "__u32" "", header_bytes: "__u32" "", generation: "__u64" "",
+        capacity: "__u32" "", record_bytes: "__u32" "", written: "__u64" "", wall_offset: "__u64" "",
+        left_out: "__u64" "", reserved: "__u64" "[9]",
+    });
+    c_struct!(out, "bd_audit_record", AuditRecord {
+        guard: "__u64" "", at: "__u64" "", kind: "__u32" "", slot: "__u32" "", whose: "__u64" "", opcode: "__u32" "",
+        flags: "__u32" "", subject: "__u64" "", start: "__u64" "", most_victims: "__u64" "", argument: "__u64" "",
+        sequence: "__u64" "", state: "__u32" "", refusal: "__u32" "", matched: "__u32" "", signalled: "__u32" "",
+        remaining: "__u32" "", left_out: "__u32" "", failure: "__u64" "", accepted_at: "__u64" "",
+        first_signal_at: "__u64" "", last_death_at: "__u64" "", finished_at: "__u64" "", reason: "__u64" "[23]",
+        reserved: "__u64" "[7]",
     });
     out.push_str("#endif\n");
     out

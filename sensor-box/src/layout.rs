@@ -1,7 +1,7 @@
 //! The bytes both sides agree on. Little endian, fixed width, every word that must be seen whole eight bytes
 //! and aligned. `include/backdoors_sensor_box.h` says the same to the kernel half; a test compares the two.
 //!
-//! Six regions make up what a target shows of itself, besides those of its applications:
+//! Seven regions make up what a target shows of itself, besides those of its applications:
 //!
 //! | region | shape | who writes | who may write remotely |
 //! | --- | --- | --- | --- |
@@ -11,6 +11,7 @@
 //! | [`RegionKind::ACKNOWLEDGEMENTS`] | one [`Acknowledgement`] per slot | kernel half or helper | nobody |
 //! | [`RegionKind::LEASE`] | one [`LeaseTable`] | monitors | every monitor |
 //! | [`RegionKind::VARIABLES`] | [`crate::variables`] | user half | nobody |
+//! | [`RegionKind::AUDIT`] | [`AuditHeader`](crate::audit::layout::AuditHeader), then records | kernel half or user half | nobody |
 
 use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -49,6 +50,8 @@ impl RegionKind {
     pub const LEASE: u32 = 5;
     /// The variables that the target's owner offers, as [`crate::variables`] has them.
     pub const VARIABLES: u32 = 7;
+    /// What the target was asked to do, and what became of it: [`crate::audit`].
+    pub const AUDIT: u32 = 6;
     /// The first application's region; those of the others follow.
     pub const APPLICATION_FIRST: u32 = 0x100;
     /// Applications a target has regions for: kinds [`RegionKind::APPLICATION_FIRST`] and up.

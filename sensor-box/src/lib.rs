@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+pub mod audit;
 pub mod authentication;
 pub mod catalogue;
 pub mod command;
+pub mod date;
 pub mod decode;
 pub mod fetch;
 pub mod header;
@@ -23,6 +25,7 @@ pub mod writer;
 pub use application::{
     ApplicationHook, ApplicationSensor, ApplicationState, ApplicationView, ApplicationsFetcher,
 };
+pub use audit::{AuditEntry, AuditKind, AuditView, fetch_audit};
 pub use authentication::{CommandKey, Seal};
 pub use catalogue::{CATALOGUE, Class, Instance, SensorDescription, SensorKind, Unit};
 pub use command::{Command, CommandState, EncodedCommand, Refusal};

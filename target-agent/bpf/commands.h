@@ -23,6 +23,11 @@ struct run {
 	__u32 alive;
 	__u32 unmarked;
 	__u32 doomed;
+	/* Refusals in a row that used up no number and were entered in the audit ring; when the last one was; and how many
+	 * were left out of it since anything of this slot was entered. */
+	__u32 unnumbered;
+	__u64 unnumbered_at;
+	__u32 left_out;
 	__u32 reserved;
 };
 

@@ -64,6 +64,8 @@ __noinline int consider(__u32 slot, __u64 now)
 		weigh(slot, now);
 		if (run->answer.state != BD_STATE_AWAITING || run->answer.matched != wanted)
 			publish(slot);
+		if (run->answer.state != BD_STATE_AWAITING)
+			enter_judged(slot, now);
 		return run->answer.state == BD_STATE_RUNNING;
 	}
 	given = &commands[slot];
@@ -125,6 +127,7 @@ __noinline int consider(__u32 slot, __u64 now)
 			run->answer.state = begun(run, slot, now);
 	}
 	publish(slot);
+	enter_judged(slot, now);
 	return run->answer.state == BD_STATE_RUNNING;
 }
 

@@ -16,6 +16,7 @@ __noinline int end_at_once(__u32 slot, __u32 state, __u32 reason, __u64 now)
 	runs[slot].answer.reason = reason;
 	runs[slot].answer.finished_at = now;
 	publish(slot);
+	enter(slot, BD_AUDIT_ENDED, now);
 	return 0;
 }
 

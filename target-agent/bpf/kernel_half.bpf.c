@@ -13,6 +13,7 @@
 #include "users.h"
 #include "authentication.h"
 #include "commands.h"
+#include "audit.h"
 #include "agreement.h"
 #include "consider.h"
 #include "errands.h"

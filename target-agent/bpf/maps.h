@@ -9,12 +9,19 @@ struct sensor_box {
 	struct bd_sensor records[MAX_RECORDS];
 };
 
+/* A ring of records, the newest over the oldest. */
+struct audit {
+	struct bd_audit_header header;
+	struct bd_audit_record records[BD_AUDIT_RECORDS];
+};
+
 struct sensor_box sensors SEC(".data.sensors") __attribute__((aligned(128)));
 struct bd_command commands[BD_COMMAND_SLOTS] SEC(".data.commands") __attribute__((aligned(64)));
 struct bd_acknowledgement acknowledgements[BD_COMMAND_SLOTS] SEC(".data.acknowledgements")
 	__attribute__((aligned(128)));
 /* Monitors alone change it. */
 struct bd_lease_table lease SEC(".data.lease") __attribute__((aligned(64)));
+struct audit audit SEC(".data.audit") __attribute__((aligned(128)));
 struct control control SEC(".data.control") __attribute__((aligned(64)));
 struct errand errands[BD_COMMAND_SLOTS] SEC(".data.errands") __attribute__((aligned(64)));
 /* The user half alone uses it; it is here so that it is kept with all the rest. */

@@ -213,6 +213,8 @@ __noinline int settle(__u32 slot, __u64 now)
 		__sync_fetch_and_and(&control.hunting, ~slot_bit(slot));
 	}
 	publish(slot);
+	if (over)
+		enter(slot, BD_AUDIT_ENDED, now);
 	return 0;
 }
 
@@ -271,6 +273,7 @@ __noinline int stop(__u32 slots, __u64 now)
 		runs[slot].answer.reason = objection(word, slot) ?: BD_REFUSAL_NOT_THE_HOLDER;
 		runs[slot].answer.finished_at = now;
 		publish(slot);
+		enter(slot, BD_AUDIT_ENDED, now);
 	}
 	return 0;
 }

@@ -2,6 +2,7 @@
 //! there is no eBPF, fills the sensor box itself.
 
 pub mod applications;
+pub mod audit;
 pub mod check;
 pub mod config;
 pub mod errand;

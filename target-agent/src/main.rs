@@ -3,7 +3,7 @@
 use anyhow::Context;
 use backdoors_target_agent::config::Config;
 use backdoors_target_agent::kernel::Pins;
-use backdoors_target_agent::{check, helper, run};
+use backdoors_target_agent::{audit, check, helper, run};
 use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -33,6 +33,15 @@ enum Action {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Show what this machine was asked to do, by whom and why, and what came of it.
+    Audit {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Only the last so many records.
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+    },
     /// Say what this machine can do.
     Check,
     /// Kill on behalf of the kernel half; started by the agent.
@@ -54,6 +63,10 @@ fn main() -> anyhow::Result<()> {
     match arguments.action {
         Action::Run { config } => run::run(&config)?,
         Action::Detach { config } => Pins::new(&Config::load(&config)?.pins).remove()?,
+        Action::Audit { config, last } => {
+            let report = audit::report(&Pins::new(&Config::load(&config)?.pins), last)?;
+            std::io::stdout().write_all(report.as_bytes()).context("printing")?;
+        }
         Action::Check => std::io::stdout().write_all(check::report().as_bytes()).context("printing")?,
         Action::Helper { pins } => helper::run(&pins).context("helping the kernel half")?,
     }

@@ -2,8 +2,10 @@
 
 use crate::words::Words;
 use backdoors_rdma::{Protection, SharedMemory};
+use backdoors_sensor_box::audit::layout::{AUDIT_RECORDS, audit_bytes};
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot, LeaseTable};
+use backdoors_sensor_box::writer::{AuditRing, LayOutError};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -58,6 +60,8 @@ pub struct TargetMemory {
     pub lease: Region,
     /// The variables that are offered.
     pub variables: Region,
+    /// What this machine was asked to do, and what became of it.
+    pub audit: Region,
     /// Tells these regions from earlier ones.
     pub generation: u64,
 }
@@ -68,18 +72,38 @@ pub const COMMAND_BYTES: usize = COMMAND_SLOTS * size_of::<CommandSlot>();
 pub const ACKNOWLEDGEMENT_BYTES: usize = COMMAND_SLOTS * size_of::<Acknowledgement>();
 /// Bytes of the lease table.
 pub const LEASE_BYTES: usize = size_of::<LeaseTable>();
+/// Bytes of the audit ring.
+pub const AUDIT_BYTES: usize = audit_bytes(AUDIT_RECORDS);
 
 impl TargetMemory {
     /// The regions every monitor may read, with their kinds.
     #[must_use]
-    pub fn shown(&self) -> [(u32, &Region); 4] {
+    pub fn shown(&self) -> [(u32, &Region); 5] {
         [
             (RegionKind::SENSORS, &self.sensors),
             (RegionKind::PROCESSES, &self.processes),
             (RegionKind::ACKNOWLEDGEMENTS, &self.acknowledgements),
             (RegionKind::VARIABLES, &self.variables),
+            (RegionKind::AUDIT, &self.audit),
         ]
     }
+
+    /// Tells readers of the audit ring what time it is by the machine's clock, which may be set at any time.
+    ///
+    /// # Errors
+    /// If there is no ring.
+    pub fn tell_time(&self) -> Result<(), LayOutError> {
+        let clock = |clock| nanoseconds(rustix::time::clock_gettime(clock));
+        let (wall, monotonic) =
+            (clock(rustix::time::ClockId::Realtime), clock(rustix::time::ClockId::Monotonic));
+        AuditRing::adopt(self.audit.words.clone())?.set_wall_offset(wall.saturating_sub(monotonic));
+        Ok(())
+    }
+}
+
+fn nanoseconds(time: rustix::time::Timespec) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A number that no earlier regions of this target had.

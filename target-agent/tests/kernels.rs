@@ -157,6 +157,10 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
     machine
         .wait_for("its end", PATIENCE, || Ok((sensor(&deployment, "agent.alive") == 0).then_some(())))
         .unwrap();
+    let record = deployment.backdoors("audit target").unwrap();
+    for told in [&format!("--uid {USER}: done, "), "a kernel thread", "not the lease holder"] {
+        assert!(record.contains(told), "{record}");
+    }
 }
 
 #[test]

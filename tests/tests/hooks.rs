@@ -20,7 +20,8 @@ fn install<'p>(pair: &'p Pair, may: &str) -> Deployment<'p, Host> {
     let agent = format!("applications = \"{SOCKET}\"\nscope = \"pid-namespace\"\n{variable}");
     pair.target.shell("echo 8 > /run/workers").unwrap();
     let monitor = may.to_owned();
-    let mut deployment = pair.install(Plan { provider: "emulated", agent, monitor, ..Plan::default() }).unwrap();
+    let mut deployment =
+        pair.install(Plan { provider: "emulated", agent, monitor, ..Plan::default() }).unwrap();
     deployment.start_daemon().unwrap();
     deployment
 }
@@ -36,7 +37,10 @@ fn an_applications_hook_is_called_by_its_name_and_answers_for_itself() {
         Ok((offers["hooks"].as_array().map(Vec::len) == Some(1)).then_some(offers))
     };
     let offers = pair.target.wait_for("the hook", PATIENCE, offered).unwrap();
-    assert_eq!((&offers["hooks"][0]["application"], &offers["hooks"][0]["hook"]), (&"shop".into(), &"level".into()));
+    assert_eq!(
+        (&offers["hooks"][0]["application"], &offers["hooks"][0]["hook"]),
+        (&"shop".into(), &"level".into())
+    );
     let level = || {
         let sensors = deployment.json("sensors target").unwrap();
         let applications = sensors["applications"].as_array().unwrap().clone();
@@ -50,9 +54,14 @@ fn an_applications_hook_is_called_by_its_name_and_answers_for_itself() {
     // It says itself that it failed, and by which code.
     let (code, said) = deployment.try_backdoors("heal target --call shop level 13").unwrap();
     assert!(code == NOT_DONE && said.contains("failed") && said.contains('2'), "{code} {said}");
-    for (wrong, why) in [("shop level 1001", "0 to 1000"), ("shop lever 1", "no hook"), ("mail level 1", "`mail`")] {
+    for (wrong, why) in
+        [("shop level 1001", "0 to 1000"), ("shop lever 1", "no hook"), ("mail level 1", "`mail`")]
+    {
         let (code, said) = deployment.try_backdoors(&format!("heal target --call {wrong}")).unwrap();
-        assert!(code == FAILED && said.contains(why) && said.contains("nothing was written"), "{code} {said}");
+        assert!(
+            code == FAILED && said.contains(why) && said.contains("nothing was written"),
+            "{code} {said}"
+        );
     }
     assert_eq!(level(), 40);
 }
@@ -63,7 +72,10 @@ fn a_variable_that_is_offered_is_set_by_its_name_while_the_agent_is_frozen() {
     let deployment = install(&pair, "");
     deployment.freeze_agent().unwrap();
     let offers = deployment.json("offers target").unwrap();
-    assert_eq!((&offers["variables"][0]["name"], &offers["variables"][0]["value"]), (&"workers".into(), &8.into()));
+    assert_eq!(
+        (&offers["variables"][0]["name"], &offers["variables"][0]["value"]),
+        (&"workers".into(), &8.into())
+    );
     let said = deployment.backdoors("heal target --set workers 3").unwrap();
     assert!(said.contains("done"), "{said}");
     assert_eq!(pair.target.shell("cat /run/workers").unwrap().trim(), "3");
@@ -79,14 +91,20 @@ fn a_variable_that_is_offered_is_set_by_its_name_while_the_agent_is_frozen() {
 fn what_the_target_does_not_let_a_monitor_do_it_refuses() {
     let pair = Pair::boot(200).unwrap();
     let deployment = install(&pair, "may = [\"signal-process\"]\n");
-    let sleeper = pair.target.start("setpriv --reuid 61241 --regid 61241 --clear-groups sleep 1000", "/run/sleeper.log").unwrap();
+    let sleeper = pair
+        .target
+        .start("setpriv --reuid 61241 --regid 61241 --clear-groups sleep 1000", "/run/sleeper.log")
+        .unwrap();
     let known = || Ok(deployment.backdoors("ps target")?.contains(&format!("{sleeper} ")).then_some(()));
     pair.target.wait_for("the sleeper", PATIENCE, known).unwrap();
-    for deed in ["--set workers 3".to_owned(), format!("--pid {sleeper}"), format!("--pid {sleeper} --nice 5")] {
+    for deed in
+        ["--set workers 3".to_owned(), format!("--pid {sleeper}"), format!("--pid {sleeper} --nice 5")]
+    {
         let (code, said) = deployment.try_backdoors(&format!("heal target {deed}")).unwrap();
         assert!(code == REFUSED && said.contains("does not allow"), "{code} {said}");
     }
-    let stopped = || Ok(pair.target.shell(&format!("cat /proc/{sleeper}/stat"))?.contains(") T ").then_some(()));
+    let stopped =
+        || Ok(pair.target.shell(&format!("cat /proc/{sleeper}/stat"))?.contains(") T ").then_some(()));
     deployment.backdoors(&format!("heal target --pid {sleeper} --stop")).unwrap();
     pair.target.wait_for("a stopped process", PATIENCE, stopped).unwrap();
     assert_eq!(pair.target.shell("cat /run/workers").unwrap().trim(), "8");

@@ -45,6 +45,13 @@ pub enum Query {
         /// The target.
         target: String,
     },
+    /// The audit ring of a target, read now.
+    Audit {
+        /// The target.
+        target: String,
+        /// The last so many records.
+        last: Option<usize>,
+    },
     /// Order a repair, and wait for its end.
     Heal {
         /// The target.

@@ -1,5 +1,6 @@
 //! The daemon's side. Whatever comes over the socket, the samplers go on.
 
+use super::audit::AuditAnswer;
 use super::events::{Wish, events};
 use super::healing::HealAnswer;
 use super::offering::OffersAnswer;
@@ -22,7 +23,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Askers served at once.
@@ -236,6 +237,7 @@ fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> 
                 .and_then(|target| Ok(OffersAnswer::new(&target.config.name, offers(target)?)));
             reply(stream, told)
         }
+        Query::Audit { target, last } => reply(stream, shared.audit(&target, last)),
         Query::Heal { target, subject, deed, grace_ns, dry_run, most_victims } => {
             let healed = shared.target(&target).and_then(|target| {
                 let asked =
@@ -291,22 +293,32 @@ impl Shared {
 
     fn processes(&self, name: &str) -> Result<super::ProcessesAnswer, Failure> {
         let target = self.target(name)?;
-        Ok(target.processes(&fresh_processes(target)?))
+        Ok(target.processes(&read_now(target, Request::Processes)?))
+    }
+
+    fn audit(&self, name: &str, last: Option<usize>) -> Result<AuditAnswer, Failure> {
+        let target = self.target(name)?;
+        Ok(AuditAnswer::of(name, &read_now(target, Request::Audit)?, last))
     }
 }
 
-fn fresh_processes(target: &TargetHandle) -> Result<ProcessView, Failure> {
+/// Has something of a target read, and waits for it.
+fn read_now<T>(
+    target: &TargetHandle,
+    request: impl FnOnce(SyncSender<Result<T, String>>) -> Request,
+) -> Result<T, Failure> {
     let (sender, receiver) = sync_channel(1);
-    hand_over(target, Request::Processes(sender))?;
-    let answer = receiver.recv_timeout(SAMPLER_PATIENCE).map_err(|_| no_answer(target))?;
-    answer.map_err(|message| Failure { kind: ErrorKind::Unreachable, message })
+    hand_over(target, request(sender))?;
+    let read = receiver.recv_timeout(SAMPLER_PATIENCE).map_err(|_| no_answer(target))?;
+    read.map_err(|message| Failure { kind: ErrorKind::Unreachable, message })
+}
+
+fn fresh_processes(target: &TargetHandle) -> Result<ProcessView, Failure> {
+    read_now(target, Request::Processes)
 }
 
 fn offers(target: &TargetHandle) -> Result<Offers, Failure> {
-    let (sender, receiver) = sync_channel(1);
-    hand_over(target, Request::Offers(sender))?;
-    let answer = receiver.recv_timeout(SAMPLER_PATIENCE).map_err(|_| no_answer(target))?;
-    answer.map_err(|message| Failure { kind: ErrorKind::Unreachable, message })
+    read_now(target, Request::Offers)
 }
 
 /// Hands an order over and waits for its end.

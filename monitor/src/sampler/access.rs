@@ -6,8 +6,8 @@ use crate::link::{Link, LinkError, Region, read};
 use backdoors_rdma::{AccessError, Operation};
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::{
-    AcknowledgementView, Command, EncodedCommand, FetchError, ProcessView, Seal, Token,
-    fetch_acknowledgement, fetch_processes,
+    AcknowledgementView, AuditView, Command, EncodedCommand, FetchError, ProcessView, Seal, Token,
+    fetch_acknowledgement, fetch_audit, fetch_processes,
 };
 use std::time::Duration;
 
@@ -33,6 +33,13 @@ impl Sampler {
             }
             _ => Ok(view),
         }
+    }
+
+    /// Fetches the audit ring.
+    pub(super) fn fetch_audit(&mut self, now: Duration) -> Result<AuditView, FetchError<String>> {
+        self.with_region(now, RegionKind::AUDIT, |link, region| {
+            fetch_audit(region.range.length, |offset, into| read(link, region, offset, into))
+        })
     }
 
     /// Fetches this monitor's acknowledgement.

@@ -269,6 +269,16 @@ impl Sampler {
         let index = found.number;
         let is_news = !self.was_told(now, index, told) || made.is_some();
         let reason = found.reason();
+        let tells = match (&decision, &withheld, made) {
+            // Its commands tell it.
+            (Decision::Act(_), ..) => None,
+            (_, _, Some(proposal)) => Some(format!("proposal {proposal} of {reason}")),
+            (_, Some(why), None) => Some(format!("withheld: {reason}; {why}")),
+            (_, None, None) => Some(format!("observed: {reason}")),
+        };
+        if let (true, Some(text)) = (is_news, tells) {
+            self.tell_target(text);
+        }
         let Found { healer, culprit, evidence, commands, grace, victims, .. } = found;
         // What a plug-in says is as long as it likes; the reason why it is withheld tells how long.
         let told_of = &commands[..commands.len().min(Repair::MOST)];

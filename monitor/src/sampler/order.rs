@@ -6,7 +6,7 @@ use crate::guard::Unsafe;
 use crate::proposals::NotOpen;
 use crate::treatment::{Ended, Waited};
 use backdoors_healers::duration;
-use backdoors_sensor_box::{Command, Opcode, Process, ProcessView, Signal, Subject};
+use backdoors_sensor_box::{AuditView, Command, Opcode, Process, ProcessView, Signal, Subject};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub enum Request {
     Processes(SyncSender<Result<ProcessView, String>>),
     /// Tell what the target offers.
     Offers(SyncSender<Result<Offers, String>>),
+    /// Fetch the audit ring.
+    Audit(SyncSender<Result<AuditView, String>>),
     /// Carry out a command or a proposal.
     Order(Order),
     /// Close a proposal, and have it not made again for a while.

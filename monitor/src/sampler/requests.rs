@@ -27,6 +27,10 @@ impl Sampler {
                 let offers = self.fetch_offers(now).map_err(|error| error.to_string());
                 drop(reply.try_send(offers));
             }
+            Request::Audit(reply) => {
+                let audit = self.fetch_audit(now).map_err(|error| error.to_string());
+                drop(reply.try_send(audit));
+            }
             Request::Resign => self.resign(),
             Request::Reconfigure(config) => self.new_config = Some(config),
             Request::Reject(rejection) => self.reject(now, &rejection),

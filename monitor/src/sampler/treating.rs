@@ -107,6 +107,9 @@ impl Sampler {
     /// Drives the command under way, and begins the next order when there is none. Returns when to go on.
     pub(super) fn heal(&mut self) -> Option<Duration> {
         loop {
+            if let Some(until) = self.go_on_telling() {
+                return Some(until);
+            }
             while self.running.is_none() {
                 let order = self.orders.pop_front()?;
                 self.begin_order(order);

@@ -1,11 +1,14 @@
 //! The simulated machine: its regions, and a kernel half that ticks.
 
 use backdoors_sensor_box::application::{ApplicationRegion, Attachment, Request, SensorSpec, region_bytes};
+use backdoors_sensor_box::audit::layout::audit_bytes;
 use backdoors_sensor_box::layout::{
     Acknowledgement, COMMAND_SLOTS, Capabilities, CommandFlags, CommandSlot, ProcessEntry, RegionKind,
     process_table_bytes,
 };
-use backdoors_sensor_box::writer::{Acknowledgements, CommandSlots, ProcessTable, Sensor, SensorBox, Shape};
+use backdoors_sensor_box::writer::{
+    Acknowledgements, AuditRing, CommandSlots, ProcessTable, Sensor, SensorBox, Shape,
+};
 use backdoors_sensor_box::{
     CommandKey, CommandState, LeaseView, LeaseWords, LocalWords, Opcode, Refusal, Seal, SensorKind, Signal,
     Subject,
@@ -133,6 +136,13 @@ impl Machine {
 
     pub fn kinds(&self) -> Vec<u32> {
         self.regions.keys().copied().collect()
+    }
+
+    /// Shows an audit ring from when the path serves this machine again; nothing is entered in it.
+    pub fn keep_record(&mut self) {
+        let words = Arc::new(LocalWords::zeroed(audit_bytes(4)));
+        AuditRing::lay_out(Arc::clone(&words), self.generation).unwrap();
+        self.regions.insert(RegionKind::AUDIT, words);
     }
 
     /// What this monitor's commands must carry now.

@@ -3,10 +3,11 @@
 
 #![no_main]
 
+use backdoors_sensor_box::audit::layout::AUDIT_MAGIC;
 use backdoors_sensor_box::layout::{BOX_MAGIC, PROCESS_MAGIC, VERSION};
 use backdoors_sensor_box::{
     AcknowledgementView, LeaseView, ProcessView, SensorFetcher, SensorView, fetch_acknowledgement,
-    fetch_processes,
+    fetch_audit, fetch_processes,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -23,11 +24,12 @@ fn parse(bytes: &[u8]) {
     let _ = SensorFetcher::default().fetch(bytes.len() as u64, read);
     let _ = fetch_processes(bytes.len() as u64, read);
     let _ = fetch_acknowledgement(0, read);
+    let _ = fetch_audit(bytes.len() as u64, read);
 }
 
 fuzz_target!(|bytes: &[u8]| {
     parse(bytes);
-    for magic in [BOX_MAGIC, PROCESS_MAGIC] {
+    for magic in [BOX_MAGIC, PROCESS_MAGIC, AUDIT_MAGIC] {
         let mut begun = Vec::from(magic.to_le_bytes());
         begun.extend(VERSION.to_le_bytes());
         begun.extend(bytes);

@@ -1,10 +1,12 @@
 //! The target's side: whoever shows something writes it here, word by word, for readers that may look at any
 //! moment and never ask.
 
+mod audit;
 mod commands;
 mod processes;
 mod sensors;
 
+pub use audit::AuditRing;
 pub use commands::{Acknowledgements, CommandSlots};
 pub use processes::ProcessTable;
 pub use sensors::{NewSensorError, Sensor, SensorBox, Shape};

@@ -12,6 +12,7 @@
 //! | the agent is restarted | commands go on | a command under way ends as [`CommandState::GaveUp`]: who it had counted and signalled is not known any more |
 
 mod agreement;
+mod ledger;
 mod marks;
 mod run;
 #[cfg(test)]
@@ -20,9 +21,11 @@ mod tests;
 use crate::seat::{Seat, Seats};
 pub use agreement::Agreement;
 use agreement::Votes;
+use backdoors_sensor_box::audit::layout::AuditRecord;
 use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot};
 use backdoors_sensor_box::writer::Torn;
 use backdoors_sensor_box::{CommandState, LeaseWord, Opcode, Refusal, Seal, Subject, Token};
+use ledger::Ledger;
 use marks::Marks;
 use run::Run;
 use std::time::Duration;
@@ -124,6 +127,7 @@ pub struct Executor {
     runs: [Run; COMMAND_SLOTS],
     votes: Votes,
     marks: Marks,
+    ledger: Ledger,
 }
 
 impl Executor {
@@ -159,7 +163,8 @@ impl Executor {
                 run
             }
         });
-        (Executor { policy, runs, votes: Votes::default(), marks: Marks::default() }, interrupted)
+        let (votes, marks, ledger) = (Votes::default(), Marks::default(), Ledger::default());
+        (Executor { policy, runs, votes, marks, ledger }, interrupted)
     }
 
     /// Replaces the policy, e.g. when another process became part of Backdoors.
@@ -197,6 +202,9 @@ impl Executor {
                 if run.weigh(slot, now, lease(), &self.policy, &mut self.votes, processes) {
                     actions.acknowledgements.push((slot, run.answer));
                 }
+                if !run.awaiting() {
+                    self.ledger.judged(slot, run, &self.policy, now);
+                }
                 accepted |= u16::from(run.running()) << slot;
                 continue;
             }
@@ -210,6 +218,7 @@ impl Executor {
                     self.votes.cast(slot, &given, &self.policy, now);
                 }
                 actions.acknowledgements.push((slot, run.answer));
+                self.ledger.judged(slot, run, &self.policy, now);
             }
             if run.running() {
                 accepted |= 1 << slot;
@@ -223,6 +232,7 @@ impl Executor {
             if !run.allowed_by(lease, slot) || !may {
                 run.give_up(now, if may { Refusal::NotTheHolder } else { Refusal::NotAllowed });
                 actions.acknowledgements.push((slot, run.answer));
+                self.ledger.ended(slot, run, &self.policy, now);
                 accepted &= !(1 << slot);
             }
         }
@@ -322,9 +332,17 @@ impl Executor {
         let mut answers = Vec::new();
         for (slot, run) in self.runs.iter_mut().enumerate().filter(|(_, run)| run.running()) {
             run.settle(now, give_up);
+            if !run.running() {
+                self.ledger.ended(slot, run, &self.policy, now);
+            }
             answers.push((slot, run.answer));
         }
         answers
+    }
+
+    /// What to write to the audit ring now, and how many refusals were left out of it so far.
+    pub fn take_records(&mut self) -> (Vec<AuditRecord>, u64) {
+        self.ledger.take()
     }
 
     /// How far the command of a slot is.

@@ -12,7 +12,7 @@ pub(super) struct Run {
     pub(super) looked: u64,
     /// What was last refused for its code: its sequence and that code.
     forged: Option<(u64, [u64; 2])>,
-    command: CommandSlot,
+    pub(super) command: CommandSlot,
     pub(super) answer: Acknowledgement,
     /// Of the process the command names.
     pub(super) start: u64,
@@ -111,6 +111,7 @@ impl Run {
             let looked = self.looked;
             *self = Run::continuing(Acknowledgement { reason: Refusal::NotAuthentic as u32, ..answer });
             (self.looked, self.forged) = (looked, forged);
+            self.command = *given;
             return true;
         }
         *self = Run::continuing(answer);

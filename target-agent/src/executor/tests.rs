@@ -1,6 +1,6 @@
 use super::*;
 use backdoors_sensor_box::layout::CommandFlags;
-use backdoors_sensor_box::{CommandKey, Opcodes, Refusal};
+use backdoors_sensor_box::{AuditKind, CommandKey, Opcodes, Refusal};
 use proptest::prelude::*;
 use zerocopy::FromZeros;
 
@@ -292,4 +292,48 @@ proptest! {
         prop_assert_eq!(killed.len(), target.killed.len());
         prop_assert!(killed.iter().all(|pid| ![1, 5, 6, 7].contains(pid)));
     }
+}
+
+#[test]
+fn what_was_made_of_a_command_and_its_end_are_entered_with_its_reason() {
+    let mut target = Target::new();
+    let given = CommandSlot { reason: [b'r'; 184], ..command(1, Opcode::KillUser as u32, 1001) };
+    let answer = target.carry_out(given);
+    let (records, left_out) = target.executor.take_records();
+    let told: Vec<_> = records.iter().map(|record| (record.kind, record.state, record.matched)).collect();
+    let expected = [(AuditKind::Judged, CommandState::Running, 0), (AuditKind::Ended, CommandState::Done, 3)];
+    assert_eq!(told, expected.map(|(kind, state, matched)| (kind as u32, state as u32, matched)));
+    assert!(
+        records
+            .iter()
+            .all(|record| (record.subject, record.sequence, record.reason) == (1001, 1, [b'r'; 184]))
+    );
+    assert_eq!((records[1].at, records[1].signalled, left_out), (answer.finished_at, 3, 0));
+    target.lease = LeaseWord::from_word(0);
+    target.round(command(2, Opcode::KillUser as u32, 1002));
+    let refusals: Vec<u32> = target.executor.take_records().0.iter().map(|record| record.refusal).collect();
+    assert_eq!(refusals, [Refusal::NotTheHolder as u32]);
+}
+
+#[test]
+fn a_flood_of_refusals_that_use_up_no_number_leaves_few_records_which_count_the_others() {
+    let mut target = Target::new();
+    let mut records = Vec::new();
+    let mut given = 0;
+    let end = target.now + 60 * SECOND;
+    while target.now < end {
+        given += 1;
+        let forged = command(given, Opcode::KillUser as u32, 1001);
+        target.round_as_written(CommandSlot { mac: [given, 0], ..forged });
+        // What was right once, and comes again.
+        target.round(command(2 + given % 2, Opcode::KillUser as u32, 1001));
+        records.extend(target.executor.take_records().0);
+    }
+    // At 0, 1, 3, 7, 15 and 31 seconds.
+    assert_eq!(records.len(), 6, "{given}");
+    target.round(command(1, Opcode::Nothing as u32, 0));
+    let (last, left_out) = target.executor.take_records();
+    records.extend(last);
+    let counted: u64 = records.iter().map(|record| 1 + u64::from(record.left_out)).sum();
+    assert_eq!((counted, left_out), (2 * given + 1, counted - 7));
 }

@@ -11,7 +11,7 @@ use crate::memory::new_generation;
 use backdoors_sensor_box::SensorKind;
 use backdoors_sensor_box::SharedWords;
 use backdoors_sensor_box::layout::Capabilities;
-use backdoors_sensor_box::writer::{ProcessTable, SensorBox, Shape};
+use backdoors_sensor_box::writer::{AuditRing, ProcessTable, SensorBox, Shape};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, ProgramInput};
 use std::fmt;
 use std::mem::offset_of;
@@ -239,6 +239,7 @@ fn lay_out(half: &KernelHalf, plan: &Plan, settings: &Settings) -> Result<(), Lo
     let sensors = SensorBox::lay_out(memory_region.sensors.words.clone(), &shape).map_err(memory)?;
     shape::make_sensors(&sensors, settings, &plan.limits).map_err(memory)?;
     ProcessTable::lay_out(memory_region.processes.words.clone(), memory_region.generation).map_err(memory)?;
+    AuditRing::lay_out(memory_region.audit.words.clone(), memory_region.generation).map_err(memory)?;
     Ok(())
 }
 

@@ -3,13 +3,13 @@
 use crate::executor::Agreement;
 use crate::kernel::pins::Pins;
 use crate::kernel::settings::{Control, ErrandWords, MAX_PROTECTED, MAX_SPARED, ProcessName};
-use crate::memory::{ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory};
+use crate::memory::{ACKNOWLEDGEMENT_BYTES, AUDIT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory};
 use crate::seat::Seat;
 use backdoors_sensor_box::layout::{
     BoxHeader, COMMAND_SLOTS, Capabilities, MAX_SENSORS, SensorRecord, process_table_bytes,
 };
 use backdoors_sensor_box::variables::VARIABLES_BYTES;
-use backdoors_sensor_box::writer::{ProcessTable, SensorBox};
+use backdoors_sensor_box::writer::{AuditRing, ProcessTable, SensorBox};
 use backdoors_sensor_box::{SensorKind, SharedWords};
 use libbpf_rs::{Iter, Link, MapCore, MapFlags, MapHandle};
 use std::fmt::Display;
@@ -21,11 +21,12 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Maps that others map, or that keep the kernel half alive; all are pinned.
-pub(super) const PINNED_MAPS: [&str; 13] = [
+pub(super) const PINNED_MAPS: [&str; 14] = [
     ".data.sensors",
     ".data.commands",
     ".data.acknowledgements",
     ".data.lease",
+    ".data.audit",
     ".data.control",
     ".data.errands",
     ".data.variables",
@@ -104,8 +105,11 @@ impl KernelHalf {
         let table =
             ProcessTable::adopt(half.memory.processes.words.clone()).map_err(|error| layout(&error))?;
         let generation = sensors.header().map_err(|error| layout(&error))?.generation;
-        if table.header().generation != generation {
-            return Err(Misfit::OtherLayout("box and process table are of different generations".into()));
+        let audit = AuditRing::adopt(half.memory.audit.words.clone()).map_err(|error| layout(&error))?;
+        if table.header().generation != generation || audit.header().generation != generation {
+            return Err(Misfit::OtherLayout(
+                "box, process table and audit ring are of different generations".into(),
+            ));
         }
         Ok(half)
     }
@@ -148,6 +152,7 @@ impl KernelHalf {
                 acknowledgements: region(".data.acknowledgements", ACKNOWLEDGEMENT_BYTES)?,
                 lease: region(".data.lease", LEASE_BYTES)?,
                 variables: region(".data.variables", VARIABLES_BYTES)?,
+                audit: region(".data.audit", AUDIT_BYTES)?,
                 generation,
             }),
             control: region(".data.control", size_of::<Control>())?,

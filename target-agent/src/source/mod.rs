@@ -75,6 +75,9 @@ impl Source {
 
     /// Sees that everything the source needs is there, and that no command reaches `protected`.
     pub fn look_after(&mut self, config: &Config, protected: &[u32]) {
+        if let Err(error) = self.memory().tell_time() {
+            tracing::warn!(%error, "the audit ring tells no dates");
+        }
         match self {
             Source::Kernel(source) => source.look_after(config, protected),
             Source::Procfs(source) => source.look_after(protected),

@@ -1,6 +1,7 @@
 //! `backdoors`: the monitor and its command line.
 
 mod ask;
+mod audit;
 mod config;
 mod events;
 mod heal;
@@ -60,6 +61,8 @@ enum Command {
     Ps(ps::Arguments),
     /// What a target offers to be set or called: variables, and hooks of applications.
     Offers(offers::Arguments),
+    /// Show what a target was asked to do and what came of it, by the record in its own memory, read now.
+    Audit(audit::Arguments),
     /// Kill processes of a target, or signal, stop or slow them, through its kernel half.
     Heal(heal::Arguments),
     /// List what healers propose.
@@ -102,6 +105,7 @@ fn main() -> ExitCode {
         Command::Peers(arguments) => peers::run(&socket, &arguments),
         Command::Ps(arguments) => ps::run(&socket, &arguments),
         Command::Offers(arguments) => offers::run(&socket, &arguments),
+        Command::Audit(arguments) => audit::run(&socket, arguments),
         Command::Heal(arguments) => heal::run(&socket, arguments),
         Command::Proposals(arguments) => proposals::run(&socket, arguments),
         Command::Approve(arguments) => proposals::approve(&socket, arguments),

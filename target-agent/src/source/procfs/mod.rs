@@ -10,7 +10,7 @@ use crate::executor::{Agreement, Candidate, Executor, Policy, ProtectedProcess, 
 use crate::kernel::Scope;
 use crate::limits::Limits;
 use crate::memory::{
-    ACKNOWLEDGEMENT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory, new_generation,
+    ACKNOWLEDGEMENT_BYTES, AUDIT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory, new_generation,
 };
 use crate::seat::{Seat, Seats};
 use crate::words::Words;
@@ -20,7 +20,7 @@ use backdoors_sensor_box::layout::{
 };
 use backdoors_sensor_box::variables::VARIABLES_BYTES;
 use backdoors_sensor_box::writer::{
-    Acknowledgements, CommandSlots, LayOutError, NewSensorError, ProcessTable, SensorBox, Shape,
+    Acknowledgements, AuditRing, CommandSlots, LayOutError, NewSensorError, ProcessTable, SensorBox, Shape,
 };
 use fill::Filler;
 use readings::{Reader, Readings, now};
@@ -77,6 +77,7 @@ impl ProcfsSource {
             acknowledgements: Region::create("acknowledgements", ACKNOWLEDGEMENT_BYTES)?,
             lease: Region::create("lease", LEASE_BYTES)?,
             variables: Region::create("variables", VARIABLES_BYTES)?,
+            audit: Region::create("audit", AUDIT_BYTES)?,
             generation: new_generation()?,
         });
         let scoped = if config.scope == Scope::PidNamespace { Capabilities::SCOPED } else { 0 };
@@ -98,6 +99,7 @@ impl ProcfsSource {
             slots: CommandSlots::new(memory.commands.words.clone())?,
             answers: Acknowledgements::new(memory.acknowledgements.words.clone())?,
             lease: LeaseWords::new(memory.lease.words.clone())?,
+            audit: AuditRing::lay_out(memory.audit.words.clone(), memory.generation)?,
             spared: config.spared_users.clone(),
             protected: Arc::clone(&protected),
             seats: Arc::clone(&seats),
@@ -141,6 +143,7 @@ struct Rounds {
     slots: CommandSlots<Words>,
     answers: Acknowledgements<Words>,
     lease: LeaseWords<Words>,
+    audit: AuditRing<Words>,
     spared: Vec<u32>,
     protected: Arc<Mutex<Vec<u32>>>,
     seats: Arc<Mutex<Seats>>,
@@ -192,12 +195,14 @@ impl Rounds {
         let lease = || self.lease.word();
         let actions = executor.decide(now(), &lease, &|slot| slots.get(slot), &candidates);
         self.publish(&actions.acknowledgements);
+        self.enter(executor);
         for strike in &actions.strikes {
             // Many signals take a while, in which another monitor may take the lease.
             let sent = lease().token() == actions.token && self.strike(strike);
             executor.struck(now(), strike, sent);
         }
         self.publish(&executor.settle(now()));
+        self.enter(executor);
     }
 
     /// Signals a process by a descriptor that names it for good, if it still is the one that was chosen and its user's.
@@ -207,6 +212,14 @@ impl Rounds {
         self.reader.identity(strike.pid) == Some((strike.start, strike.user))
             && Signal::from_named_raw(strike.signal as i32)
                 .is_some_and(|signal| pidfd_send_signal(descriptor, signal).is_ok())
+    }
+
+    fn enter(&self, executor: &mut Executor) {
+        let (records, left_out) = executor.take_records();
+        for record in &records {
+            self.audit.write(record);
+        }
+        self.audit.set_left_out(left_out);
     }
 
     fn publish(&self, answers: &[(usize, backdoors_sensor_box::layout::Acknowledgement)]) {
