@@ -212,7 +212,8 @@ impl<W: SharedWords> Variables<W> {
         let mut bytes = [0; size_of::<VariableRecord>()];
         to_bytes(&copy, &mut bytes);
         let record = VariableRecord::read_from_bytes(&bytes).ok()?;
-        (before % 2 == 0 && self.words.load(SEQUENCE) == before).then(|| Variable::of_record(&record))?
+        let is_whole = before.is_multiple_of(2) && self.words.load(SEQUENCE) == before;
+        is_whole.then(|| Variable::of_record(&record))?
     }
 
     /// Shows the value that the variable at this place has now; `None`: it cannot be read.

@@ -107,6 +107,10 @@ int BPF_PROG(on_exit, struct task_struct *task)
 __u64 missed_births;
 __u64 missed_ends;
 
+/* Of the known processes, kernel threads aside: those that the walk met, and how many it did not. */
+static __u32 met;
+static __u32 unmet;
+
 /* Somebody is there. */
 static __noinline int meet(struct task_struct *task)
 {
@@ -118,17 +122,40 @@ static __noinline int meet(struct task_struct *task)
 	known = bpf_map_lookup_elem(&tracked, &pid);
 	if (known && known->start == task->start_time) {
 		WRITE(known->seen, READ(walk));
+		met += !known->kernel;
 		return 0;
 	}
 	parent = scope_pid(task->real_parent);
 	above = bpf_map_lookup_elem(&tracked, &parent);
 	if (above && !above->kernel)
 		depth = above->depth + 1;
-	if (learn(task, pid, parent, task->flags & PF_KTHREAD ? NONE : owner_of(task), depth, 0))
+	if (learn(task, pid, parent, task->flags & PF_KTHREAD ? NONE : owner_of(task), depth, 0)) {
 		missed_births++;
+		met += !(task->flags & PF_KTHREAD);
+	}
 	/* If it ended meanwhile, its end found nothing to forget. */
 	if (is_dead(task))
 		forget(pid, task->start_time);
+	return 0;
+}
+
+/* Learns of all processes that are not known, and finds out whether all that are known are there. */
+__noinline int walk_tasks(void)
+{
+	struct bpf_iter_task it;
+	struct task_struct *task;
+
+	/* Older kernels look at this function even if nothing calls it. */
+	if (!settings.kills_all || settings.processes >= MAX_RECORDS)
+		return 0;
+	WRITE(walk, READ(walk) + 1);
+	full_barrier();
+	met = 0;
+	bpf_iter_task_new(&it, NULL, 0);
+	while ((task = bpf_iter_task_next(&it)))
+		meet(task);
+	bpf_iter_task_destroy(&it);
+	unmet = READ(sensors.records[settings.processes].value) - met;
 	return 0;
 }
 
@@ -145,22 +172,11 @@ static long drop_if_gone(void *map, __u32 *key, struct tracked *process, void *c
 	return 0;
 }
 
-/* Learns of all processes that are not known, and forgets all known ones that are no more. */
-__noinline int walk_tasks(void)
+/* Forgets whom the last walk did not meet. */
+__noinline int forget_unmet(void)
 {
-	struct bpf_iter_task it;
-	struct task_struct *task;
-
-	/* Older kernels look at this function even if nothing calls it. */
-	if (!settings.kills_all)
-		return 0;
-	WRITE(walk, READ(walk) + 1);
-	full_barrier();
-	bpf_iter_task_new(&it, NULL, 0);
-	while ((task = bpf_iter_task_next(&it)))
-		meet(task);
-	bpf_iter_task_destroy(&it);
 	bpf_for_each_map_elem(&tracked, drop_if_gone, NULL, 0);
+	unmet = 0;
 	return 0;
 }
 

@@ -30,7 +30,7 @@ impl Census for KernelHalf {
 impl KernelHalf {
     fn half_word(&self, offset: usize) -> u32 {
         let word = self.control.words.load(offset / 8);
-        if offset % 8 == 0 { word as u32 } else { (word >> 32) as u32 }
+        if offset.is_multiple_of(8) { word as u32 } else { (word >> 32) as u32 }
     }
 
     fn spared_count(&self) -> usize {

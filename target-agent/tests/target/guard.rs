@@ -260,7 +260,8 @@ fn of_mutated_commands_in_all_slots_the_kernel_half_obeys_none() {
                     ..CommandSlot::new_zeroed()
                 });
                 // Nor is it looked at meanwhile.
-                host.half().memory.commands.words.store(slot * 8 + 7, 1);
+                let (words, sequence) = (size_of::<CommandSlot>() / 8, EncodedCommand::SEQUENCE_OFFSET as usize / 8);
+                host.half().memory.commands.words.store(slot * words + sequence, 1);
                 host.write_slot(slot, &mutations.wrong(&good, &past, &host.seal(slot)));
             }
             written += SLOTS;
