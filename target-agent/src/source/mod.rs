@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub enum Source {
     /// The kernel half.
-    Kernel(KernelSource),
+    Kernel(Box<KernelSource>),
     /// The user half, from `/proc`.
     Procfs(ProcfsSource),
 }
@@ -48,9 +48,11 @@ impl Source {
         let limits = config.limits()?.for_machine(MemorySize::read());
         let without = match config.mode {
             Mode::Procfs => None,
-            Mode::Kernel => return Ok(Source::Kernel(KernelSource::bring_up(config, limits, protected)?)),
+            Mode::Kernel => {
+                return Ok(Source::Kernel(KernelSource::bring_up(config, limits, protected)?.into()));
+            }
             Mode::Auto => match KernelSource::bring_up(config, limits.clone(), protected) {
-                Ok(source) => return Ok(Source::Kernel(source)),
+                Ok(source) => return Ok(Source::Kernel(source.into())),
                 // From inside a namespace /proc shows no more of the machine than the kernel half would.
                 Err(error @ KernelSourceError::Load(LoadError::Inside)) => return Err(error.into()),
                 Err(error @ KernelSourceError::Load(_)) => Some(error),

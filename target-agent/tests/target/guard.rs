@@ -4,7 +4,8 @@ use crate::host::{Host, eventually, inside, key, may_all, order, victim};
 use backdoors_sensor_box::layout::{Capabilities, CommandSlot};
 use backdoors_sensor_box::writer::SensorBox;
 use backdoors_sensor_box::{
-    Command as Order, CommandState, LeaseWord, Opcode, Opcodes, Refusal, SensorKind, SharedWords,
+    Command as Order, CommandState, EncodedCommand, LeaseWord, Opcode, Opcodes, Refusal, SensorKind,
+    SharedWords,
 };
 use backdoors_target_agent::executor::Agreement;
 use backdoors_target_agent::seat::Seat;
@@ -260,7 +261,8 @@ fn of_mutated_commands_in_all_slots_the_kernel_half_obeys_none() {
                     ..CommandSlot::new_zeroed()
                 });
                 // Nor is it looked at meanwhile.
-                let (words, sequence) = (size_of::<CommandSlot>() / 8, EncodedCommand::SEQUENCE_OFFSET as usize / 8);
+                let (words, sequence) =
+                    (size_of::<CommandSlot>() / 8, EncodedCommand::SEQUENCE_OFFSET as usize / 8);
                 host.half().memory.commands.words.store(slot * words + sequence, 1);
                 host.write_slot(slot, &mutations.wrong(&good, &past, &host.seal(slot)));
             }

@@ -12,7 +12,7 @@ fn a_killed_agents_kernel_half_works_on_and_the_next_agent_takes_it_up() {
         let mut host = Host::start("");
         let generation = host.sensors().generation;
         let regions = host.owner().regions().unwrap();
-        assert_eq!(regions.len(), 5);
+        assert_eq!(regions.len(), 7);
         assert_eq!(host.sensor(SensorKind::AGENT_ALIVE, 0), 1);
         host.end_agent(Signal::KILL);
         eventually("the sign of its end", || (host.sensor(SensorKind::AGENT_ALIVE, 0) == 0).then_some(()));
@@ -51,7 +51,7 @@ fn other_settings_make_a_new_kernel_half_with_a_new_generation() {
         host.start_agent();
         assert_ne!(host.sensors().generation, generation);
         let now = host.owner().regions().unwrap();
-        assert_eq!(now.len(), 5);
+        assert_eq!(now.len(), 7);
         assert!(now.iter().all(|(id, _)| !regions.iter().any(|(old, _)| old == id)));
     });
 }
