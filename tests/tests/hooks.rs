@@ -15,13 +15,11 @@ const FAILED: i32 = 1;
 const REFUSED: i32 = 2;
 const NOT_DONE: i32 = 4;
 
-fn install<'p>(pair: &'p Pair, may: &str) -> Deployment<'p, Host> {
+fn install(pair: &Pair) -> Deployment<'_, Host> {
     let variable = "[[variable]]\nname = \"workers\"\nfile = \"/run/workers\"\nleast = 1\nmost = 64\n";
     let agent = format!("applications = \"{SOCKET}\"\nscope = \"pid-namespace\"\n{variable}");
     pair.target.shell("echo 8 > /run/workers").unwrap();
-    let monitor = may.to_owned();
-    let mut deployment =
-        pair.install(Plan { provider: "emulated", agent, monitor, ..Plan::default() }).unwrap();
+    let mut deployment = pair.install(Plan { provider: "emulated", agent, ..Plan::default() }).unwrap();
     deployment.start_daemon().unwrap();
     deployment
 }
@@ -29,7 +27,7 @@ fn install<'p>(pair: &'p Pair, may: &str) -> Deployment<'p, Host> {
 #[test]
 fn an_applications_hook_is_called_by_its_name_and_answers_for_itself() {
     let pair = Pair::boot(200).unwrap();
-    let deployment = install(&pair, "");
+    let deployment = install(&pair);
     let ticker = pair.target.program("backdoors-ticker").unwrap();
     pair.target.start(&format!("{ticker} {SOCKET} shop 100 500 7"), "/run/shop.log").unwrap();
     let offered = || {
@@ -41,16 +39,15 @@ fn an_applications_hook_is_called_by_its_name_and_answers_for_itself() {
         (&offers["hooks"][0]["application"], &offers["hooks"][0]["hook"]),
         (&"shop".into(), &"level".into())
     );
-    let level = || {
-        let sensors = deployment.json("sensors target").unwrap();
-        let applications = sensors["applications"].as_array().unwrap().clone();
-        let sensors = applications[0]["sensors"].as_array().unwrap().clone();
-        sensors.iter().find(|sensor| sensor["name"] == "level").unwrap()["value"].as_u64().unwrap()
+    let level = || -> Option<u64> {
+        let sensors = deployment.json("sensors target").ok()?;
+        let sensors = sensors["applications"][0]["sensors"].as_array()?.clone();
+        sensors.iter().find(|sensor| sensor["name"].as_str().is_some_and(|name| name.ends_with("level")))?["value"].as_u64()
     };
-    assert_eq!(level(), 7);
+    pair.target.wait_for("the level", PATIENCE, || Ok((level() == Some(7)).then_some(()))).unwrap();
     let said = deployment.backdoors("heal target --call shop level 40").unwrap();
     assert!(said.contains("done"), "{said}");
-    pair.target.wait_for("the word", PATIENCE, || Ok((level() == 40).then_some(()))).unwrap();
+    pair.target.wait_for("the word", PATIENCE, || Ok((level() == Some(40)).then_some(()))).unwrap();
     // It says itself that it failed, and by which code.
     let (code, said) = deployment.try_backdoors("heal target --call shop level 13").unwrap();
     assert!(code == NOT_DONE && said.contains("failed") && said.contains('2'), "{code} {said}");
@@ -63,13 +60,13 @@ fn an_applications_hook_is_called_by_its_name_and_answers_for_itself() {
             "{code} {said}"
         );
     }
-    assert_eq!(level(), 40);
+    assert_eq!(level(), Some(40));
 }
 
 #[test]
 fn a_variable_that_is_offered_is_set_by_its_name_while_the_agent_is_frozen() {
     let pair = Pair::boot(200).unwrap();
-    let deployment = install(&pair, "");
+    let deployment = install(&pair);
     deployment.freeze_agent().unwrap();
     let offers = deployment.json("offers target").unwrap();
     assert_eq!(
@@ -90,7 +87,10 @@ fn a_variable_that_is_offered_is_set_by_its_name_while_the_agent_is_frozen() {
 #[test]
 fn what_the_target_does_not_let_a_monitor_do_it_refuses() {
     let pair = Pair::boot(200).unwrap();
-    let deployment = install(&pair, "may = [\"signal-process\"]\n");
+    let deployment = install(&pair);
+    // The only monitor's table is the last of the file.
+    let only = "echo 'may = [\"signal-process\"]' >> /run/backdoors/agent.toml";
+    pair.target.shell(&format!("{only}; kill -HUP {}", deployment.agent)).unwrap();
     let sleeper = pair
         .target
         .start("setpriv --reuid 61241 --regid 61241 --clear-groups sleep 1000", "/run/sleeper.log")
