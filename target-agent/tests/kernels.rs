@@ -84,6 +84,51 @@ fn everybody_is_known(machine: &Vm, deployment: &Deployment<'_, Vm>) {
     deployment.backdoors(&format!("heal target --uid {USER}")).unwrap();
 }
 
+/// With the agent frozen: forks of a user fail until they may again, and a control group is stopped, goes on and is killed.
+fn hooks_do_what_they_are_for(machine: &Vm, deployment: &Deployment<'_, Vm>) {
+    let heal = |what: String| {
+        let said = deployment.backdoors(&format!("heal target {what}")).unwrap();
+        assert!(said.contains("done"), "{said}");
+    };
+    let forks = || machine.run(GuestCommand::new("sleep 0; echo forked").user(USER)).unwrap();
+    assert!(forks().stdout.contains("forked"));
+    heal(format!("--uid {USER} --refuse-forks 5m"));
+    let refused = forks();
+    assert!(!refused.succeeded() && refused.stderr.contains("fork"), "{refused:?}");
+    assert!(sensor(deployment, "forks.refused") > 0);
+    machine.shell("sleep 0").unwrap();
+    heal(format!("--uid {USER} --refuse-forks 0s"));
+    assert!(forks().stdout.contains("forked"));
+
+    let group = "/sys/fs/cgroup/hooks";
+    machine.shell(format!("mkdir {group}")).unwrap();
+    machine.spawn(GuestCommand::new(SLEEPERS).user(USER)).unwrap();
+    let all = || Ok((machine.processes_of(USER)? >= 41).then_some(()));
+    machine.wait_for("sleepers", PATIENCE, all).unwrap();
+    let ids = machine.shell(format!(
+        "pgrep -u {USER} | while read p; do echo $p > {group}/cgroup.procs; done; stat -c %i {group}"
+    ));
+    let id = ids.unwrap();
+    for (deed, state) in [("freeze", "frozen 1"), ("thaw", "frozen 0")] {
+        heal(format!("--cgroup {id} --{deed}"));
+        let events = machine.shell(format!("cat {group}/cgroup.events")).unwrap();
+        assert!(events.contains(state), "{events}");
+    }
+    // On kernels that are shown sleepers' groups by the table alone the agent must have looked at who was moved.
+    machine.shell(format!("kill -CONT {}", deployment.agent)).unwrap();
+    let known = || {
+        let listing = deployment.json("ps target")?;
+        let processes = listing["processes"].as_array().into_iter().flatten();
+        let moved = processes.filter(|process| process["cgroup_name"] == "hooks").count();
+        Ok((moved >= 41).then_some(()))
+    };
+    machine.wait_for("their group in the table", PATIENCE, known).unwrap();
+    machine.shell(format!("kill -STOP {}", deployment.agent)).unwrap();
+    heal("--cgroup hooks".to_owned());
+    assert_eq!(machine.processes_of(USER).unwrap(), 0);
+    machine.shell(format!("rmdir {group}")).unwrap();
+}
+
 fn kernel_half_serves(kernel: Kernel, capability: &str) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let wire = Wire::new().unwrap();
@@ -113,7 +158,7 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
         Deployment::install(&machine, &machine, plan).unwrap_or_else(|error| panic!("{error}\n{}", said()));
     deployment.start_daemon().unwrap();
     let listing = deployment.backdoors("sensors target").unwrap();
-    for capability in ["kernel-half", "kernel-sees-memory", capability] {
+    for capability in ["kernel-half", "kernel-sees-memory", "kernel-refuses-forks", "errands", capability] {
         assert!(listing.contains(capability), "{listing}\n{}", said());
     }
     machine.shell(format!("kill -STOP {}", deployment.agent)).unwrap();
@@ -131,6 +176,7 @@ fn kernel_half_serves(kernel: Kernel, capability: &str) {
     }
     memory_is_seen(&machine, &deployment);
     everybody_is_known(&machine, &deployment);
+    hooks_do_what_they_are_for(&machine, &deployment);
     for script in [SLEEPERS, BOMB] {
         machine.spawn(GuestCommand::new(format!("ulimit -u 60; {script}")).user(USER)).unwrap();
         machine
