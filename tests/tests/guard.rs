@@ -32,11 +32,11 @@ fn what_was_altered_or_sealed_with_another_key_is_not_authentic_and_uses_up_no_n
         let kill = order(Opcode::KillUser, VICTIM);
         let dry = rogue(&deployment, &format!("{kill} --flags 1"));
         assert_eq!((&dry["state"], &dry["matched"]), (&"done".into(), &1.into()), "{dry}");
-        let mut deeds: Vec<String> = (0..448).step_by(37).map(|bit| format!("{kill} --flip {bit}")).collect();
+        let mut deeds: Vec<String> = (0..1984).step_by(97).map(|bit| format!("{kill} --flip {bit}")).collect();
         // Those of another key, slot and generation, one that was obeyed already, and one that nobody sealed.
         deeds.extend(["--other-key 255", "--for-slot 1", "--later 1"].map(|other| format!("{kill} {other}")));
         deeds.push(format!("{kill} --bytes {}", dry["bytes"].as_str().unwrap()));
-        deeds.push(format!("{kill} --bytes {:0112}0200000000000000", 3));
+        deeds.push(format!("{kill} --bytes {:0496}0200000000000000", 3));
         for deed in &deeds {
             let answer = rogue(&deployment, deed);
             // Whatever carries the number of the last one is not looked at.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on should panic
 
-use backdoors_sensor_box::layout::RegionKind;
+use backdoors_sensor_box::layout::{CommandSlot, RegionKind};
 use backdoors_sensor_box::{Opcode, Refusal};
 use backdoors_tests::deployment::{Deployment, Watcher};
 use backdoors_tests::healing::plan;
@@ -184,14 +184,15 @@ fn memory_is_open_only_within_its_range_by_its_key_and_to_its_right() {
         let answer = rogue(&deployment, deed);
         assert_eq!(answer["outcome"], outcome, "`{deed}`: {answer}");
     };
-    for kind in [sensors, processes, commands, acknowledgements] {
+    let (audit, variables) = (RegionKind::AUDIT, RegionKind::VARIABLES);
+    for kind in [sensors, processes, commands, acknowledgements, audit, variables] {
         expect(&format!("read --kind {kind}"), "done");
         expect(&format!("read --kind {kind} --offset 8"), "denied");
         expect(&format!("read --kind {kind} --offset -8 --length 8"), "denied");
         expect(&format!("read --kind {kind} --offset {} --length 8", 1u64 << 40), "denied");
         expect(&format!("read --kind {kind} --length 8 --twist 1"), "denied");
     }
-    for kind in [sensors, processes, acknowledgements] {
+    for kind in [sensors, processes, acknowledgements, audit, variables] {
         expect(&format!("write --kind {kind} --length 8"), "denied");
         // Another region's key has the right, and not the range.
         expect(&format!("write --kind {kind} --length 8 --key-of {commands}"), "denied");
@@ -203,9 +204,10 @@ fn memory_is_open_only_within_its_range_by_its_key_and_to_its_right() {
     expect(&format!("write --kind {lease} --offset 8"), "denied");
     expect(&format!("write --kind {lease} --offset -8 --length 8"), "denied");
     // The slots of other monitors lie beside this one's.
-    expect(&format!("write --kind {commands} --offset 64 --length 64"), "denied");
-    expect(&format!("write --kind {commands} --offset 56 --length 16"), "denied");
-    expect(&format!("write --kind {commands} --length 56"), "done");
+    let slot = size_of::<CommandSlot>();
+    expect(&format!("write --kind {commands} --offset {slot} --length {slot}"), "denied");
+    expect(&format!("write --kind {commands} --offset {} --length 16", slot - 8), "denied");
+    expect(&format!("write --kind {commands} --length {}", slot - 8), "done");
 
     deployment.start_daemon().unwrap();
     assert_eq!(deployment.json("targets").unwrap()[0]["reach"], "reachable");
