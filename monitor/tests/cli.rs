@@ -281,8 +281,9 @@ fn processes_can_be_signalled_stopped_and_slowed_instead_of_killed() {
         (&["--pid", "110", "--signal", "KILL"], "to kill leave `--signal` out"),
         (&["--pid", "110", "--nice", "20"], "a value out of its range"),
         (&["--cgroup", "batch", "--freeze", "--most", "3"], "leave `--most` out"),
-        (&["--set", "level", "5"], "this monitor does not know what the target offers"),
-        (&["--call", "shop", "drain"], "this monitor does not know what the target offers"),
+        (&["--set", "lever", "5"], "the target offers no variable `lever`"),
+        (&["--set", "level", "10"], "`level` takes 1 to 9, not 10"),
+        (&["--call", "shop", "drain"], "no application `shop` is attached that offers hooks"),
         (&["--set", "level", "much"], "`much` is no number"),
         (&["--pid", "110", "--grace", "2h"], "`--grace` is 60s at most"),
     ] {

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on should panic
 
-use backdoors_sensor_box::layout::COMMAND_SLOTS;
+use backdoors_sensor_box::layout::{COMMAND_SLOTS, CommandSlot};
 use backdoors_sensor_box::writer::CommandSlots;
 use backdoors_sensor_box::{
     Command, CommandKey, LeaseView, LeaseWord, LeaseWords, Opcode, Seal, SharedWords, Token,
@@ -11,8 +11,11 @@ use backdoors_sensor_box::{
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
+use std::mem::offset_of;
 
-const SLOT_WORDS: usize = 8;
+const SLOT_WORDS: usize = size_of::<CommandSlot>() / 8;
+const TOKEN: usize = offset_of!(CommandSlot, token) / 8;
+const SEQUENCE: usize = offset_of!(CommandSlot, sequence) / 8;
 /// Slots that the model's kernel half looks at.
 const SLOTS: usize = 3;
 
@@ -70,10 +73,10 @@ impl Target {
         let seal = Seal { key: CommandKey::from_bytes([0; 16]), slot: slot as u32, generation: 1 };
         let encoded = command.encode(sequence, token, &seal, "");
         let word = |index: usize| u64::from_le_bytes(encoded.body[8 * index..][..8].try_into().unwrap());
-        for index in [0, 4] {
+        for index in [0, TOKEN] {
             self.commands.store(slot * SLOT_WORDS + index, word(index));
         }
-        self.commands.store(slot * SLOT_WORDS + 7, sequence);
+        self.commands.store(slot * SLOT_WORDS + SEQUENCE, sequence);
     }
 }
 

@@ -32,7 +32,8 @@ fn what_was_altered_or_sealed_with_another_key_is_not_authentic_and_uses_up_no_n
         let kill = order(Opcode::KillUser, VICTIM);
         let dry = rogue(&deployment, &format!("{kill} --flags 1"));
         assert_eq!((&dry["state"], &dry["matched"]), (&"done".into(), &1.into()), "{dry}");
-        let mut deeds: Vec<String> = (0..1984).step_by(97).map(|bit| format!("{kill} --flip {bit}")).collect();
+        let mut deeds: Vec<String> =
+            (0..1984).step_by(97).map(|bit| format!("{kill} --flip {bit}")).collect();
         // Those of another key, slot and generation, one that was obeyed already, and one that nobody sealed.
         deeds.extend(["--other-key 255", "--for-slot 1", "--later 1"].map(|other| format!("{kill} {other}")));
         deeds.push(format!("{kill} --bytes {}", dry["bytes"].as_str().unwrap()));

@@ -6,6 +6,7 @@ use backdoors_sensor_box::layout::{
     Acknowledgement, COMMAND_SLOTS, Capabilities, CommandFlags, CommandSlot, ProcessEntry, RegionKind,
     process_table_bytes,
 };
+use backdoors_sensor_box::variables::{VARIABLES_BYTES, Variable, Variables};
 use backdoors_sensor_box::writer::{
     Acknowledgements, AuditRing, CommandSlots, ProcessTable, Sensor, SensorBox, Shape,
 };
@@ -79,8 +80,12 @@ impl Machine {
             (RegionKind::COMMAND, memory(SLOT_BYTES * COMMAND_SLOTS)),
             (RegionKind::ACKNOWLEDGEMENTS, memory(128 * COMMAND_SLOTS)),
             (RegionKind::LEASE, memory(LeaseView::BYTES)),
+            (RegionKind::VARIABLES, memory(VARIABLES_BYTES)),
         ]);
         let region = |kind| Arc::clone(&regions[&kind]);
+        let (name, path) = ("level".to_owned(), "/run/level".to_owned());
+        let offered = Variable { name, path, least: 1, most: 9, value: Some(3) };
+        Variables::new(region(RegionKind::VARIABLES)).unwrap().offer(&[offered]);
         let shape = Shape {
             generation,
             capabilities: Capabilities::KERNEL_HALF | Capabilities::KERNEL_KILLS_ALL,
