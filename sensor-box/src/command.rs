@@ -57,7 +57,7 @@ numbered! {
         NotAllowed = 17 "the target does not allow this monitor to do that",
         /// Fewer monitors wanted it than must, until the window was over. `matched` tells how many did.
         NoAgreement = 18 "too few monitors wanted the same in time",
-        /// The argument is not a [`Signal`].
+        /// The argument is not a [`crate::Signal`].
         NotASignal = 19 "not a signal that commands may send",
         /// No such control group.
         NoSuchCgroup = 20 "no such control group",

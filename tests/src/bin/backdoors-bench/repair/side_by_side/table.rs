@@ -56,7 +56,7 @@ fn line(run: Run, row: &Row) -> String {
     )
 }
 
-/// Undoes [`line`].
+/// Undoes [`line()`].
 fn read(line: &str) -> Option<(Run, Row)> {
     let parts: Vec<&str> = line.split(',').collect();
     let [number, scene, contestant, undisturbed, again, longest, gone, hog_ended, kernel_kills, deeds, note] =
