@@ -160,10 +160,19 @@ pub fn fetch_acknowledgement<E>(
 ) -> Result<AcknowledgementView, FetchError<E>> {
     let mut bytes = [0; size_of::<Acknowledgement>()];
     let offset = u64::from(slot) * size_of::<Acknowledgement>() as u64;
+    until_whole(&mut bytes, |bytes| read(offset, bytes), AcknowledgementView::decode)
+}
+
+/// Reads again as long as what was read is torn, but not for ever.
+fn until_whole<T, E>(
+    bytes: &mut [u8],
+    mut read: impl FnMut(&mut [u8]) -> Result<(), E>,
+    decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
+) -> Result<T, FetchError<E>> {
     let mut reading = 1;
     loop {
-        read(offset, &mut bytes).map_err(FetchError::Access)?;
-        match AcknowledgementView::decode(&bytes) {
+        read(bytes).map_err(FetchError::Access)?;
+        match decode(bytes) {
             Err(DecodeError::Torn { .. }) if reading < READINGS => reading += 1,
             decoded => return Ok(decoded?),
         }
@@ -175,15 +184,7 @@ pub fn fetch_acknowledgement<E>(
 /// # Errors
 /// See [`FetchError`].
 pub fn fetch_variables<E>(
-    mut read: impl FnMut(&mut [u8]) -> Result<(), E>,
+    read: impl FnMut(&mut [u8]) -> Result<(), E>,
 ) -> Result<Vec<Variable>, FetchError<E>> {
-    let mut bytes = vec![0; VARIABLES_BYTES];
-    let mut reading = 1;
-    loop {
-        read(&mut bytes).map_err(FetchError::Access)?;
-        match Variable::decode(&bytes) {
-            Err(DecodeError::Torn { .. }) if reading < READINGS => reading += 1,
-            decoded => return Ok(decoded?),
-        }
-    }
+    until_whole(&mut vec![0; VARIABLES_BYTES], read, Variable::decode)
 }

@@ -58,14 +58,6 @@ pub enum Subject {
     Hook,
 }
 
-impl Subject {
-    /// Whether processes are what it is about.
-    #[must_use]
-    pub fn is_processes(self) -> bool {
-        matches!(self, Subject::Process | Subject::User | Subject::Tree | Subject::Cgroup)
-    }
-}
-
 impl Opcode {
     /// What its subject is.
     #[must_use]

@@ -136,13 +136,15 @@ impl Variable {
         let layout = |why| DecodeError::Layout { what: WHAT, why };
         let (header, records) = VariablesHeader::read_from_prefix(bytes).map_err(|_| layout("size"))?;
         if header.magic != VARIABLES_MAGIC {
-            return Err(layout("magic"));
+            return Err(DecodeError::Magic { what: WHAT, found: header.magic });
         }
-        if header.version != VARIABLES_VERSION
-            || header.header_bytes as usize != size_of::<VariablesHeader>()
+        if header.version != VARIABLES_VERSION {
+            return Err(DecodeError::Version { what: WHAT, found: header.version });
+        }
+        if header.header_bytes as usize != size_of::<VariablesHeader>()
             || header.record_bytes as usize != size_of::<VariableRecord>()
         {
-            return Err(layout("version"));
+            return Err(layout("sizes"));
         }
         if header.sequence % 2 == 1 {
             return Err(DecodeError::Torn { what: WHAT });

@@ -87,7 +87,7 @@ pub struct Config {
     /// Who kills.
     #[serde(default)]
     pub kills: Kills,
-    /// Entries of the process table. More cost 64 bytes each, here and on the wire of whoever reads the table.
+    /// Entries of the process table. More cost 128 bytes each, here and on the wire of whoever reads the table.
     #[serde(default = "default_process_table")]
     pub process_table: u32,
     /// Users whose processes no command reaches. Root always is one.

@@ -93,7 +93,9 @@ pub fn run(pins: &Path) -> io::Result<()> {
     for round in 1.. {
         half.control.words.store(BEAT, round);
         if hunts() || desk.is_busy() {
-            carry_out(processes, condemned);
+            if hunts() {
+                carry_out(processes, condemned);
+            }
             desk.serve(Means::suffice_for, |errand| means.carry_out(errand));
             thread::sleep(ROUND);
         } else if !place.any() {
