@@ -30,7 +30,7 @@ use table::Table;
 /// | key | default | meaning |
 /// | --- | --- | --- |
 /// | `policies` | `largest-process`, `largest-tree`, `largest-user` | which units to blame, narrowest first; `largest-cgroup` is one more |
-/// | `combine` | `any` | `any`: the first policy that finds enough memory decides; `all`: only if all find somebody, and the first one's victims are among those of the others |
+/// | `combine` | `nested` | `any`: the first policy that finds enough memory decides; `nested`: so, too, but they first look only at the user who holds most of what may be killed; `all`: only if all find somebody, and the first one's victims are among those of the others |
 /// | `relief` | 2.0 | a repair is enough if it brings available memory to this multiple of its limit |
 /// | `swap_share` | 0.1 | swap space is short when less than this share of it is free |
 /// | `least_share` | 0.05 | share of memory and swap space that a process, or a wider unit, must hold to be blamed |
@@ -75,6 +75,9 @@ struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Combine {
+    /// The first policy that finds enough among the processes of the user who holds most, or else among all. A large process is
+    /// not struck for a user with many small ones.
+    Nested,
     Any,
     All,
 }
@@ -83,7 +86,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             policies: vec![Policy::Process, Policy::Tree, Policy::User],
-            combine: Combine::Any,
+            combine: Combine::Nested,
             relief: 2.0,
             swap_share: 0.1,
             least_share: 0.05,
@@ -156,11 +159,35 @@ impl MemoryHog {
 
     /// The narrowest unit that is enough, or why there is none.
     fn blame(&self, shortage: &Shortage, table: &Table<'_>) -> Result<Blame, String> {
+        match self.settings.combine {
+            Combine::Nested => {
+                let within = table.largest_user().map(|user| table.of_user(user));
+                let nested = within.and_then(|within| self.first_blame(shortage, &within).ok());
+                nested.map_or_else(|| self.first_blame(shortage, table), Ok)
+            }
+            Combine::Any => self.first_blame(shortage, table),
+            Combine::All => self.common_blame(shortage, table),
+        }
+    }
+
+    /// What the first policy finds that finds enough.
+    fn first_blame(&self, shortage: &Shortage, table: &Table<'_>) -> Result<Blame, String> {
+        let mut reasons = Vec::new();
+        for policy in &self.settings.policies {
+            match policy.blame(self, shortage, table) {
+                Ok(blame) => return Ok(blame),
+                Err(reason) => reasons.push(format!("{policy}: {reason}")),
+            }
+        }
+        Err(reasons.join("; "))
+    }
+
+    /// What the first policy finds, if the others agree.
+    fn common_blame(&self, shortage: &Shortage, table: &Table<'_>) -> Result<Blame, String> {
         let mut found = Vec::new();
         let mut reasons = Vec::new();
         for policy in &self.settings.policies {
             match policy.blame(self, shortage, table) {
-                Ok(blame) if self.settings.combine == Combine::Any => return Ok(blame),
                 Ok(blame) => found.push(blame),
                 Err(reason) => reasons.push(format!("{policy}: {reason}")),
             }

@@ -103,7 +103,7 @@ catalogue! {
     17 MEMORY_TOTAL "memory.total" Level Bytes NO_LIMIT, Machine, "Memory of the machine.";
     18 SWAP_FREE "swap.free" Floor Bytes 0, Machine, "Free swap space.";
     19 SWAP_TOTAL "swap.total" Level Bytes NO_LIMIT, Machine, "Swap space in all.";
-    20 MEMORY_STALLED "memory.stalled" Level Nanoseconds 500 * MILLISECOND, Machine, "How much of the last second all work stood still for want of memory.";
+    20 MEMORY_STALLED "memory.stalled" Level Nanoseconds 200 * MILLISECOND, Machine, "How much of the last second all work stood still for want of memory.";
     21 FORKS_REFUSED "forks.refused" Pressure Count NO_LIMIT, Machine, "Forks that failed because a monitor had a user's forks refused.";
 }
 

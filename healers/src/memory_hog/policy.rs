@@ -167,7 +167,8 @@ fn largest_group<'a, K: Ord + Copy>(
         }
     }
     let total = |group: &[&Process]| group.iter().map(|process| size(process)).sum::<u64>();
-    let mut groups: Vec<_> = groups.into_iter().map(|(key, group)| (total(&group), key, group)).collect();
+    let within = groups.into_iter().filter(|(_, group)| table.has_only(group));
+    let mut groups: Vec<_> = within.map(|(key, group)| (total(&group), key, group)).collect();
     groups.sort_by_key(|(bytes, ..)| std::cmp::Reverse(*bytes));
     let mut largest = None;
     for (bytes, key, group) in groups {

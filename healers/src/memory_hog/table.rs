@@ -7,10 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) type Name = (u32, u64);
 
 /// Processes by id, by parent, and those that may be struck by size.
+#[derive(Clone)]
 pub(super) struct Table<'a> {
     by_pid: BTreeMap<u32, &'a Process>,
     children: BTreeMap<u32, Vec<u32>>,
     spared: BTreeSet<u32>,
+    /// Only units that are wholly this user's are looked at.
+    only: Option<u32>,
     /// Those that are not spared, largest first.
     pub largest: Vec<&'a Process>,
 }
@@ -46,7 +49,30 @@ impl<'a> Table<'a> {
             by_pid.values().partition(|process| spares(process));
         let mut largest = others;
         largest.sort_by_key(|process| std::cmp::Reverse(size(process)));
-        Table { by_pid, children, spared: spared.iter().map(|process| process.pid).collect(), largest }
+        let spared = spared.iter().map(|process| process.pid).collect();
+        Table { by_pid, children, spared, only: None, largest }
+    }
+
+    /// The same table, in which only units of this user may be struck.
+    pub(super) fn of_user(&self, user: u32) -> Table<'a> {
+        let mut table = self.clone();
+        table.largest.retain(|process| process.user == user);
+        Table { only: Some(user), ..table }
+    }
+
+    /// The user who holds most of what may be struck.
+    pub(super) fn largest_user(&self) -> Option<u32> {
+        let mut users: BTreeMap<u32, u64> = BTreeMap::new();
+        for process in &self.largest {
+            let held = users.entry(process.user).or_default();
+            *held = held.saturating_add(size(process));
+        }
+        users.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(user, _)| user)
+    }
+
+    /// Whether nobody else's process would be struck with these.
+    pub(super) fn has_only(&self, processes: &[&Process]) -> bool {
+        self.only.is_none_or(|user| processes.iter().all(|process| process.user == user))
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &'a Process> + '_ {
@@ -65,7 +91,10 @@ impl<'a> Table<'a> {
     /// who is spared or another user's. Below it nobody has a tree with half of that, so more would be struck without it.
     pub(super) fn largest_tree(&self) -> Option<Tree<'a>> {
         let trees = self.trees();
-        let is_whole = |pid: &u32| trees.get(pid).is_some_and(|tree| tree.is_whole && tree.has_descendants);
+        let is_whole = |pid: &u32| {
+            let tree = trees.get(pid);
+            tree.is_some_and(|tree| tree.is_whole && tree.has_descendants && self.has_only(&[tree.root]))
+        };
         let tops = trees.values().filter(|tree| {
             is_whole(&tree.root.pid) && !(is_whole(&tree.root.parent) && self.is_child(tree.root))
         });

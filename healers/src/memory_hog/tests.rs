@@ -43,7 +43,7 @@ impl Machine {
             reading(SensorKind::MEMORY_TOTAL, MEMORY, None),
             reading(SensorKind::SWAP_FREE, self.swap_free, Some(0)),
             reading(SensorKind::SWAP_TOTAL, self.swap, None),
-            reading(SensorKind::MEMORY_STALLED, self.stalled_ms * 1_000_000, Some(500_000_000)),
+            reading(SensorKind::MEMORY_STALLED, self.stalled_ms * 1_000_000, Some(200_000_000)),
         ];
         let kills = [Exceeded {
             kind: SensorKind::OOM_KILLS,
@@ -145,6 +145,20 @@ fn many_small_children_are_laid_at_the_process_above_them_although_an_innocent_i
 }
 
 #[test]
+fn an_innocent_who_alone_would_be_enough_is_not_struck_for_a_user_with_more() {
+    let mut processes = hog(10, 50, 100, 70);
+    processes.last_mut().unwrap().rss = 300 * MIB;
+    let machine = Machine::out_of_memory(processes);
+    let children = [(Opcode::KillProcess, 100), (Opcode::KillProcess, 101)];
+    assert_eq!(struck(&machine.examined_by(&mut healer(""))), children);
+    let any = "combine = 'any'";
+    assert_eq!(struck(&machine.examined_by(&mut healer(any))), [(Opcode::KillProcess, 5000)]);
+    // Where that user has nothing that may be struck and is enough, whoever has it is.
+    let alone = "policies = ['largest-process']\nmost_processes = 1";
+    assert_eq!(struck(&machine.examined_by(&mut healer(alone))), [(Opcode::KillProcess, 5000)]);
+}
+
+#[test]
 fn children_who_were_struck_in_vain_are_laid_at_their_parent_and_a_parent_that_comes_again_at_the_user() {
     let mut healer = healer("");
     let mut machine = Machine::out_of_memory(hog(3, 280, 100, 70));
@@ -200,7 +214,7 @@ fn swap_space_that_is_free_makes_up_for_memory_until_work_stands_still() {
     let mut machine = Machine::out_of_memory(hog(3, 280, 100, 70));
     (machine.swap, machine.swap_free) = (1000 * MIB, 500 * MIB);
     assert!(struck(&machine.examined_by(&mut healer(""))).is_empty());
-    machine.stalled_ms = 600;
+    machine.stalled_ms = 250;
     assert_eq!(struck(&machine.examined_by(&mut healer(""))).len(), 1);
     (machine.stalled_ms, machine.swap_free) = (0, 90 * MIB);
     assert_eq!(struck(&machine.examined_by(&mut healer(""))).len(), 1);
