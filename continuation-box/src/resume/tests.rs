@@ -256,6 +256,21 @@ impl World {
         prop_assert!(plan.is_ok(), "{plan:?} {streams:?}");
         let plan = plan.unwrap();
 
+        // The box it gets here holds as much as the one it had there.
+        let shape = Shape {
+            capacity: 1,
+            snapshot_bytes: 4096,
+            ring_bytes: if view.ring.is_some() { RING } else { 0 },
+        };
+        let (memory, _fd) = BoxMemory::create(shape).unwrap();
+        let mut session = memory.restore(2, view, &plan).unwrap();
+        let again = BoxView::decode(shape, &memory.bytes()[shape.box_range(0)], None).unwrap().unwrap();
+        prop_assert_eq!(again.cookie, 2);
+        prop_assert_eq!(&again.newest, &view.newest);
+        prop_assert_eq!(Resumption::plan(&streams, &again), Ok(plan.clone()));
+        let stream = plan.unacknowledged.start..plan.unsent.end;
+        prop_assert_eq!(again.written_bytes(stream.clone()), view.written_bytes(stream.clone()));
+
         let mut application = Application::resume(&view.newest.bytes);
         let unread: Vec<u8> =
             plan.unread.clone().map(|position| ring[position as usize % RECEIVE_RING]).collect();
@@ -281,6 +296,13 @@ impl World {
             }
         }
         let wire = wire.unwrap();
+        // Where it has come again to half of what it had written, a snapshot says so.
+        let (ahead, passed) = (session.ahead(), session.ahead() / 2);
+        session.has_passed(passed as usize);
+        session.export(b"").unwrap();
+        let again = BoxView::decode(shape, &memory.bytes()[shape.box_range(0)], None).unwrap().unwrap();
+        prop_assert_eq!(again.newest.written, stream.end.max(view.newest.written) - ahead + passed);
+        prop_assert!(Resumption::plan(&streams, &again).is_ok());
         let known = self.client_received.len() as u64 - streams.acknowledged;
         let whole = [&self.client_received[..], &wire[known as usize..]].concat();
         prop_assert_eq!(whole, Application::output(received + REST));
@@ -345,6 +367,27 @@ fn where_nobody_holds_the_output_the_application_goes_back_or_skips() {
     assert_eq!(plan.output, Output::Regenerate { back: 150, discard: 0, sent: 20 });
     let plan = Resumption::plan(&streams(100, 120, 50), &session(50, 300, (50, 30), false)).unwrap();
     assert_eq!(plan.output, Output::Regenerate { back: 0, discard: 70, sent: 20 });
+}
+
+#[test]
+fn a_session_with_more_than_the_boxes_here_have_room_for_is_not_restored() {
+    use crate::snapshot::{ExportError, RestoreError};
+    let old = session(50, 3000, (50, 0), true);
+    let plan = Resumption::plan(&streams(500, 3000, 50), &old).unwrap();
+    let restore = |shape: Shape, old: &BoxView| {
+        let (memory, _fd) = BoxMemory::create(shape).unwrap();
+        let _other = memory.take(9);
+        memory.restore(1, old, &plan).err()
+    };
+    let shape = Shape { capacity: 2, snapshot_bytes: 8, ring_bytes: 8192 };
+    assert_eq!(restore(shape, &old), None);
+    assert_eq!(restore(Shape { capacity: 1, ..shape }, &old), Some(RestoreError::Full(1)));
+    let ring = RestoreError::Ring { needed: 2500, ring: 4096 };
+    assert_eq!(restore(Shape { ring_bytes: 4096, ..shape }, &old), Some(ring));
+    let mut larger = old;
+    larger.newest.bytes = vec![0; 9];
+    let error = ExportError::TooLarge { length: 9, room: 8 };
+    assert_eq!(restore(shape, &larger), Some(error.into()));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The application's side of its boxes.
 
 use super::layout::{BoxHead, BoxesHeader, ExportHead, Shape, ShapeError};
+use super::view::BoxView;
+use crate::resume::{Output, Resumption};
 use backdoors_rdma::SharedMemory;
 use core::mem::{offset_of, size_of};
 use std::collections::BTreeSet;
@@ -34,6 +36,25 @@ pub enum ExportError {
         length: usize,
         /// Of the buffer.
         room: usize,
+    },
+}
+
+/// Why a session has no box here. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// All are taken.
+    #[error("all {0} boxes are taken: make more, or wait for sessions to end")]
+    Full(u32),
+    /// Its snapshot is larger than boxes are here.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// What it has written and is needed does not go into half of a ring.
+    #[error("{needed} written bytes are to be held, in a ring of {ring}: it must be at least twice as large")]
+    Ring {
+        /// Bytes that must be held.
+        needed: u64,
+        /// Bytes of the ring.
+        ring: u32,
     },
 }
 
@@ -74,10 +95,56 @@ impl BoxMemory {
             read: 0,
             written: 0,
             filled: 0,
+            ahead: 0,
         };
         new.clear();
         new.store(offset_of!(BoxHead, cookie), cookie);
         Some(new)
+    }
+
+    /// Takes a box for a session that is resumed by this plan, with what is left of its old one: should this node fail, too,
+    /// nothing is lost.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub fn restore(
+        self: &Arc<BoxMemory>,
+        cookie: u64,
+        old: &BoxView,
+        plan: &Resumption,
+    ) -> Result<SessionBox, RestoreError> {
+        let (ring, room) = (self.shape.ring_bytes, self.shape.snapshot_bytes as usize);
+        let length = old.newest.bytes.len();
+        if length > room {
+            return Err(ExportError::TooLarge { length, room }.into());
+        }
+        let stream = plan.unacknowledged.start..plan.unsent.end;
+        let needed = stream.end - stream.start;
+        let back = match plan.output {
+            Output::Discard(_) if needed > u64::from(ring / 2) => {
+                return Err(RestoreError::Ring { needed, ring });
+            }
+            Output::Discard(_) => 0,
+            Output::Regenerate { back, .. } => back,
+        };
+        // The cookie is what makes a box somebody's, so it comes last.
+        let mut new = self.take(0).ok_or(RestoreError::Full(self.shape.capacity))?;
+        new.read = old.newest.read;
+        if ring > 0 {
+            new.written = stream.start;
+            new.hold(&old.written_bytes(stream.clone()).unwrap_or_default());
+        }
+        new.written = old.newest.written.max(stream.end);
+        new.newest = old.newest.number.saturating_sub(1);
+        new.has_read(0);
+        new.has_written(0);
+        if old.newest.number > 0 {
+            new.ahead = new.written - old.newest.written;
+            new.export(&old.newest.bytes)?;
+        }
+        new.ahead = new.written - (old.newest.written - back);
+        new.store(offset_of!(BoxHead, cookie), cookie);
+        Ok(new)
     }
 
     /// What is written lies in the memory: offsets come from the shape that it was made with.
@@ -105,6 +172,8 @@ pub struct SessionBox {
     read: u64,
     written: u64,
     filled: u64,
+    /// Written bytes that the application, which was resumed, has not come to again.
+    ahead: u64,
 }
 
 impl SessionBox {
@@ -146,23 +215,40 @@ impl SessionBox {
         self.store(offset_of!(BoxHead, read), self.read);
     }
 
+    /// How many of the bytes that the application writes next were written before it was resumed; they are passed, not written.
+    #[must_use]
+    pub fn ahead(&self) -> u64 {
+        self.ahead
+    }
+
+    /// Notes that the application came to so many of [`SessionBox::ahead`] again.
+    pub fn has_passed(&mut self, count: usize) {
+        self.ahead = self.ahead.saturating_sub(count as u64);
+    }
+
     /// Holds the first of these bytes that are about to be written, and says how many: at most half of the ring, whose other
     /// half holds what is not acknowledged yet. Where nothing is held all of them are only counted.
     pub fn will_write(&mut self, bytes: &[u8]) -> usize {
         let ring = self.boxes.shape.ring_bytes as usize;
         let count = if ring == 0 { bytes.len() } else { bytes.len().min(ring / 2) };
         if ring > 0 {
-            self.filled = self.filled.max(self.written + count as u64);
-            self.store(offset_of!(BoxHead, filled), self.filled);
-            let at = (self.written % ring as u64) as usize;
-            let (now, then) = bytes[..count].split_at(count.min(ring - at));
-            let ring_offset = self.offset(self.boxes.shape.ring_offset());
-            self.boxes.write(ring_offset + at, now);
-            self.boxes.write(ring_offset, then);
+            self.hold(&bytes[..count]);
         }
         // Before the bytes leave, so that none has left that is not counted.
         self.store(offset_of!(BoxHead, written), self.written + count as u64);
         count
+    }
+
+    /// Puts bytes into the ring, which has room for them, behind what was written.
+    fn hold(&mut self, bytes: &[u8]) {
+        self.filled = self.filled.max(self.written + bytes.len() as u64);
+        self.store(offset_of!(BoxHead, filled), self.filled);
+        let ring = self.boxes.shape.ring_bytes as usize;
+        let at = (self.written % ring as u64) as usize;
+        let (now, then) = bytes.split_at(bytes.len().min(ring - at));
+        let ring_offset = self.offset(self.boxes.shape.ring_offset());
+        self.boxes.write(ring_offset + at, now);
+        self.boxes.write(ring_offset, then);
     }
 
     /// Notes how many of the bytes that [`SessionBox::will_write`] held were written.
@@ -189,10 +275,11 @@ impl SessionBox {
         self.boxes.write(offset, snapshot);
         self.store(head + offset_of!(ExportHead, length), snapshot.len() as u64);
         self.store(head + offset_of!(ExportHead, read), self.read);
-        self.store(head + offset_of!(ExportHead, written), self.written);
+        let written = self.written - self.ahead;
+        self.store(head + offset_of!(ExportHead, written), written);
         self.store(offset_of!(BoxHead, newest), number);
         self.newest = number;
-        self.exported = (self.read, self.written);
+        self.exported = (self.read, written);
         Ok(())
     }
 }

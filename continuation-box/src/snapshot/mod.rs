@@ -9,6 +9,6 @@ mod export;
 pub mod layout;
 mod view;
 
-pub use export::{BoxMemory, ExportError, MemoryError, SessionBox};
+pub use export::{BoxMemory, ExportError, MemoryError, RestoreError, SessionBox};
 pub use layout::{Shape, ShapeError};
 pub use view::{Around, BoxView, Export, Ring, ViewError};
