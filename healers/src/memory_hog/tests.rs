@@ -345,15 +345,15 @@ fn while_memory_is_gone_in_no_time_only_who_accounts_for_it_is_blamed() {
     // Ten children that began a second ago or two: two of them would be enough, but all go on.
     let many = hog(10, 55, 100, YOUNG);
     assert_eq!(struck(&in_a_rush(many.clone(), "")), [(Opcode::KillTree, 20)]);
-    let slow = Machine::out_of_memory(many).examined_by(&mut self::healer(""));
+    let slow = Machine::out_of_memory(many).examined_by(&mut healer(""));
     assert_eq!(struck(&slow), [(Opcode::KillProcess, 100), (Opcode::KillProcess, 101)]);
     // So it is where there is time, whoever accounts for it.
     let mut calm = Machine::out_of_memory(hog(10, 55, 100, 70));
-    let mut healer = healer("");
+    let mut patient = healer("");
     calm.available = 120 * MIB;
-    calm.examined_by(&mut healer);
+    calm.examined_by(&mut patient);
     (calm.now, calm.available) = (109, 45 * MIB);
-    assert_eq!(struck(&calm.examined_by(&mut healer)).len(), 1);
+    assert_eq!(struck(&calm.examined_by(&mut patient)), [(Opcode::KillProcess, 100)]);
     // One that took it all is enough.
     let mut one = hog(1, 550, 100, YOUNG);
     assert_eq!(struck(&in_a_rush(one.clone(), "")), [(Opcode::KillProcess, 100)]);
@@ -442,6 +442,7 @@ proptest! {
             for command in repair.commands {
                 let mut struck = by_pid.values().filter(|process| match command.opcode {
                     Opcode::KillUser => process.user == command.id(),
+                    Opcode::KillCgroup => process.cgroup == command.subject,
                     _ => process.pid == command.id(),
                 });
                 prop_assert!(struck.clone().next().is_some());
