@@ -23,7 +23,11 @@ use strikes::{Strikes, Width};
 use table::Table;
 
 /// The healing module against memory hogs. It speaks while memory is short: available memory below its limit with swap space
-/// short or work standing still, or nearly so after the kernel has killed for want of memory.
+/// short or work standing still, or nearly so after the kernel has killed for want of memory or while it is gone in no time.
+///
+/// While memory is gone within seconds it blames only who accounts for that: those whose memory, over their age, makes up half
+/// of the rate at which it shrinks. Two of ten children that all grow are not enough then, whatever they hold. Should nobody be,
+/// it does not ask for that.
 ///
 /// Its settings, all optional:
 ///
@@ -100,6 +104,13 @@ impl Default for Settings {
     }
 }
 
+/// Memory that lasts for less is nearly gone: as long as a repair may take.
+const SOON: Duration = Duration::from_millis(500);
+/// Memory that lasts for less must be kept from those who take it, not only be freed.
+const RUSH: Duration = Duration::from_secs(3);
+/// The part of the rate that who is blamed accounts for then.
+const PART_OF_RUSH: f64 = 0.5;
+
 impl MemoryHog {
     /// Its name in the configuration.
     pub const NAME: &'static str = "memory-hog";
@@ -157,29 +168,38 @@ impl MemoryHog {
         self.pace.lasts()
     }
 
-    /// The narrowest unit that is enough, or why there is none.
-    fn blame(&self, shortage: &Shortage, table: &Table<'_>) -> Result<Blame, String> {
+    /// The narrowest unit that is enough, or why there is none. `rate` is how fast memory shrinks if that matters.
+    fn blame(&self, shortage: &Shortage, table: &Table<'_>, rate: Option<f64>) -> Result<Blame, String> {
         match self.settings.combine {
             Combine::Nested => {
                 let within = table.largest_user().map(|user| table.of_user(user));
-                let nested = within.and_then(|within| self.first_blame(shortage, &within).ok());
-                nested.map_or_else(|| self.first_blame(shortage, table), Ok)
+                let nested = within.and_then(|within| self.first_blame(shortage, &within, rate).ok());
+                nested.map_or_else(|| self.first_blame(shortage, table, rate), Ok)
             }
-            Combine::Any => self.first_blame(shortage, table),
+            Combine::Any => self.first_blame(shortage, table, rate),
             Combine::All => self.common_blame(shortage, table),
         }
     }
 
-    /// What the first policy finds that finds enough.
-    fn first_blame(&self, shortage: &Shortage, table: &Table<'_>) -> Result<Blame, String> {
+    /// What the first policy finds that finds enough, and accounts for the rate if one does.
+    fn first_blame(
+        &self,
+        shortage: &Shortage,
+        table: &Table<'_>,
+        rate: Option<f64>,
+    ) -> Result<Blame, String> {
+        let mut enough = None;
         let mut reasons = Vec::new();
         for policy in &self.settings.policies {
             match policy.blame(self, shortage, table) {
-                Ok(blame) => return Ok(blame),
+                Ok(blame) if rate.is_none_or(|rate| table.growth(&blame.victims) >= PART_OF_RUSH * rate) => {
+                    return Ok(blame);
+                }
+                Ok(blame) => drop(enough.get_or_insert(blame)),
                 Err(reason) => reasons.push(format!("{policy}: {reason}")),
             }
         }
-        Err(reasons.join("; "))
+        enough.ok_or_else(|| reasons.join("; "))
     }
 
     /// What the first policy finds, if the others agree.
@@ -223,12 +243,12 @@ impl Healer for MemoryHog {
     fn examine(&mut self, case: &Case<'_>) -> Diagnosis {
         self.pace.read(case.now, case.sensors);
         self.strikes.forget_before(case.now.saturating_sub(self.settings.relapse));
-        let shortage = match Shortage::of(case, &self.settings) {
+        let shortage = match Shortage::of(case, &self.settings, self.pace.rush(SOON).is_some()) {
             Ok(shortage) => shortage,
             Err(reason) => return Diagnosis::Nothing { reason },
         };
-        let table = Table::new(&case.processes.processes, |process| self.spares(process));
-        let blame = match self.blame(&shortage, &table) {
+        let table = Table::new(&case.processes.processes, case.sensors.clock, |process| self.spares(process));
+        let blame = match self.blame(&shortage, &table, self.pace.rush(RUSH)) {
             Ok(blame) => blame,
             Err(reason) => {
                 return Diagnosis::Nothing { reason: format!("{}; {reason}", shortage.evidence[0].text) };

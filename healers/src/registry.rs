@@ -18,12 +18,17 @@ pub struct Registration {
     pub may: &'static [Opcode],
     /// How long its victims have to end by themselves unless the configuration says otherwise.
     pub grace: Duration,
+    /// How long it rests after a repair unless the configuration says otherwise.
+    pub cooldown: Duration,
     /// What it is against, in a line.
     pub about: &'static str,
 }
 
 /// How long victims have to end by themselves where nothing else is said.
 pub const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a healer rests after a repair where nothing else is said.
+pub const COOLDOWN: Duration = Duration::from_secs(5);
 
 /// Makes a healer from its settings and the names of the target's users.
 pub type Build = fn(toml::Table, &Users) -> Result<Box<dyn Healer>, SettingsError>;
@@ -36,6 +41,7 @@ pub const REGISTRY: &[Registration] = &[
         may: ForkBomb::MAY,
         // A bomb makes use of any.
         grace: Duration::ZERO,
+        cooldown: COOLDOWN,
         about: ForkBomb::ABOUT,
     },
     Registration {
@@ -43,6 +49,9 @@ pub const REGISTRY: &[Registration] = &[
         build: MemoryHog::build,
         may: MemoryHog::MAY,
         grace: GRACE,
+        // Killed children that come again fill memory within a second, and the kernel's own killer does not look for their
+        // parent. The target tells of its memory every tenth of a second.
+        cooldown: Duration::from_millis(500),
         about: MemoryHog::ABOUT,
     },
     Registration {
@@ -50,6 +59,7 @@ pub const REGISTRY: &[Registration] = &[
         build: Runaway::build,
         may: Runaway::MAY,
         grace: GRACE,
+        cooldown: COOLDOWN,
         about: Runaway::ABOUT,
     },
     Registration {
@@ -57,6 +67,7 @@ pub const REGISTRY: &[Registration] = &[
         build: StuckApplications::build,
         may: StuckApplications::MAY,
         grace: GRACE,
+        cooldown: COOLDOWN,
         about: StuckApplications::ABOUT,
     },
 ];

@@ -228,7 +228,7 @@ impl Sampler {
     /// Has one more healer look after the target.
     #[must_use]
     pub fn healed_by(mut self, healer: Box<dyn Healer>, config: &HealerConfig) -> Sampler {
-        self.dispatcher.register(healer.watches(), config.cooldown);
+        self.dispatcher.register(healer.watches(), config.cooldown());
         if let Some(every) = healer.looks_every() {
             self.dispatcher.look_every(self.healers.len(), every);
         }

@@ -41,18 +41,27 @@ impl Pace {
         }
     }
 
+    /// How much memory is lost a second, bytes, and what was available last; `None` if nobody knows.
+    fn loss(&self) -> Option<(f64, u64)> {
+        let (base, last) = (self.base?, self.last?);
+        let over = last.at.saturating_sub(base.at);
+        let lost = base.available.saturating_sub(last.available);
+        (over >= WINDOW).then(|| (lost as f64 / over.as_secs_f64(), last.available))
+    }
+
     /// How long memory lasts at the rate at which it shrinks; no time if nobody knows.
     pub(super) fn lasts(&self) -> Duration {
-        let (Some(base), Some(last)) = (self.base, self.last) else { return Duration::ZERO };
-        let over = last.at.saturating_sub(base.at);
-        if over < WINDOW {
-            return Duration::ZERO;
+        match self.loss() {
+            None | Some((_, 0)) => Duration::ZERO,
+            Some((rate, available)) => {
+                Duration::try_from_secs_f64(available as f64 / rate).unwrap_or(Duration::MAX)
+            }
         }
-        if last.available == 0 {
-            return Duration::ZERO;
-        }
-        let lost = base.available.saturating_sub(last.available);
-        let seconds = last.available as f64 * over.as_secs_f64() / lost as f64;
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+
+    /// How fast memory shrinks, bytes a second, if it is gone within this time.
+    pub(super) fn rush(&self, within: Duration) -> Option<f64> {
+        let (rate, available) = self.loss()?;
+        (rate > 0.0 && available as f64 <= rate * within.as_secs_f64()).then_some(rate)
     }
 }

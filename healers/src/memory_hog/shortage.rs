@@ -36,7 +36,8 @@ impl Reading {
 
 impl Shortage {
     /// What the case's sensors say; why memory is not short, if it is not.
-    pub(super) fn of(case: &Case<'_>, settings: &Settings) -> Result<Shortage, String> {
+    /// With `soon` available memory is gone in no time.
+    pub(super) fn of(case: &Case<'_>, settings: &Settings, soon: bool) -> Result<Shortage, String> {
         let sensor = |kind| Reading::of(case, kind, 0).map_or(0, |reading| reading.value);
         let available = Reading::of(case, SensorKind::MEMORY_AVAILABLE, 0)
             .ok_or("the target does not show how much memory it has")?;
@@ -62,7 +63,7 @@ impl Shortage {
         let stands_still =
             format!("work stood still for {} ms of the last second", stalled.value / 1_000_000);
         let is_short = is_low && (is_swap_low || is_stalled)
-            || available.value < enough && (is_stalled || kills.is_some() && is_swap_low);
+            || available.value < enough && (is_stalled || (kills.is_some() || soon) && is_swap_low);
         if !is_short {
             return Err(format!("{have}, and {stands_still}: memory is not short"));
         }

@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A process, named for good: its id and its start.
 pub(super) type Name = (u32, u64);
 
+/// Whoever is younger is taken to be so old, nanoseconds: the clock is that of the target's last tick.
+const LEAST_AGE: u64 = 50_000_000;
+
 /// Processes by id, by parent, and those that may be struck by size.
 #[derive(Clone)]
 pub(super) struct Table<'a> {
@@ -14,6 +17,8 @@ pub(super) struct Table<'a> {
     spared: BTreeSet<u32>,
     /// Only units that are wholly this user's are looked at.
     only: Option<u32>,
+    /// The target's monotonic clock, nanoseconds.
+    clock: u64,
     /// Those that are not spared, largest first.
     pub largest: Vec<&'a Process>,
 }
@@ -35,7 +40,7 @@ pub(super) struct Tree<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(processes: &'a [Process], spares: impl Fn(&Process) -> bool) -> Table<'a> {
+    pub(super) fn new(processes: &'a [Process], clock: u64, spares: impl Fn(&Process) -> bool) -> Table<'a> {
         let by_pid: BTreeMap<u32, &Process> =
             processes.iter().map(|process| (process.pid, process)).collect();
         let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -50,7 +55,7 @@ impl<'a> Table<'a> {
         let mut largest = others;
         largest.sort_by_key(|process| std::cmp::Reverse(size(process)));
         let spared = spared.iter().map(|process| process.pid).collect();
-        Table { by_pid, children, spared, only: None, largest }
+        Table { by_pid, children, spared, only: None, clock, largest }
     }
 
     /// The same table, in which only units of this user may be struck.
@@ -77,6 +82,15 @@ impl<'a> Table<'a> {
 
     pub(super) fn all(&self) -> impl Iterator<Item = &'a Process> + '_ {
         self.by_pid.values().copied()
+    }
+
+    /// What these processes took a second since they began, bytes, on average.
+    pub(super) fn growth(&self, processes: &BTreeSet<Name>) -> f64 {
+        let rate = |process: &Process| {
+            let age = self.clock.saturating_sub(process.start).max(LEAST_AGE);
+            size(process) as f64 / (age as f64 / 1e9)
+        };
+        processes.iter().filter_map(|name| self.process(*name)).map(rate).sum()
     }
 
     pub(super) fn process(&self, (pid, start): Name) -> Option<&'a Process> {

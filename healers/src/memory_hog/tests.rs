@@ -329,6 +329,54 @@ fn nobody_waits_while_work_stands_still_or_the_kernel_kills_or_after_a_blow_in_v
     );
 }
 
+/// Memory that was there a second ago, and is gone by now.
+fn in_a_rush(processes: Vec<Process>, settings: &str) -> Diagnosis {
+    let mut healer = healer(settings);
+    let mut machine = Machine::out_of_memory(processes);
+    machine.available = 500 * MIB;
+    assert!(struck(&machine.examined_by(&mut healer)).is_empty());
+    (machine.now, machine.available) = (101, 20 * MIB);
+    machine.examined_by(&mut healer)
+}
+
+#[test]
+fn while_memory_is_gone_in_no_time_only_who_accounts_for_it_is_blamed() {
+    const YOUNG: u64 = 99_500_000_000;
+    // Ten children that began a second ago or two: two of them would be enough, but all go on.
+    let many = hog(10, 55, 100, YOUNG);
+    assert_eq!(struck(&in_a_rush(many.clone(), "")), [(Opcode::KillTree, 20)]);
+    let slow = Machine::out_of_memory(many).examined_by(&mut healer(""));
+    assert_eq!(struck(&slow), [(Opcode::KillProcess, 100), (Opcode::KillProcess, 101)]);
+    // So it is where there is time, whoever accounts for it.
+    let mut calm = Machine::out_of_memory(hog(10, 55, 100, 70));
+    let mut patient = healer("");
+    calm.available = 120 * MIB;
+    calm.examined_by(&mut patient);
+    (calm.now, calm.available) = (109, 45 * MIB);
+    assert_eq!(struck(&calm.examined_by(&mut patient)), [(Opcode::KillProcess, 100)]);
+    // One that took it all is enough.
+    let mut one = hog(1, 550, 100, YOUNG);
+    assert_eq!(struck(&in_a_rush(one.clone(), "")), [(Opcode::KillProcess, 100)]);
+    // One that has been there for long may have taken it, too, if nobody else did.
+    one[3].start = 70;
+    assert_eq!(struck(&in_a_rush(one, "policies = ['largest-process']")), [(Opcode::KillProcess, 100)]);
+}
+
+#[test]
+fn memory_that_is_nearly_gone_and_will_be_at_once_is_short() {
+    let nearly = |before: u64| {
+        let mut healer = healer("");
+        let mut machine = Machine::out_of_memory(hog(1, 600, 100, 70));
+        machine.available = before * MIB;
+        assert!(struck(&machine.examined_by(&mut healer)).is_empty());
+        // Twice the limit would be enough.
+        (machine.now, machine.available) = (101, 70 * MIB);
+        struck(&machine.examined_by(&mut healer))
+    };
+    assert_eq!(nearly(400), [(Opcode::KillProcess, 100)]);
+    assert_eq!(nearly(120), []);
+}
+
 #[test]
 fn combined_policies_must_agree() {
     let both = "policies = ['largest-process', 'largest-user']\ncombine = 'all'";
@@ -394,6 +442,7 @@ proptest! {
             for command in repair.commands {
                 let mut struck = by_pid.values().filter(|process| match command.opcode {
                     Opcode::KillUser => process.user == command.id(),
+                    Opcode::KillCgroup => process.cgroup == command.subject,
                     _ => process.pid == command.id(),
                 });
                 prop_assert!(struck.clone().next().is_some());

@@ -7,7 +7,7 @@ use crate::external::{CHILDREN, ExternalHealer};
 use crate::guard::Spare;
 use backdoors_healers::duration::{self, parse as parse_duration};
 use backdoors_healers::external::{ExternalSettings, is_external};
-use backdoors_healers::{GRACE, Healer, Limits, REGISTRY, SettingsError, Users};
+use backdoors_healers::{COOLDOWN, GRACE, Healer, Limits, REGISTRY, Registration, SettingsError, Users};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -134,9 +134,9 @@ pub struct HealerConfig {
     /// What it may do.
     #[serde(default)]
     pub mode: Mode,
-    /// Pause after it found a culprit, counted from the end of the repair.
-    #[serde(default = "default_cooldown", with = "duration")]
-    pub cooldown: Duration,
+    /// Pause after it found a culprit, counted from the end of the repair. What the healer's registration says if absent.
+    #[serde(default, deserialize_with = "some_duration")]
+    pub cooldown: Option<Duration>,
     /// How long those whom its repair would kill have to end by themselves after SIGTERM; none: they are not asked. What
     /// the healer's registration says if absent.
     #[serde(default, deserialize_with = "some_duration")]
@@ -156,8 +156,17 @@ impl HealerConfig {
     /// How long those whom its repair would kill have to end by themselves.
     #[must_use]
     pub fn grace(&self) -> Duration {
-        let registered = REGISTRY.iter().find(|line| line.name == self.name);
-        self.grace.unwrap_or(registered.map_or(GRACE, |line| line.grace))
+        self.grace.unwrap_or(self.registration().map_or(GRACE, |line| line.grace))
+    }
+
+    /// How long it rests after a repair.
+    #[must_use]
+    pub fn cooldown(&self) -> Duration {
+        self.cooldown.unwrap_or(self.registration().map_or(COOLDOWN, |line| line.cooldown))
+    }
+
+    fn registration(&self) -> Option<&'static Registration> {
+        REGISTRY.iter().find(|line| line.name == self.name)
     }
 
     /// A relative path of a program starts at `folder`. A name without a slash is left to be refused.
@@ -297,8 +306,4 @@ fn default_patience() -> Duration {
 
 fn default_proposal_lifetime() -> Duration {
     Duration::from_secs(600)
-}
-
-fn default_cooldown() -> Duration {
-    Duration::from_secs(5)
 }

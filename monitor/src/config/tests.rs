@@ -50,7 +50,19 @@ fn a_whole_configuration_is_understood() {
     assert_eq!(target.limits().unwrap().of(SensorKind::KERNEL_TIMER, 0, None), Some(250_000_000));
     assert_eq!(target.users["build"], 2000);
     let (healer, _) = &target.make_healers().unwrap()[0];
-    assert_eq!((healer.mode, healer.cooldown), (Mode::Act, Duration::from_secs(2)));
+    assert_eq!((healer.mode, healer.cooldown()), (Mode::Act, Duration::from_secs(2)));
+}
+
+#[test]
+fn a_healer_rests_as_long_as_it_says_itself_unless_told_otherwise() {
+    let rests = |name: &str| {
+        let healer = format!("name = \"{name}\"\nmode = \"act\"\n");
+        let config =
+            parse(&format!("{}{healer}", &WHOLE[..WHOLE.find("name = \"forkbomb\"").unwrap()])).unwrap();
+        config.targets[0].healers[0].cooldown()
+    };
+    assert_eq!(rests("forkbomb"), Duration::from_secs(5));
+    assert_eq!(rests("memory-hog"), Duration::from_millis(500));
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Enlisted {
             REGISTRY.iter().find(|line| line.name == config.name && !is_external(&config.settings));
         Enlisted {
             mode: Some(config.mode),
-            cooldown_ns: Some(nanoseconds(config.cooldown)),
+            cooldown_ns: Some(nanoseconds(config.cooldown())),
             grace_ns: nanoseconds(config.grace()),
             ..Enlisted::new(healer, registered)
         }

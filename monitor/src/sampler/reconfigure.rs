@@ -73,7 +73,7 @@ impl Sampler {
             .collect();
         for (config, healer) in made {
             let index = self.healers.len();
-            self.dispatcher.register(healer.watches(), config.cooldown);
+            self.dispatcher.register(healer.watches(), config.cooldown());
             if let Some(every) = healer.looks_every() {
                 self.dispatcher.look_every(index, every);
             }

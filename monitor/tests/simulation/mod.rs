@@ -158,7 +158,7 @@ fn start(
             let acts = HealerConfig {
                 name: "test".to_owned(),
                 mode: Mode::Act,
-                cooldown: Duration::from_secs(1),
+                cooldown: Some(Duration::from_secs(1)),
                 grace: Some(grace),
                 settings: toml::Table::new(),
             };
