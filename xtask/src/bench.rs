@@ -37,6 +37,8 @@ enum Bench {
     Detection,
     /// One monitor thread with 1 to 1000 targets
     Scale,
+    /// An export and an import of a session's snapshot against a copy of as many bytes
+    Sessions,
 }
 
 /// Measures, and repeats the figures that have an aim in one table at the end.
@@ -68,6 +70,7 @@ impl Bench {
             Bench::Repair => ("backdoors-bench", Some("repair")),
             Bench::Detection => ("backdoors-bench", Some("detection")),
             Bench::Scale => ("backdoors-bench", Some("scale")),
+            Bench::Sessions => ("backdoors-bench", Some("sessions")),
         };
         let mut measure = cargo();
         measure.args(["run", "--release", "--quiet", "-p", "backdoors-tests", "--bin", program, "--"]);

@@ -153,6 +153,14 @@ impl BoxMemory {
         debug_assert!(is_inside, "{offset} and {} bytes", bytes.len());
     }
 
+    /// The bytes of box `index`, as [`BoxView::decode`] reads them; `None` if there is none.
+    #[must_use]
+    pub fn read(&self, index: u32) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; self.shape.box_bytes()];
+        self.memory.read_bytes(self.shape.box_offset(index), &mut bytes).ok()?;
+        Some(bytes)
+    }
+
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.shape.region_bytes()];

@@ -9,6 +9,7 @@ mod monitor_cpu;
 mod picture;
 mod repair;
 mod scale;
+mod sessions;
 mod statistics;
 mod stream;
 
@@ -33,6 +34,8 @@ enum What {
     Repair(repair::Arguments),
     /// Detection times, false positives and counters under load, with pictures
     Detection(detection::Arguments),
+    /// An export and an import of a session's snapshot against a copy
+    Sessions(sessions::Arguments),
     /// One monitor thread and up to a thousand targets
     Scale(scale::Arguments),
     /// Many made-up targets for `scale`
@@ -53,6 +56,7 @@ fn main() -> Result<()> {
         What::KernelCost(arguments) => kernel_cost::run(&arguments),
         What::Repair(arguments) => repair::run(&arguments),
         What::Detection(arguments) => detection::run(&arguments),
+        What::Sessions(arguments) => sessions::run(&arguments),
         What::Scale(arguments) => scale::run(&arguments),
         What::Farm(arguments) => scale::run_farm(&arguments),
         What::Stream(arguments) => stream::run(&arguments),
