@@ -1,0 +1,117 @@
+//! The moment at which a rebuilt connection speaks.
+
+use super::options::{OFF_SILENTLY, OFF_WITH_PROBE, ON, RepairQueue, SEND_QUEUE};
+use super::rebuild::{RebuildError, Rebuilt, expect_sequence, failed, received_next, write_all};
+use super::segment::Segment;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, send, setsockopt, shutdown, sockopt};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use thiserror::Error;
+
+/// A connection that lives again.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The connection, in blocking mode.
+    pub stream: TcpStream,
+    /// How many of the unsent bytes it has taken. The rest, from there on, is for the caller to write before anything
+    /// else.
+    pub written: usize,
+}
+
+/// Why a rebuilt connection did not come to life. The socket was dropped silently: the peer has seen lost packets, and
+/// maybe one of its own bytes acknowledged once more. It waits, and the connection can be rebuilt from the same state.
+#[derive(Debug, Error)]
+#[error("a connection was rebuilt and could not be resumed: {0}")]
+pub struct ResumeError(RebuildError);
+
+impl Rebuilt<'_> {
+    /// Ends repair mode, makes the connection speak at once, and writes the bytes that were never sent, as many as fit.
+    ///
+    /// # Errors
+    /// If the kernel refuses something. The connection is silent again then.
+    pub fn resume(self) -> Result<Resumed, ResumeError> {
+        match self.speak() {
+            Ok(written) => Ok(Resumed { stream: TcpStream::from(self.socket), written }),
+            Err(error) => {
+                // A socket that is closed in repair mode says no farewell. If even this is refused the peer gets a
+                // reset, and nothing can be done about it.
+                let _ = setsockopt(&self.socket, sockopt::TcpRepair, &ON);
+                Err(ResumeError(error))
+            }
+        }
+    }
+
+    fn speak(&self) -> Result<usize, RebuildError> {
+        let send_side = &self.state.send;
+        let flight = self.flight;
+        let (told, again) = send_side.unacknowledged.split_at(flight.told);
+        setsockopt(&self.socket, RepairQueue, &SEND_QUEUE).map_err(|source| failed("choosing a queue", source))?;
+        let fill = |bytes: &[u8]| write_all(&self.socket, bytes).map_err(|source| failed("filling the send queue", source));
+        fill(&vec![0; flight.padding as usize])?;
+        fill(told)?;
+        let unsent_from = send_side.next.wrapping_sub(again.len() as u32).wrapping_sub(u32::from(flight.fin));
+        expect_sequence(&self.socket, SEND_QUEUE, "sent", unsent_from)?;
+
+        // Whatever is sent again gets an answer. Without that a probe must ask for one, and not otherwise: its answer
+        // could acknowledge what is not sent again yet.
+        let speaks = flight.fin || !again.is_empty();
+        let off = if speaks { OFF_SILENTLY } else { OFF_WITH_PROBE };
+        setsockopt(&self.socket, sockopt::TcpRepair, &off).map_err(|source| failed("leaving repair mode", source))?;
+        // Repair mode took it away, and listeners that come later need it.
+        self.set("sharing the port", sockopt::ReuseAddr, true)?;
+        // Or else the kernel would wait for more to send along with so little.
+        self.set("sending at once", sockopt::TcpNoDelay, true)?;
+        let send_again = |bytes: &[u8]| write_all(&self.socket, bytes).map_err(|source| failed("sending again", source));
+        let (first, others) = again.split_at(again.len().min(1));
+        // With padding it does not leave yet, but shows that the congestion window is what it waits for. Only then does
+        // the window grow by what is acknowledged next.
+        send_again(first)?;
+        if flight.fin {
+            shutdown(self.socket.as_raw_fd(), Shutdown::Write).map_err(|source| failed("closing again", source))?;
+        }
+        self.repeat_the_peer()?;
+        others.chunks(1).try_for_each(send_again)?;
+        self.set("sending together again", sockopt::TcpNoDelay, false)?;
+        write_what_fits(self.socket.as_raw_fd(), &send_side.unsent)
+    }
+
+    /// Puts in front of the kernel what the peer said before: which byte it wants next, and that it is done, if it is.
+    fn repeat_the_peer(&self) -> Result<(), RebuildError> {
+        let Some(entrance) = &self.entrance else { return Ok(()) };
+        let state = self.state;
+        let scale = state.scales.map_or(0, |scales| scales.send);
+        let acknowledged_fin = u32::from(state.send.closed && state.send.una == state.send.next);
+        let segment = Segment {
+            from: state.remote,
+            to: state.local,
+            sequence: received_next(state),
+            acknowledged: state.send.una.wrapping_sub(acknowledged_fin),
+            // It fits: `check` has seen to that.
+            window: (state.send.window >> scale) as u16,
+            fin: state.receive.closed,
+        };
+        entrance.put(&segment).map_err(|source| failed("repeating the peer's acknowledgement", source))
+    }
+
+    fn set<O: nix::sys::socket::SetSockOpt<Val = bool>>(
+        &self,
+        call: &'static str,
+        option: O,
+        value: bool,
+    ) -> Result<(), RebuildError> {
+        setsockopt(&self.socket, option, &value).map_err(|source| failed(call, source))
+    }
+}
+
+fn write_what_fits(socket: i32, bytes: &[u8]) -> Result<usize, RebuildError> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match send(socket, &bytes[written..], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            Ok(more) => written += more,
+            Err(Errno::EAGAIN) => break,
+            Err(source) => return Err(failed("writing what was never sent", source)),
+        }
+    }
+    Ok(written)
+}
