@@ -76,8 +76,8 @@ pub struct Rebuilt<'a> {
 /// How what was sent and not acknowledged is put back, such that the kernel speaks at once.
 ///
 /// A kernel that is told in repair mode what it has sent knows no round-trip time, believes that all of that is under
-/// way, and waits, for seconds if the peer has received none or a part of it. So the last of it, a byte or the FIN, is
-/// not told but sent, as a tail loss probe would send it. The peer's answer says what it lacks, and gives a true
+/// way, and waits, for seconds if the peer has received none or a part of it. So the last of it, three bytes or the FIN, is
+/// not told but sent, as a tail loss probe would send it. The peer's answers say what it lacks, and give a true
 /// round-trip time.
 ///
 /// Nothing is sent while as much is under way as the congestion window lets, which is ten segments in a new socket.
@@ -97,6 +97,8 @@ pub(super) struct Flight {
 }
 
 impl Flight {
+    /// After three answers the kernel takes for lost what they lack, and need not wait for reordering.
+    const AGAIN: usize = 3;
     /// Segments that a new socket may have under way, less some for what is sent again.
     const SMALL: usize = 6;
 
@@ -107,11 +109,7 @@ impl Flight {
         // was sent can only be sent.
         let window = state.send.window >> scale << scale;
         let speaks = state.send.next.wrapping_sub(state.send.una) <= window;
-        // One answer is enough if it can say what is missing; if it cannot, three are.
-        let sent_again = match (state.send.closed, speaks) {
-            (true, _) | (_, false) => 0,
-            _ => held.min(if state.selective { 1 } else { 3 }),
-        };
+        let sent_again = if state.send.closed || !speaks { 0 } else { held.min(Self::AGAIN) };
         let size = usize::from(state.segment_size);
         let padding = if (speaks || state.send.closed) && held > Self::SMALL * size { held + 8 * size } else { 0 };
         Flight { padding: padding as u32, told: held - sent_again, sent_again, fin: state.send.closed }

@@ -43,8 +43,8 @@ impl Info {
 sockopt_impl!(RepairQueue, SetOnly, libc::IPPROTO_TCP, libc::TCP_REPAIR_QUEUE, u32);
 sockopt_impl!(QueueSequence, GetOnly, libc::IPPROTO_TCP, libc::TCP_QUEUE_SEQ, u32);
 sockopt_impl!(Timestamp, GetOnly, libc::IPPROTO_TCP, libc::TCP_TIMESTAMP, u32);
-type GetWindows = nix::sys::socket::sockopt::GetStruct<Windows>;
-type GetInfo = nix::sys::socket::sockopt::GetStruct<Info>;
+type GetWindows = sockopt::GetStruct<Windows>;
+type GetInfo = sockopt::GetStruct<Info>;
 sockopt_impl!(RepairWindow, GetOnly, libc::IPPROTO_TCP, libc::TCP_REPAIR_WINDOW, Windows, GetWindows);
 sockopt_impl!(TcpInfo, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, Info, GetInfo);
 

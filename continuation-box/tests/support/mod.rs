@@ -7,9 +7,9 @@ pub mod capture;
 pub mod dump;
 pub mod scene;
 
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 
 /// A host: a network namespace with a card `eth0`.
@@ -21,7 +21,7 @@ pub struct Host {
 impl Host {
     pub fn new() -> Host {
         let network = std::thread::spawn(|| {
-            unshare(UnshareFlags::NEWNET).expect("network namespaces need root");
+            unshare(CloneFlags::CLONE_NEWNET).expect("network namespaces need root");
             File::open("/proc/thread-self/ns/net").unwrap()
         });
         let host = Host { network: network.join().unwrap() };
@@ -42,7 +42,7 @@ impl Host {
 
     /// Moves the calling thread into the host's network for good.
     pub fn enter(&self) {
-        move_into_link_name_space(self.network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        setns(&self.network, CloneFlags::CLONE_NEWNET).unwrap();
     }
 
     /// Runs `ip` with these arguments, in the host.
