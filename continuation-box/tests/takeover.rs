@@ -2,10 +2,11 @@
 
 mod support;
 
+use backdoors_continuation_box::tcp::rebuild;
 use std::io::Write;
 use std::time::{Duration, Instant};
 use support::capture::Seen;
-use support::dump::info;
+use support::dump::{dump, info};
 use support::scene::{PORT, Scene, TakenOver, bytes, fill, goes_on, read_stream};
 
 const V4: &str = "10.77.0.10";
@@ -136,6 +137,83 @@ fn a_download_with_the_clients_window_full_goes_on_when_the_client_reads() {
         goes_on(&mut client, &mut server, 0, written);
         scene.seen();
     }
+}
+
+#[test]
+fn a_download_that_lost_all_of_the_clients_window_goes_on_at_once() {
+    let mut scene = Scene::new(V4);
+    scene.client.sysctl("ipv4/tcp_rmem", "4096 40000 40000");
+    let (mut client, mut server) = scene.connect();
+    for round in 0..20 {
+        server.write_all(&bytes(round * 10_000, 10_000)).unwrap();
+        read_stream(&mut client, round * 10_000, 10_000);
+    }
+    scene.cut_off_old();
+    let written = fill(&mut server, 200_000);
+    let taken = scene.take_over(server);
+    let (send, mut server) = (&taken.state.send, taken.stream.try_clone().unwrap());
+    // Of a whole segment there was no room left.
+    assert!(send.window as usize - send.unacknowledged.len() < 1448, "the window was not full");
+    assert!(!send.unsent.is_empty());
+    assert_eq!(taken.written, send.unsent.len());
+    read_stream(&mut client, 200_000, send.unacknowledged.len());
+    let wait = taken.resumed_at.elapsed();
+    println!("{} bytes under way, a full window: all there after {wait:?}", send.unacknowledged.len());
+    assert!(wait < AT_ONCE, "{wait:?}");
+    read_stream(&mut client, 200_000 + send.unacknowledged.len(), send.unsent.len());
+    goes_on(&mut client, &mut server, 0, written);
+    scene.seen();
+}
+
+#[test]
+fn a_connection_goes_on_while_its_sequence_numbers_wrap() {
+    for service in [V4, V6] {
+        let mut scene = Scene::new(service);
+        let (client, server) = scene.connect();
+        // The same connection, with sequence numbers near their end: both ends are made anew of what they were.
+        let (mut near, mut far) = (dump(server), dump(client));
+        for state in [&mut near, &mut far] {
+            (state.send.una, state.send.next) = (0xffff_e000, 0xffff_e000);
+            (state.receive.copied, state.receive.next) = (0xffff_e000, 0xffff_e000);
+            (state.receive.window_at, state.send.window_at) = (0xffff_e000, 0xffff_e000);
+        }
+        let near = scene.old.run(|| rebuild(&near).unwrap());
+        let far = scene.client.run(|| rebuild(&far).unwrap());
+        let mut server = near.resume().unwrap().stream;
+        let mut client = far.resume().unwrap().stream;
+        server.write_all(&bytes(0, 1_000)).unwrap();
+        read_stream(&mut client, 0, 1_000);
+        client.write_all(&bytes(0, 20_000)).unwrap();
+        read_stream(&mut server, 0, 2_000);
+        std::thread::sleep(Duration::from_millis(50));
+        scene.cut_off_old();
+        server.write_all(&bytes(1_000, 12_000)).unwrap();
+        let taken = scene.take_over(server);
+        assert!(taken.state.send.next < taken.state.send.una && taken.state.receive.next < taken.state.receive.copied);
+        read_stream(&mut client, 1_000, 12_000);
+        let mut server = taken.stream;
+        read_stream(&mut server, 2_000, 18_000);
+        goes_on(&mut client, &mut server, 20_000, 13_000);
+        scene.seen();
+    }
+}
+
+#[test]
+fn a_connection_that_was_taken_over_can_be_taken_over_again() {
+    let mut scene = Scene::new(V4);
+    let (mut client, mut server) = scene.connect();
+    client.write_all(&bytes(0, 10_000)).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    scene.cut_off_old();
+    server.write_all(&bytes(0, 9_000)).unwrap();
+    let first = scene.take_over(server);
+    scene.new.ip(&format!("address del {}/24 dev eth0", scene.service.address));
+    let second = scene.take_over(first.stream);
+    read_stream(&mut client, 0, 9_000);
+    let mut server = second.stream;
+    read_stream(&mut server, 0, 10_000);
+    goes_on(&mut client, &mut server, 10_000, 9_000);
+    scene.seen();
 }
 
 #[test]

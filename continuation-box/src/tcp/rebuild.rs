@@ -163,7 +163,7 @@ pub fn rebuild(state: &TcpState) -> Result<Rebuilt<'_>, RebuildError> {
 }
 
 /// The sequence number that the send queue begins with.
-fn first_sequence(state: &TcpState, flight: Flight) -> u32 {
+pub(super) fn first_sequence(state: &TcpState, flight: Flight) -> u32 {
     // A FIN that was acknowledged is sent once more all the same: that is how the kernel learns of it.
     let acknowledged_fin = u32::from(state.send.closed && state.send.una == state.send.next);
     state.send.una.wrapping_sub(acknowledged_fin).wrapping_sub(flight.padding)
@@ -212,8 +212,8 @@ fn set_windows(socket: &OwnedFd, state: &TcpState, flight: Flight) -> Result<(),
     let next = received_next(state);
     let at_fin = u32::from(state.receive.closed && state.receive.window_at == state.receive.next);
     let windows = Windows {
-        // The kernel wants it at most a window beyond what was received; whatever comes next is newer.
-        send_window_at: if state.send.window_at == state.receive.next { next } else { state.send.window_at },
+        // The FIN that the kernel will be told of is no news of the window, which counts from elsewhere then.
+        send_window_at: if state.receive.closed { next } else { state.send.window_at },
         send_window: state.send.window + added,
         max_send_window: state.send.max_window + added,
         receive_window: state.receive.window + at_fin,

@@ -1,7 +1,7 @@
 //! The moment at which a rebuilt connection speaks.
 
 use super::options::{OFF_SILENTLY, OFF_WITH_PROBE, ON, RepairQueue, SEND_QUEUE};
-use super::rebuild::{RebuildError, Rebuilt, expect_sequence, failed, received_next, write_all};
+use super::rebuild::{RebuildError, Rebuilt, expect_sequence, failed, first_sequence, received_next, write_all};
 use super::segment::Segment;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, send, setsockopt, shutdown, sockopt};
@@ -60,6 +60,10 @@ impl Rebuilt<'_> {
         setsockopt(&self.socket, sockopt::TcpRepair, &off).map_err(|source| failed("leaving repair mode", source))?;
         // Repair mode took it away, and listeners that come later need it.
         self.set("sharing the port", sockopt::ReuseAddr, true)?;
+        // Before anything else is said: what acknowledges less than the peer has sent it heeds only in part.
+        if self.state.receive.closed {
+            self.repeat_the_peer(first_sequence(self.state, flight), true)?;
+        }
         // Or else the kernel would wait for more to send along with so little.
         self.set("sending at once", sockopt::TcpNoDelay, true)?;
         let send_again = |bytes: &[u8]| write_all(&self.socket, bytes).map_err(|source| failed("sending again", source));
@@ -70,28 +74,29 @@ impl Rebuilt<'_> {
         if flight.fin {
             shutdown(self.socket.as_raw_fd(), Shutdown::Write).map_err(|source| failed("closing again", source))?;
         }
-        self.repeat_the_peer()?;
+        if flight.padding > 0 {
+            self.repeat_the_peer(first_sequence(self.state, flight).wrapping_add(flight.padding), false)?;
+        }
         others.chunks(1).try_for_each(send_again)?;
         self.set("sending together again", sockopt::TcpNoDelay, false)?;
         write_what_fits(self.socket.as_raw_fd(), &send_side.unsent)
     }
 
-    /// Puts in front of the kernel what the peer said before: which byte it wants next, and that it is done, if it is.
-    fn repeat_the_peer(&self) -> Result<(), RebuildError> {
+    /// Puts in front of the kernel what the peer said before: that it is done, or which byte it wants next.
+    fn repeat_the_peer(&self, acknowledged: u32, fin: bool) -> Result<(), RebuildError> {
         let Some(entrance) = &self.entrance else { return Ok(()) };
         let state = self.state;
         let scale = state.scales.map_or(0, |scales| scales.send);
-        let acknowledged_fin = u32::from(state.send.closed && state.send.una == state.send.next);
         let segment = Segment {
             from: state.remote,
             to: state.local,
-            sequence: received_next(state),
-            acknowledged: state.send.una.wrapping_sub(acknowledged_fin),
+            sequence: if fin { received_next(state) } else { state.receive.next },
+            acknowledged,
             // It fits: `check` has seen to that.
             window: (state.send.window >> scale) as u16,
-            fin: state.receive.closed,
+            fin,
         };
-        entrance.put(&segment).map_err(|source| failed("repeating the peer's acknowledgement", source))
+        entrance.put(&segment).map_err(|source| failed("repeating the peer's words", source))
     }
 
     fn set<O: nix::sys::socket::SetSockOpt<Val = bool>>(
