@@ -2,9 +2,11 @@
 
 mod support;
 
+use backdoors_continuation_box::tcp::{ResumeError, SilentAddresses, rebuild};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
+use support::dump::dump;
 use support::scene::{Scene, bytes, read_stream};
 
 const SERVICES: [&str; 2] = ["10.77.0.10", "fd77::10"];
@@ -131,4 +133,45 @@ fn the_last_bytes_of_a_connection_that_both_have_closed_arrive() {
         ends(&mut server);
         scene.seen();
     }
+}
+
+#[test]
+fn strict_checks_of_where_packets_come_from_do_not_matter() {
+    let mut scene = Scene::new(SERVICES[0]);
+    for place in ["all", "lo", "eth0", "default"] {
+        scene.new.sysctl(&format!("ipv4/conf/{place}/rp_filter"), "1");
+    }
+    let (mut client, server) = scene.connect();
+    client.shutdown(Shutdown::Write).unwrap();
+    settle();
+    scene.cut_off_old();
+    let mut taken = scene.take_over(server);
+    ends(&mut taken.stream);
+    taken.stream.write_all(&bytes(0, 1_000)).unwrap();
+    read_stream(&mut client, 0, 1_000);
+    scene.seen();
+}
+
+#[test]
+fn a_machine_that_cannot_hear_itself_says_so_and_the_client_hears_nothing() {
+    let mut scene = Scene::new(SERVICES[0]);
+    let (mut client, mut server) = scene.connect();
+    client.shutdown(Shutdown::Write).unwrap();
+    settle();
+    scene.cut_off_old();
+    server.write_all(&bytes(0, 1_000)).unwrap();
+    settle();
+    let state = dump(server);
+    scene.new.run(|| {
+        let _silent = SilentAddresses::take("eth0", &[scene.service]).unwrap();
+        let rebuilt = rebuild(&state).unwrap();
+        scene.new.ip("link set lo down");
+        let deaf = rebuilt.resume();
+        assert!(matches!(deaf, Err(ResumeError::EndLost)), "{deaf:?}");
+        scene.new.ip("link set lo up");
+    });
+    let mut taken = scene.go_on(state);
+    read_stream(&mut client, 0, 1_000);
+    ends(&mut taken.stream);
+    scene.seen();
 }

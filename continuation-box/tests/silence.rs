@@ -2,7 +2,9 @@
 
 mod support;
 
-use backdoors_continuation_box::tcp::{AddressError, Prefixed, RebuildError, SilentAddresses, StateError, TcpState, rebuild};
+use backdoors_continuation_box::tcp::{
+    AddressError, Prefixed, RebuildError, SilentAddresses, StateError, TcpState, rebuild,
+};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::io::Write;
 use std::net::{IpAddr, TcpListener, UdpSocket};
@@ -21,7 +23,8 @@ fn found(host: &Host, address: IpAddr) -> bool {
     (0..20).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
         host.run(|| {
-            let output = std::process::Command::new("ip").args(["neighbour", "show", &address.to_string()]).output();
+            let output =
+                std::process::Command::new("ip").args(["neighbour", "show", &address.to_string()]).output();
             String::from_utf8(output.unwrap().stdout).unwrap().contains("lladdr")
         })
     })
@@ -147,7 +150,8 @@ fn what_cannot_be_rebuilt_is_refused_with_its_reason_and_nothing_is_left() {
         scene.new.run(|| {
             let _silent = SilentAddresses::take("eth0", &[scene.service]).unwrap();
             let mut far = state.clone();
-            far.remote.set_ip(if far.remote.is_ipv4() { "192.0.2.1" } else { "2001:db8::1" }.parse().unwrap());
+            far.remote
+                .set_ip(if far.remote.is_ipv4() { "192.0.2.1" } else { "2001:db8::1" }.parse().unwrap());
             assert!(matches!(refused(&far), RebuildError::NoRoute(_)));
             let _first = rebuild(&state).unwrap();
             assert!(matches!(refused(&state), RebuildError::Taken { .. }));

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 fn an_end(v6: bool) -> BoxedStrategy<SocketAddr> {
     if v6 {
-        (1u16.., any::<u64>()).prop_map(|(port, low)| {
-            let [a, b, c, d] = [48, 32, 16, 0].map(|shift| (low >> shift) as u16);
-            SocketAddr::new(std::net::Ipv6Addr::new(0xfd77, 0, 0, 0, a, b, c, d).into(), port)
-        })
-        .boxed()
+        (1u16.., any::<u64>())
+            .prop_map(|(port, low)| {
+                let [a, b, c, d] = [48, 32, 16, 0].map(|shift| (low >> shift) as u16);
+                SocketAddr::new(std::net::Ipv6Addr::new(0xfd77, 0, 0, 0, a, b, c, d).into(), port)
+            })
+            .boxed()
     } else {
         (1u16.., 0u8.., 0u8..).prop_map(|(port, c, d)| SocketAddr::from(([10, 77, c, d], port))).boxed()
     }
@@ -79,8 +80,14 @@ type Break = (fn(&mut TcpState), fn(&StateError) -> bool);
 const BREAKS: [Break; 20] = [
     (|it| it.local.set_port(0), |error| matches!(error, StateError::End(_))),
     (|it| it.remote.set_port(0), |error| matches!(error, StateError::End(_))),
-    (|it| it.remote.set_ip([0, 0, 0, 0].into()), |error| matches!(error, StateError::End(_) | StateError::Families(..))),
-    (|it| it.local.set_ip([224, 0, 0, 1].into()), |error| matches!(error, StateError::End(_) | StateError::Families(..))),
+    (
+        |it| it.remote.set_ip([0, 0, 0, 0].into()),
+        |error| matches!(error, StateError::End(_) | StateError::Families(..)),
+    ),
+    (
+        |it| it.local.set_ip([224, 0, 0, 1].into()),
+        |error| matches!(error, StateError::End(_) | StateError::Families(..)),
+    ),
     (
         |it| it.local.set_ip(if it.remote.is_ipv4() { "fd77::1" } else { "10.0.0.1" }.parse().unwrap()),
         |error| matches!(error, StateError::Families(..)),
@@ -96,8 +103,14 @@ const BREAKS: [Break; 20] = [
     (|it| it.send.next = it.send.next.wrapping_add(2), |error| matches!(error, StateError::Length { .. })),
     (|it| it.send.una = it.send.next.wrapping_add(2), |error| matches!(error, StateError::TooLarge { .. })),
     (|it| it.receive.unread.push(0), |error| matches!(error, StateError::Length { .. })),
-    (|it| it.receive.copied = it.receive.copied.wrapping_sub(2), |error| matches!(error, StateError::Length { .. })),
-    (|it| it.receive.copied = it.receive.next.wrapping_add(2), |error| matches!(error, StateError::TooLarge { .. })),
+    (
+        |it| it.receive.copied = it.receive.copied.wrapping_sub(2),
+        |error| matches!(error, StateError::Length { .. }),
+    ),
+    (
+        |it| it.receive.copied = it.receive.next.wrapping_add(2),
+        |error| matches!(error, StateError::TooLarge { .. }),
+    ),
     (
         |it| {
             it.send.next = it.send.una.wrapping_add(it.send.unacknowledged.len() as u32 + 1);
@@ -109,8 +122,14 @@ const BREAKS: [Break; 20] = [
     (|it| it.send.max_window = (1 << 30) + 1, |error| matches!(error, StateError::TooLarge { .. })),
     (|it| it.send.window = it.send.max_window + 1, |error| matches!(error, StateError::TooLarge { .. })),
     (|it| it.receive.window = (1 << 30) + 1, |error| matches!(error, StateError::TooLarge { .. })),
-    (|it| it.receive.window_at = it.receive.next.wrapping_add(1), |error| matches!(error, StateError::Far { .. })),
-    (|it| it.send.window_at = it.receive.next.wrapping_add((1 << 30) + 1), |error| matches!(error, StateError::Far { .. })),
+    (
+        |it| it.receive.window_at = it.receive.next.wrapping_add(1),
+        |error| matches!(error, StateError::Far { .. }),
+    ),
+    (
+        |it| it.send.window_at = it.receive.next.wrapping_add((1 << 30) + 1),
+        |error| matches!(error, StateError::Far { .. }),
+    ),
     (|it| it.scales = Some(Scales { send: 14, receive: 15 }), |error| *error == StateError::Scale(15)),
     (|it| it.segment_size = 87, |error| *error == StateError::SegmentSize(87)),
 ];
@@ -180,7 +199,14 @@ fn sample() -> TcpState {
             unsent: Vec::new(),
             closed: false,
         },
-        receive: ReceiveSide { copied: 10, next: 10, window: 5_000, window_at: 10, unread: Vec::new(), closed: false },
+        receive: ReceiveSide {
+            copied: 10,
+            next: 10,
+            window: 5_000,
+            window_at: 10,
+            unread: Vec::new(),
+            closed: false,
+        },
         segment_size: 1460,
         scales: None,
         selective: true,

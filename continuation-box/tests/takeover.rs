@@ -39,7 +39,10 @@ fn a_download_goes_on(scene: &mut Scene, last: Last) -> (TakenOver, Vec<Seen>) {
     }
     server.set_nodelay(true).unwrap();
     if last.received > 0 {
-        scene.client.ip(&format!("neighbour replace {} lladdr 02:00:00:00:de:ad nud reachable dev eth0", scene.service.address));
+        scene.client.ip(&format!(
+            "neighbour replace {} lladdr 02:00:00:00:de:ad nud reachable dev eth0",
+            scene.service.address
+        ));
         server.write_all(&bytes(WARM, last.received)).unwrap();
         read_stream(&mut client, WARM, last.received);
     }
@@ -55,7 +58,10 @@ fn a_download_goes_on(scene: &mut Scene, last: Last) -> (TakenOver, Vec<Seen>) {
     goes_on(&mut client, &mut server, 0, WARM + last.received + last.lost);
     let seen = scene.seen();
     let first = first_data_after(&seen, PORT, &taken);
-    println!("{under_way} bytes under way, {} of them received: first byte {first:?}, last {wait:?}", last.received);
+    println!(
+        "{under_way} bytes under way, {} of them received: first byte {first:?}, last {wait:?}",
+        last.received
+    );
     assert!(wait < AT_ONCE && first < AT_ONCE, "first byte {first:?}, last {wait:?}");
     (taken, seen)
 }
@@ -189,7 +195,10 @@ fn a_connection_goes_on_while_its_sequence_numbers_wrap() {
         scene.cut_off_old();
         server.write_all(&bytes(1_000, 12_000)).unwrap();
         let taken = scene.take_over(server);
-        assert!(taken.state.send.next < taken.state.send.una && taken.state.receive.next < taken.state.receive.copied);
+        assert!(
+            taken.state.send.next < taken.state.send.una
+                && taken.state.receive.next < taken.state.receive.copied
+        );
         read_stream(&mut client, 1_000, 12_000);
         let mut server = taken.stream;
         read_stream(&mut server, 2_000, 18_000);

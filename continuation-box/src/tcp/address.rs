@@ -29,7 +29,9 @@ pub struct Prefixed {
 #[derive(Debug, Error)]
 pub enum AddressError {
     /// No such card.
-    #[error("there is no interface {0} with a hardware address; nothing was changed; name the one that leads to the clients")]
+    #[error(
+        "there is no interface {0} with a hardware address; nothing was changed; name the one that leads to the clients"
+    )]
     NoInterface(String),
     /// Not an address that one card can have.
     #[error("{address}/{prefix} cannot be the address of an interface; nothing was changed")]
@@ -40,10 +42,14 @@ pub enum AddressError {
         prefix: u8,
     },
     /// Already this machine's, and then not silent.
-    #[error("{0} is an address of this machine already; nothing was changed; if a recovery was interrupted take it away (`ip address del`) and try again")]
+    #[error(
+        "{0} is an address of this machine already; nothing was changed; if a recovery was interrupted take it away (`ip address del`) and try again"
+    )]
     AlreadyLocal(IpAddr),
     /// The process lacks a capability.
-    #[error("moving addresses needs CAP_NET_ADMIN and CAP_NET_RAW; nothing was changed; start this process with both")]
+    #[error(
+        "moving addresses needs CAP_NET_ADMIN and CAP_NET_RAW; nothing was changed; start this process with both"
+    )]
     NotPermitted,
     /// A call failed.
     #[error("{call} failed: {source}; the address is not announced, and a retry may help")]
@@ -94,7 +100,9 @@ impl SilentAddresses {
                 return Err(AddressError::AlreadyLocal(taken));
             }
         }
-        let card = card.filter(|card| card.addr().is_some()).ok_or_else(|| AddressError::NoInterface(interface.into()))?;
+        let card = card
+            .filter(|card| card.addr().is_some())
+            .ok_or_else(|| AddressError::NoInterface(interface.into()))?;
         let loopback = loopback.ok_or_else(|| AddressError::NoInterface("lo".into()))?;
         if let Some(wrong) = addresses.iter().find(|wanted| !possible(wanted)) {
             return Err(AddressError::Impossible { address: wrong.address, prefix: wrong.prefix });
@@ -138,8 +146,10 @@ impl SilentAddresses {
             interface,
             this_machine_only: false,
         };
-        let announced =
-            Announced { card: self.card, addresses: self.silent.iter().map(|wanted| wanted.address).collect() };
+        let announced = Announced {
+            card: self.card,
+            addresses: self.silent.iter().map(|wanted| wanted.address).collect(),
+        };
         let mut placed = Vec::new();
         let mut outcome = Ok(());
         for wanted in &self.silent {
@@ -182,7 +192,8 @@ impl Announced {
     /// # Errors
     /// If it cannot be sent. The addresses stay this machine's.
     pub fn repeat(&self) -> Result<(), AddressError> {
-        announcement::send(&self.card, self.addresses.iter().copied()).map_err(|source| failed("announcing", source))
+        announcement::send(&self.card, self.addresses.iter().copied())
+            .map_err(|source| failed("announcing", source))
     }
 }
 

@@ -15,7 +15,9 @@ pub(super) fn send(card: &LinkAddr, addresses: impl Iterator<Item = IpAddr>) -> 
     for address in addresses {
         let frames = match address {
             // Some take requests only, some replies only.
-            IpAddr::V4(address) => vec![gratuitous_arp(hardware, address, 1), gratuitous_arp(hardware, address, 2)],
+            IpAddr::V4(address) => {
+                vec![gratuitous_arp(hardware, address, 1), gratuitous_arp(hardware, address, 2)]
+            }
             IpAddr::V6(address) => vec![neighbour_advertisement(hardware, address)],
         };
         for frame in frames {

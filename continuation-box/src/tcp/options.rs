@@ -18,6 +18,9 @@ pub(super) const RECEIVE_QUEUE: u32 = 1;
 /// `TCP_SEND_QUEUE`
 pub(super) const SEND_QUEUE: u32 = 2;
 
+/// The state of a connection whose peer has closed it: `TCP_CLOSE_WAIT`.
+pub(super) const CLOSE_WAIT: u8 = 8;
+
 /// One option of a connection as a SYN would have agreed on it: `struct tcp_repair_opt`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -53,5 +56,7 @@ sockopt_impl!(QueueSequence, Both, libc::IPPROTO_TCP, libc::TCP_QUEUE_SEQ, u32);
 sockopt_impl!(RepairOptions, SetOnly, libc::IPPROTO_TCP, libc::TCP_REPAIR_OPTIONS, Agreed);
 sockopt_impl!(Timestamp, SetOnly, libc::IPPROTO_TCP, libc::TCP_TIMESTAMP, u32);
 sockopt_impl!(RepairWindow, SetOnly, libc::IPPROTO_TCP, libc::TCP_REPAIR_WINDOW, Windows);
+// The first byte of `struct tcp_info`.
+sockopt_impl!(State, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, u8);
 // Forced sizes are locked; unlocked the kernel fits them to the connection again.
 sockopt_impl!(BufferLock, SetOnly, libc::SOL_SOCKET, SO_BUF_LOCK, u32);

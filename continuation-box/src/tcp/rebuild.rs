@@ -1,15 +1,15 @@
 //! From plain data to a connected socket that nobody has heard of yet.
 
 use super::options::{
-    Agreed, BufferLock, ON, QueueSequence, RECEIVE_QUEUE, RepairOptions, RepairQueue, RepairWindow, SEGMENT_SIZE,
-    SELECTIVE, SEND_QUEUE, TIMESTAMPS, Timestamp, WINDOW_SCALE, Windows,
+    Agreed, BufferLock, ON, QueueSequence, RECEIVE_QUEUE, RepairOptions, RepairQueue, RepairWindow,
+    SEGMENT_SIZE, SELECTIVE, SEND_QUEUE, TIMESTAMPS, Timestamp, WINDOW_SCALE, Windows,
 };
 use super::segment::Entrance;
 use super::state::{StateError, TcpState};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, send, setsockopt,
-    getsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, getsockopt,
+    send, setsockopt, socket, sockopt,
 };
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -22,13 +22,17 @@ pub enum RebuildError {
     #[error("the state of the connection cannot be right: {0}; nothing was done, and a retry cannot help")]
     State(#[from] StateError),
     /// The process lacks a capability.
-    #[error("rebuilding connections needs CAP_NET_ADMIN and CAP_NET_RAW; nothing was done; start this process with both")]
+    #[error(
+        "rebuilding connections needs CAP_NET_ADMIN and CAP_NET_RAW; nothing was done; start this process with both"
+    )]
     NotPermitted,
     /// The service's address is not one of this machine.
     #[error("{0} is no address of this machine; nothing was done; make it one, silently, and try again")]
     AddressNotLocal(SocketAddr),
     /// This machine has that connection already.
-    #[error("{local} is connected to {remote} on this machine already; nothing was done; a retry helps when that connection is gone")]
+    #[error(
+        "{local} is connected to {remote} on this machine already; nothing was done; a retry helps when that connection is gone"
+    )]
     Taken {
         /// The service's end.
         local: SocketAddr,
@@ -39,7 +43,9 @@ pub enum RebuildError {
     #[error("no route leads to {0}; nothing was done; add one and try again")]
     NoRoute(SocketAddr),
     /// The kernel took something and has something else.
-    #[error("the kernel has sequence number {has} of what is {what}, not {wanted}; the socket was dropped, and nothing was sent")]
+    #[error(
+        "the kernel has sequence number {has} of what is {what}, not {wanted}; the socket was dropped, and nothing was sent"
+    )]
     Sequence {
         /// Of which queue.
         what: &'static str,
@@ -49,7 +55,9 @@ pub enum RebuildError {
         has: u32,
     },
     /// A call failed that does not fail on a healthy machine.
-    #[error("{call} failed: {source}; the socket was dropped, and nothing was sent; a retry helps if memory was short")]
+    #[error(
+        "{call} failed: {source}; the socket was dropped, and nothing was sent; a retry helps if memory was short"
+    )]
     Call {
         /// Which one.
         call: &'static str,
@@ -111,7 +119,8 @@ impl Flight {
         let speaks = state.send.next.wrapping_sub(state.send.una) <= window;
         let sent_again = if state.send.closed || !speaks { 0 } else { held.min(Self::AGAIN) };
         let size = usize::from(state.segment_size);
-        let padding = if (speaks || state.send.closed) && held > Self::SMALL * size { held + 8 * size } else { 0 };
+        let padding =
+            if (speaks || state.send.closed) && held > Self::SMALL * size { held + 8 * size } else { 0 };
         Flight { padding: padding as u32, told: held - sent_again, sent_again, fin: state.send.closed }
     }
 }
@@ -180,8 +189,10 @@ fn make_room(socket: &OwnedFd, state: &TcpState, flight: Flight) -> Result<(), R
     const SPARE: usize = 64 << 10;
     let send = state.send.unacknowledged.len() + state.send.unsent.len() + flight.padding as usize + SPARE;
     let receive = state.receive.unread.len() + state.receive.window as usize + SPARE;
-    setsockopt(socket, sockopt::SndBufForce, &send).map_err(|source| failed("making room to send", source))?;
-    setsockopt(socket, sockopt::RcvBufForce, &receive).map_err(|source| failed("making room to receive", source))?;
+    setsockopt(socket, sockopt::SndBufForce, &send)
+        .map_err(|source| failed("making room to send", source))?;
+    setsockopt(socket, sockopt::RcvBufForce, &receive)
+        .map_err(|source| failed("making room to receive", source))?;
     setsockopt(socket, BufferLock, &0).map_err(|source| failed("unlocking the buffers' sizes", source))?;
     // Only what is known before connecting decides how large segments are.
     let size = u32::from(state.segment_size.min(32767));
@@ -198,7 +209,8 @@ fn agree(socket: &OwnedFd, state: &TcpState) -> Result<(), RebuildError> {
         state.timestamps.map(|_| Agreed { kind: TIMESTAMPS, value: 0 }),
     ];
     for option in agreed.into_iter().flatten() {
-        setsockopt(socket, RepairOptions, &option).map_err(|source| failed("setting the connection's options", source))?;
+        setsockopt(socket, RepairOptions, &option)
+            .map_err(|source| failed("setting the connection's options", source))?;
     }
     if let Some(value) = state.timestamps.and_then(|timestamps| timestamps.value()) {
         setsockopt(socket, Timestamp, &value).map_err(|source| failed("setting the timestamp", source))?;
@@ -227,14 +239,15 @@ fn set_sequence(socket: &OwnedFd, queue: u32, sequence: u32) -> Result<(), Rebui
     setsockopt(socket, QueueSequence, &sequence).map_err(|source| failed("setting a sequence number", source))
 }
 
-pub(super) fn expect_sequence(
+fn expect_sequence(
     socket: &OwnedFd,
     queue: u32,
     what: &'static str,
     wanted: u32,
 ) -> Result<(), RebuildError> {
     setsockopt(socket, RepairQueue, &queue).map_err(|source| failed("choosing a queue", source))?;
-    let has = getsockopt(socket, QueueSequence).map_err(|source| failed("reading a sequence number", source))?;
+    let has =
+        getsockopt(socket, QueueSequence).map_err(|source| failed("reading a sequence number", source))?;
     if has == wanted { Ok(()) } else { Err(RebuildError::Sequence { what, wanted, has }) }
 }
 
@@ -250,7 +263,7 @@ pub(super) fn write_all(socket: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-pub(super) fn failed(call: &'static str, source: Errno) -> RebuildError {
+fn failed(call: &'static str, source: Errno) -> RebuildError {
     match source {
         Errno::EPERM => RebuildError::NotPermitted,
         source => RebuildError::Call { call, source },

@@ -113,7 +113,9 @@ pub enum StateError {
     #[error("{0} and {1} are of two families")]
     Families(SocketAddr, SocketAddr),
     /// A port or address that no connection has.
-    #[error("{0} is not an end of a connection: it needs a port and the address of one host, IPv4 not written as IPv6")]
+    #[error(
+        "{0} is not an end of a connection: it needs a port and the address of one host, IPv4 not written as IPv6"
+    )]
     End(SocketAddr),
     /// A count of bytes that contradicts the sequence numbers.
     #[error("{what} are {held} bytes, but sequence numbers {from} to {to} are {difference}")]
@@ -243,7 +245,11 @@ impl ReceiveSide {
 fn length(what: &'static str, held: usize, from: u32, to: u32, fin: bool) -> Result<(), StateError> {
     let difference = to.wrapping_sub(from).wrapping_sub(u32::from(fin));
     at_most(what, u64::from(difference), u64::from(LARGEST_WINDOW))?;
-    if held as u64 == u64::from(difference) { Ok(()) } else { Err(StateError::Length { what, held, from, to, difference }) }
+    if held as u64 == u64::from(difference) {
+        Ok(())
+    } else {
+        Err(StateError::Length { what, held, from, to, difference })
+    }
 }
 
 fn at_most(what: &'static str, value: u64, most: u64) -> Result<(), StateError> {

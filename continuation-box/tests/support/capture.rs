@@ -1,6 +1,8 @@
 //! What is on the wire.
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
+};
 use nix::sys::time::TimeVal;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -57,7 +59,9 @@ impl Capture {
 fn segment(frame: &[u8]) -> Option<Seen> {
     let (ip, length, tcp) = match frame.get(12..14)? {
         [8, 0] if frame[23] == 6 => (14, usize::from(u16::from_be_bytes([frame[16], frame[17]])), 34),
-        [0x86, 0xdd] if frame[20] == 6 => (14, 40 + usize::from(u16::from_be_bytes([frame[18], frame[19]])), 54),
+        [0x86, 0xdd] if frame[20] == 6 => {
+            (14, 40 + usize::from(u16::from_be_bytes([frame[18], frame[19]])), 54)
+        }
         _ => return None,
     };
     let header = frame.get(tcp..tcp + 20)?;

@@ -1,7 +1,7 @@
 //! The state of a live socket, by the kernel's own repair mode. The socket is dropped silently.
 
-use backdoors_continuation_box::tcp::state::{ReceiveSide, Scales, SendSide, Timestamps};
 use backdoors_continuation_box::tcp::TcpState;
+use backdoors_continuation_box::tcp::state::{ReceiveSide, Scales, SendSide, Timestamps};
 use nix::sys::socket::{MsgFlags, getsockopt, recv, setsockopt, sockopt};
 use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use std::net::TcpStream;
@@ -91,7 +91,8 @@ pub fn dump(stream: TcpStream) -> TcpState {
             closed: receive_closed,
         },
         segment_size: getsockopt(&stream, sockopt::TcpMaxSeg).unwrap() as u16,
-        scales: (info.options & 4 != 0).then_some(Scales { send: info.scales & 15, receive: info.scales >> 4 }),
+        scales: (info.options & 4 != 0)
+            .then_some(Scales { send: info.scales & 15, receive: info.scales >> 4 }),
         selective: info.options & 2 != 0,
         timestamps: (info.options & 1 != 0).then_some(Timestamps {
             last: timestamp,

@@ -100,7 +100,11 @@ pub fn read_stream(stream: &mut TcpStream, from: usize, length: usize) -> Durati
         let read = stream.read(&mut buffer[..most]).unwrap();
         assert_ne!(read, 0, "the stream ended at byte {at} of {}", from + length);
         longest = longest.max(began.elapsed());
-        assert!(buffer[..read] == bytes(at, read), "bytes {at} to {} are not those that were written", at + read);
+        assert!(
+            buffer[..read] == bytes(at, read),
+            "bytes {at} to {} are not those that were written",
+            at + read
+        );
         at += read;
     }
     longest
@@ -118,7 +122,9 @@ pub fn fill(stream: &mut TcpStream, from: usize) -> usize {
                 at += written;
                 full_since = Instant::now();
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(1))
+            }
             Err(error) => panic!("{error}"),
         }
     }
