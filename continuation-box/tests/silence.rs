@@ -1,5 +1,7 @@
 //! Nobody hears of a takeover before it is announced, and nothing is left of one that is given up.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 mod support;
 
 use backdoors_continuation_box::tcp::{

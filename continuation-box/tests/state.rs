@@ -1,5 +1,7 @@
 //! A state that contradicts itself is refused before a kernel sees it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 use backdoors_continuation_box::tcp::state::{ReceiveSide, Scales, SendSide, Timestamps};
 use backdoors_continuation_box::tcp::{StateError, TcpState};
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! Downloads and uploads go on at another host, byte for byte.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 mod support;
 
 use backdoors_continuation_box::tcp::rebuild;

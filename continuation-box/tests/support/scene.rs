@@ -25,6 +25,8 @@ pub struct TakenOver {
     /// How many of the unsent bytes it took.
     pub written: usize,
     pub resumed_at: Instant,
+    /// How long it took to rebuild it, and then to resume it.
+    pub took: [Duration; 2],
     pub announced: Announced,
 }
 
@@ -60,15 +62,18 @@ impl Scene {
     }
 
     pub fn go_on(&self, state: TcpState) -> TakenOver {
-        let (resumed, resumed_at, announced) = self.new.run(|| {
+        let (resumed, resumed_at, took, announced) = self.new.run(|| {
             let silent = SilentAddresses::take("eth0", &[self.service]).unwrap();
+            let began = Instant::now();
             let rebuilt = rebuild(&state).unwrap();
+            let rebuilding = began.elapsed();
             let announced = silent.announce().unwrap();
             let resumed_at = Instant::now();
-            (rebuilt.resume().unwrap(), resumed_at, announced)
+            let resumed = rebuilt.resume().unwrap();
+            (resumed, resumed_at, [rebuilding, resumed_at.elapsed()], announced)
         });
         let Resumed { stream, written } = resumed;
-        TakenOver { state, stream, written, resumed_at, announced }
+        TakenOver { state, stream, written, resumed_at, took, announced }
     }
 
     /// Ends the capture at the client's card and says what passed; there must be no reset.
