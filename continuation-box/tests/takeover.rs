@@ -60,10 +60,12 @@ fn a_download_goes_on(scene: &mut Scene, last: Last) -> (TakenOver, Vec<Seen>) {
     goes_on(&mut client, &mut server, 0, WARM + last.received + last.lost);
     let seen = scene.seen();
     let first = first_data_after(&seen, PORT, &taken);
+    let [rebuilding, resuming] = taken.took;
     println!(
-        "{under_way} bytes under way, {} of them received: first byte {first:?}, last {wait:?}",
+        "{under_way} bytes under way, {} received: rebuilt in {rebuilding:?}, resumed in {resuming:?}",
         last.received
     );
+    println!("after that the first byte on the wire {first:?}, the last one read {wait:?}");
     assert!(wait < AT_ONCE && first < AT_ONCE, "first byte {first:?}, last {wait:?}");
     (taken, seen)
 }
@@ -76,6 +78,21 @@ fn a_download_whose_last_few_segments_were_lost_goes_on_at_once() {
 #[test]
 fn a_download_that_lost_more_than_a_new_congestion_window_goes_on_at_once() {
     a_download_goes_on(&mut Scene::new(V4), Last { received: 0, lost: 60_000 });
+}
+
+#[test]
+fn downloads_go_on_at_once_under_any_congestion_control() {
+    for control in ["reno", "cubic", "bbr"] {
+        for last in [Last { received: 0, lost: 60_000 }, Last { received: 20_000, lost: 30_000 }] {
+            let mut scene = Scene::new(V4);
+            if scene.new.read("ipv4/tcp_available_congestion_control").contains(control) {
+                scene.new.sysctl("ipv4/tcp_congestion_control", control);
+                a_download_goes_on(&mut scene, last);
+            } else {
+                println!("this kernel does not have {control}");
+            }
+        }
+    }
 }
 
 #[test]

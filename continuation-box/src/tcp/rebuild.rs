@@ -187,11 +187,13 @@ pub(super) fn received_next(state: &TcpState) -> u32 {
 fn make_room(socket: &OwnedFd, state: &TcpState, flight: Flight) -> Result<(), RebuildError> {
     // The kernel doubles what it is asked for, for what it adds to the bytes itself.
     const SPARE: usize = 64 << 10;
+    // Twice that is the most it can count.
+    const MOST: usize = 1 << 29;
     let send = state.send.unacknowledged.len() + state.send.unsent.len() + flight.padding as usize + SPARE;
     let receive = state.receive.unread.len() + state.receive.window as usize + SPARE;
-    setsockopt(socket, sockopt::SndBufForce, &send)
+    setsockopt(socket, sockopt::SndBufForce, &send.min(MOST))
         .map_err(|source| failed("making room to send", source))?;
-    setsockopt(socket, sockopt::RcvBufForce, &receive)
+    setsockopt(socket, sockopt::RcvBufForce, &receive.min(MOST))
         .map_err(|source| failed("making room to receive", source))?;
     setsockopt(socket, BufferLock, &0).map_err(|source| failed("unlocking the buffers' sizes", source))?;
     // Only what is known before connecting decides how large segments are.
