@@ -5,6 +5,7 @@
 mod support;
 
 use backdoors_continuation_box::tcp::rebuild;
+use nix::sys::socket::{getsockopt, sockopt};
 use std::io::Write;
 use std::time::{Duration, Instant};
 use support::capture::Seen;
@@ -86,8 +87,9 @@ fn downloads_go_on_at_once_under_any_congestion_control() {
         for last in [Last { received: 0, lost: 60_000 }, Last { received: 20_000, lost: 30_000 }] {
             let mut scene = Scene::new(V4);
             if scene.new.read("ipv4/tcp_available_congestion_control").contains(control) {
-                scene.new.sysctl("ipv4/tcp_congestion_control", control);
-                a_download_goes_on(&mut scene, last);
+                scene.new.ip(&format!("route replace 10.77.0.0/24 dev eth0 congctl {control}"));
+                let (taken, _) = a_download_goes_on(&mut scene, last);
+                assert_eq!(getsockopt(&taken.stream, sockopt::TcpCongestion).unwrap(), control);
             } else {
                 println!("this kernel does not have {control}");
             }
