@@ -5,7 +5,7 @@
 //! told to answer for its own addresses only (`arp_ignore` 1); all others of the card it answers for as before. To announce it
 //! the address is put on the card, too, and taken off the loopback device.
 
-use super::announcement;
+use super::announcement::Announcer;
 use super::netlink::{Placed, add, remove};
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
@@ -66,18 +66,24 @@ pub enum AddressError {
 /// One at a time per interface: the interface's `arp_ignore` is put back with it.
 #[derive(Debug)]
 pub struct SilentAddresses {
-    card: LinkAddr,
+    announcer: Announcer,
+    silence: Silence,
+}
+
+/// What is to be undone when it ends, whether the addresses were announced or not.
+#[derive(Debug)]
+struct Silence {
     loopback: u32,
     /// The interface's `arp_ignore` and what it was, if it had to be changed.
     answers: Option<(PathBuf, String)>,
-    silent: Vec<Prefixed>,
+    on_loopback: Vec<Prefixed>,
 }
 
 /// Addresses that are this machine's for everybody to know.
 #[derive(Debug)]
 pub struct Announced {
-    card: LinkAddr,
-    addresses: Vec<IpAddr>,
+    announcer: Announcer,
+    addresses: Vec<Prefixed>,
 }
 
 impl SilentAddresses {
@@ -100,25 +106,60 @@ impl SilentAddresses {
                 return Err(AddressError::AlreadyLocal(taken));
             }
         }
-        let card = card
-            .filter(|card| card.addr().is_some())
-            .ok_or_else(|| AddressError::NoInterface(interface.into()))?;
-        let loopback = loopback.ok_or_else(|| AddressError::NoInterface("lo".into()))?;
+        let none = |name: &str| AddressError::NoInterface(name.to_owned());
+        let (card, hardware) =
+            card.and_then(|card| Some((card, card.addr()?))).ok_or_else(|| none(interface))?;
+        let loopback = loopback.ok_or_else(|| none("lo"))?;
         if let Some(wrong) = addresses.iter().find(|wanted| !possible(wanted)) {
             return Err(AddressError::Impossible { address: wrong.address, prefix: wrong.prefix });
         }
+        let announcer = Announcer::open(card, hardware)
+            .map_err(|source| failed("opening a socket for frames", source))?;
         // From here on dropping it undoes what was done.
-        let mut taken = SilentAddresses { card, loopback, answers: None, silent: Vec::new() };
+        let mut silence = Silence { loopback, answers: None, on_loopback: Vec::new() };
         if addresses.iter().any(|wanted| wanted.address.is_ipv4()) {
-            taken.answer_for_own_only(interface)?;
+            silence.answer_for_own_only(interface)?;
         }
         for wanted in addresses {
-            add(taken.on_loopback(wanted.address)).map_err(|source| failed("adding an address", source))?;
-            taken.silent.push(*wanted);
+            add(silence.placed(wanted.address)).map_err(|source| failed("adding an address", source))?;
+            silence.on_loopback.push(*wanted);
         }
-        Ok(taken)
+        Ok(SilentAddresses { announcer, silence })
     }
 
+    /// Puts the addresses on the interface and tells the network behind it, once: see [`Announced::repeat`].
+    ///
+    /// # Errors
+    /// [`AddressError`]. The addresses are this machine's no more then.
+    pub fn announce(self) -> Result<Announced, AddressError> {
+        let SilentAddresses { announcer, silence } = self;
+        let interface = announcer.interface();
+        let addresses = silence.on_loopback.clone();
+        let on_card = |wanted: &Prefixed| Placed {
+            address: wanted.address,
+            prefix: wanted.prefix,
+            interface,
+            this_machine_only: false,
+        };
+        let announced = Announced { announcer, addresses };
+        let mut placed = Vec::new();
+        let outcome = announced.addresses.iter().try_for_each(|wanted| {
+            add(on_card(wanted)).map_err(|source| failed("adding an address", source))?;
+            placed.push(wanted);
+            Ok(())
+        });
+        if let Err(error) = outcome.and_then(|()| announced.repeat()) {
+            for wanted in placed {
+                lament("taking an address away", remove(on_card(wanted)).map_err(io::Error::from));
+            }
+            return Err(error);
+        }
+        drop(silence);
+        Ok(announced)
+    }
+}
+
+impl Silence {
     fn answer_for_own_only(&mut self, interface: &str) -> Result<(), AddressError> {
         let file = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{interface}/arp_ignore"));
         let before = fs::read_to_string(&file).map_err(|source| call("reading arp_ignore", source))?;
@@ -129,60 +170,21 @@ impl SilentAddresses {
         Ok(())
     }
 
-    fn on_loopback(&self, address: IpAddr) -> Placed {
+    fn placed(&self, address: IpAddr) -> Placed {
         let prefix = if address.is_ipv4() { 32 } else { 128 };
         Placed { address, prefix, interface: self.loopback, this_machine_only: true }
     }
+}
 
-    /// Puts the addresses on the interface and tells the network behind it, once: see [`Announced::repeat`].
-    ///
-    /// # Errors
-    /// [`AddressError`]. Nothing was announced then, and the addresses are this machine's no more.
-    pub fn announce(mut self) -> Result<Announced, AddressError> {
-        let interface = self.card.ifindex() as u32;
-        let on_card = |wanted: &Prefixed| Placed {
-            address: wanted.address,
-            prefix: wanted.prefix,
-            interface,
-            this_machine_only: false,
-        };
-        let announced = Announced {
-            card: self.card,
-            addresses: self.silent.iter().map(|wanted| wanted.address).collect(),
-        };
-        let mut placed = Vec::new();
-        let mut outcome = Ok(());
-        for wanted in &self.silent {
-            outcome = add(on_card(wanted)).map_err(|source| failed("adding an address", source));
-            if outcome.is_err() {
-                break;
-            }
-            placed.push(*wanted);
-        }
-        if let Err(error) = outcome.and_then(|()| announced.repeat()) {
-            for wanted in &placed {
-                lament("taking an address away", remove(on_card(wanted)).map_err(io::Error::from));
-            }
-            return Err(error);
-        }
-        self.leave_loopback();
-        Ok(announced)
-    }
-
-    fn leave_loopback(&mut self) {
-        for wanted in std::mem::take(&mut self.silent) {
-            let left = remove(self.on_loopback(wanted.address)).map_err(io::Error::from);
+impl Drop for Silence {
+    fn drop(&mut self) {
+        for wanted in std::mem::take(&mut self.on_loopback) {
+            let left = remove(self.placed(wanted.address)).map_err(io::Error::from);
             lament("taking an address off the loopback device", left);
         }
         if let Some((file, before)) = self.answers.take() {
             lament("putting arp_ignore back", fs::write(file, before));
         }
-    }
-}
-
-impl Drop for SilentAddresses {
-    fn drop(&mut self) {
-        self.leave_loopback();
     }
 }
 
@@ -192,8 +194,8 @@ impl Announced {
     /// # Errors
     /// If it cannot be sent. The addresses stay this machine's.
     pub fn repeat(&self) -> Result<(), AddressError> {
-        announcement::send(&self.card, self.addresses.iter().copied())
-            .map_err(|source| failed("announcing", source))
+        let addresses = self.addresses.iter().map(|known| known.address);
+        self.announcer.announce(addresses).map_err(|source| failed("announcing", source))
     }
 }
 

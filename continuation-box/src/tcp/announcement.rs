@@ -4,27 +4,46 @@ use super::checksum::with_pseudo_header;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 const ICMPV6: u8 = 58;
 
-/// Tells the network behind `card` once.
-pub(super) fn send(card: &LinkAddr, addresses: impl Iterator<Item = IpAddr>) -> Result<(), Errno> {
-    let hardware = card.addr().ok_or(Errno::ENODEV)?;
-    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
-    for address in addresses {
-        let frames = match address {
-            // Some take requests only, some replies only.
-            IpAddr::V4(address) => {
-                vec![gratuitous_arp(hardware, address, 1), gratuitous_arp(hardware, address, 2)]
-            }
-            IpAddr::V6(address) => vec![neighbour_advertisement(hardware, address)],
-        };
-        for frame in frames {
-            sendto(socket.as_raw_fd(), &frame, card, MsgFlags::MSG_DONTWAIT)?;
-        }
+/// A card, and the socket that puts frames on it. Closing that takes the kernel some milliseconds: it is kept until
+/// there is time.
+#[derive(Debug)]
+pub(super) struct Announcer {
+    card: LinkAddr,
+    hardware: [u8; 6],
+    socket: OwnedFd,
+}
+
+impl Announcer {
+    pub(super) fn open(card: LinkAddr, hardware: [u8; 6]) -> Result<Announcer, Errno> {
+        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+        Ok(Announcer { card, hardware, socket })
     }
-    Ok(())
+
+    /// The number of the card.
+    pub(super) fn interface(&self) -> u32 {
+        self.card.ifindex() as u32
+    }
+
+    /// Tells the network behind the card once.
+    pub(super) fn announce(&self, addresses: impl Iterator<Item = IpAddr>) -> Result<(), Errno> {
+        for address in addresses {
+            let frames = match address {
+                // Some take requests only, some replies only.
+                IpAddr::V4(address) => {
+                    [1, 2].map(|operation| gratuitous_arp(self.hardware, address, operation)).to_vec()
+                }
+                IpAddr::V6(address) => vec![neighbour_advertisement(self.hardware, address)],
+            };
+            for frame in frames {
+                sendto(self.socket.as_raw_fd(), &frame, &self.card, MsgFlags::MSG_DONTWAIT)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn gratuitous_arp(hardware: [u8; 6], address: Ipv4Addr, operation: u16) -> Vec<u8> {
