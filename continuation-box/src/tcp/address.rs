@@ -9,7 +9,7 @@ use super::announcement::Announcer;
 use super::netlink::{Placed, add, remove};
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{LinkAddr, SockaddrLike, SockaddrStorage};
+use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
