@@ -3,7 +3,7 @@
 //! In this order, and the peer never sees the difference:
 //!
 //! 1. [`SilentAddresses::take`] makes the service's address local, and nobody hears of it.
-//! 2. [`rebuild`] makes a connected socket out of a [`TcpState`]. It sends nothing, however long it is kept.
+//! 2. [`rebuild()`] makes a connected socket out of a [`TcpState`]. It sends nothing, however long it is kept.
 //! 3. [`SilentAddresses::announce`] tells the network where the address is now.
 //! 4. [`Rebuilt::resume`] lets the connection speak.
 //!
