@@ -24,6 +24,20 @@ fn first_data_after(seen: &[Seen], port: u16, taken: &TakenOver) -> Duration {
     first.expect("nothing came").at - taken.resumed_at
 }
 
+/// The new host begins with what the old one has told the client that it may send, and takes nothing back.
+fn the_offer_stands(seen: &[Seen], taken: &TakenOver) {
+    let scale = taken.state.scales.map_or(0, |scales| scales.receive);
+    let edge = |it: &Seen| it.acknowledged.wrapping_add(u32::from(it.window) << scale);
+    // Nothing else has the number before the oldest unacknowledged one.
+    let probe =
+        |it: &Seen| it.from_port == PORT && !it.syn && it.sequence == taken.state.send.una.wrapping_sub(1);
+    let at = seen.iter().position(probe).expect("the new host did not ask for an answer");
+    let offers = seen[..at].iter().filter(|it| it.from_port == PORT && !it.syn).map(edge);
+    // What is told is rounded.
+    let taken_back = offers.map(|before| before.wrapping_sub(edge(&seen[at])) as i32).max();
+    assert!(taken_back.is_some_and(|bytes| bytes < 1 << scale), "{taken_back:?} bytes were taken back");
+}
+
 /// What becomes of the last bytes of a download.
 struct Last {
     /// The client gets these, and its acknowledgements are lost.
@@ -259,7 +273,28 @@ fn bytes_that_were_received_and_not_read_are_read_at_the_new_host() {
     let mut server = taken.stream.try_clone().unwrap();
     read_stream(&mut server, 7_000, 43_000);
     goes_on(&mut client, &mut server, 50_000, 0);
-    scene.seen();
+    the_offer_stands(&scene.seen(), &taken);
+}
+
+#[test]
+fn a_window_that_was_wide_open_stays_open() {
+    const ALL: usize = 4 << 20;
+    let mut scene = Scene::new(V4);
+    let (mut client, mut server) = scene.connect();
+    let mut writing = client.try_clone().unwrap();
+    let writer = std::thread::spawn(move || writing.write_all(&bytes(0, ALL)).unwrap());
+    read_stream(&mut server, 0, ALL);
+    writer.join().unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    scene.cut_off_old();
+    let mut taken = scene.take_over(server);
+    assert!(
+        taken.state.receive.window > 150_000,
+        "{} is less than a new socket offers",
+        taken.state.receive.window
+    );
+    goes_on(&mut client, &mut taken.stream, ALL, 0);
+    the_offer_stands(&scene.seen(), &taken);
 }
 
 /// An upload in the middle of which its host is lost for as long as `outage`.
@@ -282,7 +317,9 @@ fn an_upload_goes_on(service: &str, outage: Duration) {
     writer.join().unwrap();
     let mut client = client;
     goes_on(&mut client, &mut server, ALL, 0);
-    let first = first_data_after(&scene.seen(), port, &taken);
+    let seen = scene.seen();
+    the_offer_stands(&seen, &taken);
+    let first = first_data_after(&seen, port, &taken);
     println!("cut off for {:?}: the client spoke {first:?} after", taken.resumed_at - cut_off);
     // Its retransmission timer is 200 ms at least, and doubles each time that it rings in vain.
     assert!(first < Duration::from_millis(250) + 2 * (taken.resumed_at - cut_off), "{first:?}");

@@ -16,6 +16,10 @@ pub struct Seen {
     pub at: Instant,
     pub from_port: u16,
     pub sequence: u32,
+    pub acknowledged: u32,
+    /// As it stands in the header: scaled.
+    pub window: u16,
+    pub syn: bool,
     pub reset: bool,
     pub payload: usize,
 }
@@ -69,6 +73,9 @@ fn segment(frame: &[u8]) -> Option<Seen> {
         at: Instant::now(),
         from_port: u16::from_be_bytes([header[0], header[1]]),
         sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+        acknowledged: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
+        window: u16::from_be_bytes([header[14], header[15]]),
+        syn: header[13] & 2 != 0,
         reset: header[13] & 4 != 0,
         payload: ip + length - tcp - usize::from(header[12] >> 4) * 4,
     })
