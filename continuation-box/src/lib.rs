@@ -1,11 +1,16 @@
-//! What one client's session needs to go on at another node: the application's light-weight snapshot and the state of its
+//! What a client's session needs to go on at another machine: the application's light-weight snapshot and the state of its
 //! TCP connection (thesis, sections 3.5 and 3.6).
 //!
 //! - [`snapshot`]: the memory an application exports its snapshots into, and what is read of it after its end;
 //! - [`resume`]: what is to be restored, replayed and discarded so that the client's streams go on exactly, or why they
 //!   cannot;
-//! - [`position`]: positions in a connection's streams, and TCP's sequence numbers.
+//! - [`position`]: positions in a connection's streams, and TCP's sequence numbers;
+//! - [`tcp`]: rebuilds a live connection in this machine's kernel from plain data, so that the peer notices no more than
+//!   lost packets, and takes over its address.
+//!
+//! Where the data comes from, and who decides that a session moves, is not the business of this library.
 
 pub mod position;
 pub mod resume;
 pub mod snapshot;
+pub mod tcp;

@@ -1,0 +1,235 @@
+//! A service's address, moved to this machine in two steps: local and silent, then announced.
+//!
+//! Sockets can only be rebuilt on an address that is local, and the network must not send to it before they are. So the
+//! address is put on the loopback device first. IPv6 then answers nobody who asks for it. IPv4 does, unless the card is
+//! told to answer for its own addresses only (`arp_ignore` 1); all others of the card it answers for as before. To announce it
+//! the address is put on the card, too, and taken off the loopback device.
+
+use super::announcement::Announcer;
+use super::netlink::{Placed, add, remove};
+use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::{SockaddrLike, SockaddrStorage};
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// An address and the length of its network's prefix, as the service's interface has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixed {
+    /// The address.
+    pub address: IpAddr,
+    /// How many bits of it are the network's.
+    pub prefix: u8,
+}
+
+/// Why an address was not moved. What was done before the failure has been undone, unless it says otherwise.
+#[derive(Debug, Error)]
+pub enum AddressError {
+    /// No such card.
+    #[error(
+        "there is no interface {0} with a hardware address; nothing was changed; name the one that leads to the clients"
+    )]
+    NoInterface(String),
+    /// Not an address that one card can have.
+    #[error("{address}/{prefix} cannot be the address of an interface; nothing was changed")]
+    Impossible {
+        /// The address.
+        address: IpAddr,
+        /// The length of its prefix.
+        prefix: u8,
+    },
+    /// Already this machine's, and then not silent.
+    #[error(
+        "{0} is an address of this machine already; nothing was changed; if a recovery was interrupted take it away (`ip address del`) and try again"
+    )]
+    AlreadyLocal(IpAddr),
+    /// The process lacks a capability.
+    #[error(
+        "moving addresses needs CAP_NET_ADMIN and CAP_NET_RAW; nothing was changed; start this process with both"
+    )]
+    NotPermitted,
+    /// A call failed.
+    #[error("{call} failed: {source}; the address is not announced, and a retry may help")]
+    Call {
+        /// Which one.
+        call: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Addresses that are local, and silent. Dropped without an announcement they are taken away again.
+///
+/// One at a time per interface: the interface's `arp_ignore` is put back with it.
+#[derive(Debug)]
+pub struct SilentAddresses {
+    announcer: Announcer,
+    silence: Silence,
+}
+
+/// What is to be undone when it ends, whether the addresses were announced or not.
+#[derive(Debug)]
+struct Silence {
+    loopback: u32,
+    /// The interface's `arp_ignore` and what it was, if it had to be changed.
+    answers: Option<(PathBuf, String)>,
+    on_loopback: Vec<Prefixed>,
+}
+
+/// Addresses that are this machine's for everybody to know.
+#[derive(Debug)]
+pub struct Announced {
+    announcer: Announcer,
+    addresses: Vec<Prefixed>,
+}
+
+impl SilentAddresses {
+    /// Makes `addresses` local without a word to the network behind `interface`.
+    ///
+    /// # Errors
+    /// [`AddressError`]; nothing has changed then.
+    pub fn take(interface: &str, addresses: &[Prefixed]) -> Result<SilentAddresses, AddressError> {
+        let (mut card, mut loopback) = (None, None);
+        for found in getifaddrs().map_err(|source| failed("listing interfaces", source))? {
+            let Some(at) = &found.address else { continue };
+            if let Some(link) = at.as_link_addr() {
+                match found.interface_name.as_str() {
+                    name if name == interface => card = Some(*link),
+                    "lo" => loopback = Some(link.ifindex() as u32),
+                    _ => {}
+                }
+            }
+            if let Some(taken) = ip(at).filter(|ip| addresses.iter().any(|wanted| wanted.address == *ip)) {
+                return Err(AddressError::AlreadyLocal(taken));
+            }
+        }
+        let none = |name: &str| AddressError::NoInterface(name.to_owned());
+        let (card, hardware) =
+            card.and_then(|card| Some((card, card.addr()?))).ok_or_else(|| none(interface))?;
+        let loopback = loopback.ok_or_else(|| none("lo"))?;
+        if let Some(wrong) = addresses.iter().find(|wanted| !possible(wanted)) {
+            return Err(AddressError::Impossible { address: wrong.address, prefix: wrong.prefix });
+        }
+        let announcer = Announcer::open(card, hardware)
+            .map_err(|source| failed("opening a socket for frames", source))?;
+        // From here on dropping it undoes what was done.
+        let mut silence = Silence { loopback, answers: None, on_loopback: Vec::new() };
+        if addresses.iter().any(|wanted| wanted.address.is_ipv4()) {
+            silence.answer_for_own_only(interface)?;
+        }
+        for wanted in addresses {
+            add(silence.placed(wanted.address)).map_err(|source| failed("adding an address", source))?;
+            silence.on_loopback.push(*wanted);
+        }
+        Ok(SilentAddresses { announcer, silence })
+    }
+
+    /// Puts the addresses on the interface and tells the network behind it, once: see [`Announced::repeat`].
+    ///
+    /// # Errors
+    /// [`AddressError`]. The addresses are this machine's no more then.
+    pub fn announce(self) -> Result<Announced, AddressError> {
+        let SilentAddresses { announcer, silence } = self;
+        let interface = announcer.interface();
+        let addresses = silence.on_loopback.clone();
+        let on_card = |wanted: &Prefixed| Placed {
+            address: wanted.address,
+            prefix: wanted.prefix,
+            interface,
+            this_machine_only: false,
+        };
+        let announced = Announced { announcer, addresses };
+        let mut placed = Vec::new();
+        let outcome = announced.addresses.iter().try_for_each(|wanted| {
+            add(on_card(wanted)).map_err(|source| failed("adding an address", source))?;
+            placed.push(wanted);
+            Ok(())
+        });
+        if let Err(error) = outcome.and_then(|()| announced.repeat()) {
+            for wanted in placed {
+                lament("taking an address away", remove(on_card(wanted)).map_err(io::Error::from));
+            }
+            return Err(error);
+        }
+        drop(silence);
+        Ok(announced)
+    }
+}
+
+impl Silence {
+    fn answer_for_own_only(&mut self, interface: &str) -> Result<(), AddressError> {
+        let file = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{interface}/arp_ignore"));
+        let before = fs::read_to_string(&file).map_err(|source| call("reading arp_ignore", source))?;
+        if before.trim() == "0" {
+            fs::write(&file, "1").map_err(|source| call("writing arp_ignore", source))?;
+            self.answers = Some((file, before));
+        }
+        Ok(())
+    }
+
+    fn placed(&self, address: IpAddr) -> Placed {
+        let prefix = if address.is_ipv4() { 32 } else { 128 };
+        Placed { address, prefix, interface: self.loopback, this_machine_only: true }
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        for wanted in std::mem::take(&mut self.on_loopback) {
+            let left = remove(self.placed(wanted.address)).map_err(io::Error::from);
+            lament("taking an address off the loopback device", left);
+        }
+        if let Some((file, before)) = self.answers.take() {
+            lament("putting arp_ignore back", fs::write(file, before));
+        }
+    }
+}
+
+impl Announced {
+    /// Tells the network once more. An announcement can be lost, and nobody acknowledges one: repeat it over some seconds.
+    ///
+    /// # Errors
+    /// If it cannot be sent. The addresses stay this machine's.
+    pub fn repeat(&self) -> Result<(), AddressError> {
+        let addresses = self.addresses.iter().map(|known| known.address);
+        self.announcer.announce(addresses).map_err(|source| failed("announcing", source))
+    }
+}
+
+fn ip(at: &SockaddrStorage) -> Option<IpAddr> {
+    match at.family()? {
+        nix::sys::socket::AddressFamily::Inet => at.as_sockaddr_in().map(|at| at.ip().into()),
+        nix::sys::socket::AddressFamily::Inet6 => at.as_sockaddr_in6().map(|at| at.ip().into()),
+        _ => None,
+    }
+}
+
+fn possible(wanted: &Prefixed) -> bool {
+    let bits = if wanted.address.is_ipv4() { 32 } else { 128 };
+    let address = wanted.address;
+    (1..=bits).contains(&wanted.prefix)
+        && !(address.is_unspecified() || address.is_multicast() || address.is_loopback())
+}
+
+fn lament(what: &'static str, outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "{what} failed; it stays as it is");
+    }
+}
+
+fn failed(call: &'static str, source: Errno) -> AddressError {
+    match source {
+        Errno::EPERM => AddressError::NotPermitted,
+        source => AddressError::Call { call, source: source.into() },
+    }
+}
+
+fn call(call: &'static str, source: io::Error) -> AddressError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => AddressError::NotPermitted,
+        _ => AddressError::Call { call, source },
+    }
+}
