@@ -63,6 +63,31 @@ fn an_address_is_local_and_silent_until_it_is_announced_and_then_found() {
 }
 
 #[test]
+fn an_announcement_alone_makes_a_client_send_to_the_new_host() {
+    for service in SERVICES {
+        let scene = Scene::new(service);
+        let _connection = scene.connect();
+        let known = || {
+            scene.client.run(|| {
+                let output =
+                    std::process::Command::new("ip").args(["neighbour", "show", service]).output().unwrap();
+                let words = String::from_utf8(output.stdout).unwrap();
+                words.split(' ').skip_while(|word| *word != "lladdr").nth(1).map(str::to_owned)
+            })
+        };
+        let before = known();
+        assert!(before.is_some());
+        let _announced =
+            scene.new.run(|| SilentAddresses::take("eth0", &[scene.service]).unwrap().announce().unwrap());
+        let moved = (0..40).any(|_| {
+            std::thread::sleep(Duration::from_millis(25));
+            known() != before
+        });
+        assert!(moved, "the client still sends to {before:?}");
+    }
+}
+
+#[test]
 fn an_address_that_is_given_up_leaves_nothing_behind() {
     let scene = Scene::new(SERVICES[0]);
     let before = addresses(&scene.new);
