@@ -6,6 +6,7 @@ mod load;
 mod maps;
 mod pins;
 mod probe;
+mod sessions;
 pub mod settings;
 mod shape;
 
@@ -14,3 +15,4 @@ pub use load::{LoadError, Plan, Scope, load};
 pub use maps::{KernelHalf, Misfit};
 pub use pins::{Pins, PinsError};
 pub use probe::{KernelAbilities, MemoryVariables, NoTypes, OomKills, probe};
+pub use sessions::{NoCgroup, Service, SessionPlan, find_cgroup};
