@@ -123,7 +123,7 @@ static __always_inline void take_early(struct bpf_sock_ops *event, struct bd_ses
 	early = bpf_map_lookup_elem(&earlies, &cpu);
 	if (!early || early->length != length || early->sequence != sequence ||
 	    early->remote_port != bpf_ntohl(event->remote_port) || early->local_port != event->local_port ||
-	    early->remote != (event->family == AF_INET ? event->remote_ip4 : event->remote_ip6[3]) ||
+	    early->remote != *(__u32 *)&record->remote[12] ||
 	    distance(next, sequence) < 0 || distance(next, sequence) > MOST_EARLY) {
 		note_gap(record);
 		return;

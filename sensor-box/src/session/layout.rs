@@ -122,7 +122,7 @@ pub struct SessionRecord {
     pub last_tsval: u32,
     /// Smoothed round trip time, eighths of microseconds.
     pub srtt_us: u32,
-    /// Its variance, quarters of microseconds.
+    /// What its variance adds to the retransmission timeout, microseconds.
     pub rttvar_us: u32,
     /// Retransmission timeout as it follows from these, microseconds.
     pub rto_us: u32,

@@ -12,3 +12,5 @@ mod host;
 mod lease;
 mod lifetime;
 mod sensors;
+mod sessions;
+mod wire;
