@@ -476,7 +476,7 @@ struct bd_session {
 	__u64 bytes_received;
 	__u64 bytes_acked;
 	__u32 receive_buffer;
-	__u32 reserved_word;
+	__u32 told_end;
 	__u64 reserved[4];
 };
 _Static_assert(sizeof(struct bd_session) == 256, "size");
@@ -524,7 +524,7 @@ _Static_assert(__builtin_offsetof(struct bd_session, changed_at) == 192, "offset
 _Static_assert(__builtin_offsetof(struct bd_session, bytes_received) == 200, "offset");
 _Static_assert(__builtin_offsetof(struct bd_session, bytes_acked) == 208, "offset");
 _Static_assert(__builtin_offsetof(struct bd_session, receive_buffer) == 216, "offset");
-_Static_assert(__builtin_offsetof(struct bd_session, reserved_word) == 220, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, told_end) == 220, "offset");
 _Static_assert(__builtin_offsetof(struct bd_session, reserved) == 224, "offset");
 
 #endif

@@ -147,6 +147,19 @@ static __always_inline void cap_receive_buffer(struct bpf_sock_ops *event, struc
 	bpf_setsockopt(event, SOL_SOCKET, SO_RCVBUF, &half, sizeof(half));
 }
 
+/* The window told in the answer to a peer's first packet goes by what the listening socket may receive. */
+static __always_inline void on_listen(struct bpf_sock_ops *event)
+{
+	struct bpf_sock *socket = event->sk;
+	struct tcp_sock *tp;
+
+	if (!socket || service_of(event->local_port) == NO_SERVICE)
+		return;
+	tp = bpf_skc_to_tcp_sock(socket);
+	if (tp)
+		cap_receive_buffer(event, tp);
+}
+
 static __always_inline void count_unrecorded(void)
 {
 	struct bd_session_table_header *header = session_header();
@@ -240,6 +253,9 @@ int on_connection(struct bpf_sock_ops *event)
 	switch (event->op) {
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		on_established(event);
+		break;
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
+		on_listen(event);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		on_state(event);

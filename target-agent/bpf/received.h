@@ -7,7 +7,7 @@
 #define PIECE BD_SESSION_RING_MARGIN
 #define MOST_PAYLOAD 65536
 #define MOST_PIECES (MOST_PAYLOAD / PIECE + 1)
-/* A packet may go on this far behind the window's edge: kernels take such packets whole. */
+/* A packet may go on this far behind the last byte the peer may send: kernels take such packets whole. */
 #define BEHIND_EDGE 65536
 
 /* How much of `left` bytes lies before the next multiple of PIECE. */
@@ -104,7 +104,7 @@ __noinline int keep_early(struct __sk_buff *packet, struct segment *segment)
 static __always_inline void take_payload(struct __sk_buff *packet, struct bd_session *record, __u32 index,
 					 struct tcp_sock *tp, struct segment *segment, __u64 cookie)
 {
-	__u32 next = READ(tp->rcv_nxt), edge = READ(tp->rcv_wup) + READ(tp->rcv_wnd);
+	__u32 next = READ(tp->rcv_nxt), edge = READ(tp->rcv_wup) + READ(tp->rcv_wnd), told = READ(record->told_end);
 	__u32 begin = segment->sequence, end = begin + segment->length, from = segment->payload;
 
 	if (distance(next, end) <= 0)
@@ -113,7 +113,12 @@ static __always_inline void take_payload(struct __sk_buff *packet, struct bd_ses
 		from += next - begin;
 		begin = next;
 	}
-	if (distance(edge, end) > BEHIND_EDGE || end - begin > MOST_PAYLOAD) {
+	/* When memory is short the kernel takes back what it told. */
+	if (distance(edge, told) > 0)
+		edge = told;
+	/* Nothing may come to lie on what was not read. */
+	if (distance(edge, end) > BEHIND_EDGE || end - begin > MOST_PAYLOAD ||
+	    distance(READ(tp->copied_seq), end) > (__s32)settings.ring_bytes) {
 		/* By the time TCP looks at it, its window may have been opened a little. */
 		if (distance(edge, begin) <= (__s32)settings.ring_bytes)
 			note_gap(record);

@@ -107,7 +107,7 @@ static __always_inline __u32 flags_of(struct tcp_sock *tp)
 static __always_inline void write_numbers(struct bd_session *record, struct tcp_sock *tp, __u32 state,
 					  struct leaving *leaving)
 {
-	__u32 flags = flags_of(tp) | (record->flags & BD_SESSION_OWN_FIN), next = tp->snd_nxt, scaled;
+	__u32 flags = flags_of(tp) | (record->flags & BD_SESSION_OWN_FIN), next = tp->snd_nxt, told, scaled;
 	__u8 backoff = tp->inet_conn.icsk_backoff;
 
 	if (leaving->there) {
@@ -118,6 +118,9 @@ static __always_inline void write_numbers(struct bd_session *record, struct tcp_
 		if (leaving->stamped && (!record->last_tsval || distance(record->last_tsval, leaving->stamp) > 0))
 			record->last_tsval = leaving->stamp;
 	}
+	told = tp->rcv_wup + tp->rcv_wnd;
+	if (distance(record->told_end, told) > 0)
+		record->told_end = told;
 	scaled = flags & BD_SESSION_WINDOW_SCALE;
 	record->state = state;
 	record->flags = flags;
@@ -208,6 +211,7 @@ static __always_inline void open_record(struct bd_session *record, struct tcp_so
 	record->iss = tp->snd_una - 1;
 	record->flags = 0;
 	record->last_tsval = 0;
+	record->told_end = tp->rcv_nxt;
 	record->service = service;
 	record->opened_at = bpf_ktime_get_ns();
 	WRITE(record->gaps, 0);

@@ -148,8 +148,8 @@ pub struct SessionRecord {
     pub bytes_acked: u64,
     /// The receive buffer that the socket has, bytes.
     pub receive_buffer: u32,
-    /// Zero.
-    pub reserved_word: u32,
+    /// Behind the last byte that the peer was ever told it may send. The window may have become smaller since.
+    pub told_end: u32,
     /// Zero.
     pub reserved: [u64; 4],
 }

@@ -343,37 +343,63 @@ fn bytes_that_come_with_the_end_of_the_handshake_are_held() {
     });
 }
 
+/// Has a client write until the server's window is full, and returns the bytes it wrote from.
+fn fill_window(host: &Host, client: &mut TcpStream, server: &TcpStream) -> Vec<u8> {
+    client.set_nonblocking(true).unwrap();
+    let sent = pattern(8 << 20);
+    let mut written = 0;
+    eventually("a full window", || {
+        if let Ok(bytes) = client.write(&sent[written..]) {
+            written += bytes;
+            return None;
+        }
+        let record = session(host, server)?.record;
+        let left = record.rcv_wup.wrapping_add(record.rcv_wnd).wrapping_sub(record.rcv_nxt);
+        (left < 4_000).then_some(())
+    });
+    sent
+}
+
 #[test]
-fn no_connection_is_given_a_receive_buffer_larger_than_half_a_ring() {
-    inside_network("sessions::no_connection_is_given_a_receive_buffer_larger_than_half_a_ring", || {
+fn a_peer_is_told_no_larger_window_than_a_ring_has_room_for() {
+    inside_network("sessions::a_peer_is_told_no_larger_window_than_a_ring_has_room_for", || {
         let group = Group::enter();
         let host = start("ring = '128KiB'", &group);
         let listener = listener();
-        wire::ask_for_receive_buffer(&listener, 200_000);
         let (mut client, server) = connect(&listener);
         assert_eq!(table(&host).receive_cap, 64 << 10);
         assert_eq!(wire::receive_buffer(&server), 64 << 10);
-        // As much as it takes, and more.
-        client.set_nonblocking(true).unwrap();
-        let sent = pattern(1 << 20);
-        let mut written = 0;
-        eventually("a full window", || {
-            match client.write(&sent[written..]) {
-                Ok(bytes) => written += bytes,
-                Err(_) => {
-                    let s = session(&host, &server)?;
-                    eprintln!("{written} {} {s:?}", s.received());
-                    return (session(&host, &server)?.record.rcv_wnd < 2_000).then_some(());
-                }
-            }
-            None
-        });
+        let sent = fill_window(&host, &mut client, &server);
         let view = session(&host, &server).unwrap();
         assert!(view.is_protected() && view.received() > 10_000, "{view:?}");
         let got = received(&host, &server).unwrap();
         assert!(got.start == 0 && got.bytes == sent[..got.bytes.len()]);
         drop(host);
     });
+}
+
+#[test]
+fn a_listener_that_takes_more_than_rings_hold_has_connections_that_say_so() {
+    inside_network(
+        "sessions::a_listener_that_takes_more_than_rings_hold_has_connections_that_say_so",
+        || {
+            let group = Group::enter();
+            let host = start("ring = '128KiB'", &group);
+            let listener = listener();
+            wire::ask_for_receive_buffer(&listener, 200_000);
+            let (mut client, server) = connect(&listener);
+            // Nor can the connection be kept from it later.
+            wire::ask_for_receive_buffer(&server, 200_000);
+            let sent = fill_window(&host, &mut client, &server);
+            let view = session(&host, &server).unwrap();
+            assert!(view.received() > 128 << 10 && !view.is_protected(), "{view:?}");
+            assert_eq!(host.sensor(SensorKind::SESSIONS_UNPROTECTED, 0), 1);
+            let mut read = vec![0; 100_000];
+            (&server).read_exact(&mut read).unwrap();
+            assert!(read == sent[..100_000]);
+            drop(host);
+        },
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use nix::sys::socket::{
 };
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 const TCP: i32 = 6;
 const SOCKET: i32 = 1;
@@ -82,8 +82,8 @@ pub fn receive_buffer(socket: &TcpStream) -> u32 {
     getsockopt(socket, ReceiveBuffer).unwrap()
 }
 
-pub fn ask_for_receive_buffer(listener: &TcpListener, bytes: u32) {
-    setsockopt(listener, ReceiveBuffer, &bytes).unwrap();
+pub fn ask_for_receive_buffer(socket: &impl AsFd, bytes: u32) {
+    setsockopt(socket, ReceiveBuffer, &bytes).unwrap();
 }
 
 /// Ends a connection at once, whatever the peer thinks of it.
