@@ -154,8 +154,13 @@ static __always_inline void write_numbers(struct bd_session *record, struct tcp_
 	record->receive_buffer = tp->inet_conn.icsk_inet.sk.sk_rcvbuf;
 }
 
+/* Who writes a record is not put aside in between where the kernel lets it say so: on a machine that drowns in processes it
+ * could stay half written for long. Kernels that do not let it do not put aside what runs in the kernel, unless they were
+ * built or started to. */
 static __always_inline void begin_record(struct bd_session *record)
 {
+	if (bpf_preempt_disable)
+		bpf_preempt_disable();
 	WRITE(record->sequence, READ(record->sequence) + 1);
 	full_barrier();
 }
@@ -164,6 +169,8 @@ static __always_inline void end_record(struct bd_session *record)
 {
 	full_barrier();
 	WRITE(record->sequence, READ(record->sequence) + 1);
+	if (bpf_preempt_enable)
+		bpf_preempt_enable();
 }
 
 static __always_inline void write_record(struct bd_session *record, struct tcp_sock *tp, __u32 state,
