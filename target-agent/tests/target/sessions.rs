@@ -136,6 +136,9 @@ fn what_a_server_that_stands_still_has_not_read_is_held_with_the_numbers_that_th
             assert_eq!(session(&host, &server).unwrap().read_position(), 1000);
             server.write_all(&sent[..30_000]).unwrap();
             client.read_exact(&mut vec![0; 30_000]).unwrap();
+            // Nothing has left since the last packet with bytes: its record must have counted them.
+            let record = session(&host, &server).unwrap().record;
+            assert_eq!((record.snd_nxt, record.write_seq), (record.iss.wrapping_add(30_001), record.snd_nxt));
             client.write_all(b"more").unwrap();
             numbers_agree(&host, &server);
             let view = session(&host, &server).unwrap();
