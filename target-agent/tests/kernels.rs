@@ -285,7 +285,7 @@ fn live_connections_are_captured(kernel: Kernel) {
         })
         .unwrap();
     // It writes what it has read a moment later.
-    let got = || Ok((machine.shell("cat /run/got").unwrap() == sent).then_some(()));
+    let got = || Ok((machine.shell("cat /run/got").unwrap() == sent.trim_end()).then_some(()));
     machine.wait_for("what it read", PATIENCE, got).unwrap();
     drop(server);
 }

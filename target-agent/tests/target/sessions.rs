@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::Command;
 
 const PORT: u16 = 8080;
 
@@ -86,6 +87,12 @@ fn connect(listener: &TcpListener) -> (TcpStream, TcpStream) {
     client.set_nodelay(true).unwrap();
     let (server, _) = listener.accept().unwrap();
     (client, server)
+}
+
+/// As on a wire. With the large packets of a loopback device a small receive buffer is full after two.
+fn small_packets() {
+    let done = Command::new("ip").args("link set lo mtu 1500".split(' ')).status();
+    assert!(done.unwrap().success());
 }
 
 fn listener() -> TcpListener {
@@ -183,6 +190,7 @@ fn a_ring_that_has_gone_round_holds_the_newest_bytes() {
     inside_network("sessions::a_ring_that_has_gone_round_holds_the_newest_bytes", || {
         let group = Group::enter();
         let host = start("ring = '128KiB'", &group);
+        small_packets();
         let listener = listener();
         let (mut client, mut server) = connect(&listener);
         let sent = pattern(1_000_000);
@@ -191,13 +199,13 @@ fn a_ring_that_has_gone_round_holds_the_newest_bytes() {
             client.write_all(&all).unwrap();
             client
         });
-        server.read_exact(&mut vec![0; 970_001]).unwrap();
+        server.read_exact(&mut vec![0; 994_999]).unwrap();
         let client = writer.join().unwrap();
         let got = held(&host, &server, sent.len());
         assert_eq!(got.start, 1_000_000 - (128 << 10));
         assert!(got.bytes == sent[got.start as usize..]);
         let view = session(&host, &server).unwrap();
-        assert!(view.is_protected() && view.read_position() == 970_001);
+        assert!(view.is_protected() && view.read_position() == 994_999);
         drop((client, host));
     });
 }
@@ -208,8 +216,11 @@ fn addresses_of_both_families_are_shown_as_they_are_on_the_wire() {
         let group = Group::enter();
         let host = start("", &group);
         let listener = TcpListener::bind(("::", PORT)).unwrap();
-        for (address, mapped) in [("[::1]", false), ("127.0.0.1", true)] {
-            let mut client = TcpStream::connect(format!("{address}:{PORT}")).unwrap();
+        let added = Command::new("ip").args("-6 address add fd00::7/128 dev lo nodad".split(' ')).status();
+        assert!(added.unwrap().success());
+        for (from, to, mapped) in [("::1", "fd00::7", false), ("127.0.0.1", "127.0.0.2", true)] {
+            let to = SocketAddr::new(to.parse().unwrap(), PORT);
+            let mut client = wire::connect_from(from.parse().unwrap(), to);
             let (server, _) = listener.accept().unwrap();
             client.write_all(b"hello").unwrap();
             assert_eq!(held(&host, &server, 5).bytes, b"hello");
@@ -368,6 +379,7 @@ fn a_peer_is_told_no_larger_window_than_a_ring_has_room_for() {
     inside_network("sessions::a_peer_is_told_no_larger_window_than_a_ring_has_room_for", || {
         let group = Group::enter();
         let host = start("ring = '128KiB'", &group);
+        small_packets();
         let listener = listener();
         let (mut client, server) = connect(&listener);
         assert_eq!(table(&host).receive_cap, 64 << 10);
@@ -388,6 +400,7 @@ fn a_listener_that_takes_more_than_rings_hold_has_connections_that_say_so() {
         || {
             let group = Group::enter();
             let host = start("ring = '128KiB'", &group);
+            small_packets();
             let listener = listener();
             wire::ask_for_receive_buffer(&listener, 200_000);
             let (mut client, server) = connect(&listener);

@@ -4,11 +4,11 @@
 #![allow(unsafe_code, reason = "socket options that no library knows")]
 
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, getsockopt, sendto, setsockopt,
-    socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrStorage, bind, connect,
+    getsockopt, sendto, setsockopt, socket, sockopt,
 };
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 const TCP: i32 = 6;
@@ -71,6 +71,15 @@ pub fn numbers(socket: &TcpStream) -> Numbers {
 
 pub fn cookie(socket: &TcpStream) -> u64 {
     getsockopt(socket, Cookie).unwrap()
+}
+
+/// Connects from an address of its own.
+pub fn connect_from(from: IpAddr, to: SocketAddr) -> TcpStream {
+    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let client = socket(family, SockType::Stream, SockFlag::empty(), None).unwrap();
+    bind(client.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0))).unwrap();
+    connect(client.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    client.into()
 }
 
 /// Has the kernel drop the last packet of handshakes, so that the one with the first bytes completes them.
