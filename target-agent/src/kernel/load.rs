@@ -1,7 +1,8 @@
 //! Loading a new kernel half.
 
+use crate::kernel::attach::{attach, attach_to_cgroup};
 use crate::kernel::cpus::online_cpus;
-use crate::kernel::maps::{KernelHalf, Misfit, PINNED_MAPS, survey};
+use crate::kernel::maps::{KernelHalf, Misfit, PINNED_MAPS};
 use crate::kernel::pins::{Pins, PinsError};
 use crate::kernel::probe::{KernelAbilities, NoTypes, OomKills, probe};
 use crate::kernel::sessions::{IN_CGROUP, NoCgroup, ON_READ, SessionPlan};
@@ -17,7 +18,6 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject,
 use std::fmt;
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -307,39 +307,6 @@ fn list_free(object: &Object, name: &str, free: impl Iterator<Item = u32>) -> Re
     Ok(())
 }
 
-/// Connections that are there already are not captured: their first bytes were not seen.
-fn attach_to_cgroup(pins: &Pins, object: &Object, sessions: &SessionPlan) -> Result<(), LoadError> {
-    let path = sessions.cgroup()?;
-    let failed = |source| LoadError::Cgroup { path: path.clone(), source };
-    let group = std::fs::File::open(&path).map_err(failed)?;
-    for program in object.progs_mut().filter(|program| IN_CGROUP.iter().any(|name| program.name() == *name)) {
-        let name = program.name().to_string_lossy().into_owned();
-        let mut link = said(&name, || program.attach_cgroup(group.as_raw_fd()))?;
-        link.pin(pins.link(&name)).map_err(|source| refused("pinning a link", source))?;
-    }
-    Ok(())
-}
-
-/// Hooks first, then what was there before them: so no process is missed, and none is counted twice.
-fn attach(pins: &Pins, object: &Object) -> Result<(), LoadError> {
-    let hooks = |seed: bool| {
-        object.progs_mut().filter(move |program| {
-            let section = program.section().to_string_lossy().into_owned();
-            let hook = section.starts_with("tp_btf/") || section.starts_with("fmod_ret/");
-            program.autoload() && if seed { section == "iter/task" } else { hook }
-        })
-    };
-    for program in hooks(false).chain(hooks(true)) {
-        let name = program.name().to_string_lossy().into_owned();
-        let mut link = said(&name, || program.attach())?;
-        link.pin(pins.link(&name)).map_err(|source| refused("pinning a link", source))?;
-        if program.section() == "iter/task" {
-            survey(&link).map_err(memory)?;
-        }
-    }
-    Ok(())
-}
-
 fn run_once(object: &Object, name: &str) -> Result<(), LoadError> {
     let packet = [0; 64];
     run(object, name, ProgramInput { data_in: Some(&packet), ..ProgramInput::default() })
@@ -371,7 +338,7 @@ static SAID: Mutex<String> = Mutex::new(String::new());
 const MOST_SAID: usize = 4096;
 
 /// Runs a step and keeps what the loader says about it for the error.
-fn said<T>(step: &str, action: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<T, LoadError> {
+pub(super) fn said<T>(step: &str, action: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<T, LoadError> {
     let clear = || SAID.lock().map(|mut said| std::mem::take(&mut *said)).unwrap_or_default();
     clear();
     let before = libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
@@ -389,10 +356,10 @@ fn said<T>(step: &str, action: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<
     })
 }
 
-fn refused(step: &str, source: libbpf_rs::Error) -> LoadError {
+pub(super) fn refused(step: &str, source: libbpf_rs::Error) -> LoadError {
     LoadError::Refused { step: step.into(), source, said: String::new() }
 }
 
-fn memory(error: impl fmt::Display) -> LoadError {
+pub(super) fn memory(error: impl fmt::Display) -> LoadError {
     LoadError::Memory(error.to_string())
 }

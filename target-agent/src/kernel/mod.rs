@@ -1,5 +1,6 @@
 //! The kernel half as the user half handles it: load, adopt, protect, remove.
 
+mod attach;
 mod census;
 mod cpus;
 mod load;

@@ -4,6 +4,7 @@
 
 mod audit;
 mod bound;
+mod captured;
 mod commands;
 mod counts;
 mod guard;
