@@ -8,7 +8,7 @@ use backdoors_sensor_box::session::layout::{
 use backdoors_sensor_box::session::{Received, ReceivedError, Refused};
 use backdoors_sensor_box::writer::SessionTable;
 use backdoors_sensor_box::{
-    DecodeError, FetchError, LocalWords, SessionsView, TcpState, fetch_received, fetch_sessions,
+    DecodeError, FetchError, LocalWords, SessionsView, SharedWords, TcpState, fetch_received, fetch_sessions,
 };
 use proptest::prelude::*;
 use std::cell::RefCell;
@@ -95,12 +95,13 @@ fn a_ring_holds_what_the_highest_byte_that_ever_came_left_of_it() {
     // Half of them was not read.
     assert_eq!(held(2 * ring, 0), (ring..2 * ring, true));
     assert_eq!(held(2 * ring, 1), (ring + 1..2 * ring, false));
-    assert_eq!(held(100, LEAST_RING), (100..100, false));
+    assert_eq!(held(100, LEAST_RING + 5), (100..100, false));
 }
 
 #[test]
 fn bytes_that_were_missed_make_all_that_is_held_worthless() {
-    let record = SessionRecord { gaps: 1, ..connection(100) };
+    // What was missed may have been the newest.
+    let record = SessionRecord { gaps: 1, held_end: 0, ..connection(100) };
     let bytes = table(&[record]);
     let view = SessionsView::decode(&bytes).unwrap();
     assert!(view.sessions[0].held().is_none() && !view.sessions[0].is_protected());
@@ -123,7 +124,7 @@ fn the_peers_end_is_no_byte() {
 #[test]
 fn a_record_that_makes_no_sense_is_refused_and_the_others_stand() {
     type Change = fn(&mut SessionRecord);
-    let wrong: [(Change, &str); 16] = [
+    let wrong: [(Change, &str); 17] = [
         (|record| record.family = 3, "family"),
         (|record| record.local[0] = 1, "IPv4 address that is none"),
         (|record| (record.family, record.local[0]) = (10, 1), "different families"),
@@ -135,7 +136,8 @@ fn a_record_that_makes_no_sense_is_refused_and_the_others_stand() {
         (|record| record.flags = 0, "scale"),
         (|record| record.snd_nxt = record.snd_una.wrapping_sub(1), "acknowledged than sent"),
         (|record| record.write_seq = record.snd_nxt.wrapping_sub(1), "sent than written"),
-        (|record| record.copied_seq = record.rcv_nxt.wrapping_add(1), "read than received"),
+        (|record| record.copied_seq = record.rcv_nxt.wrapping_add(1), "more read than received"),
+        (|record| record.copied_seq = record.rcv_nxt.wrapping_sub(101), "more unread than received"),
         (|record| record.rcv_wnd = 1 << 31, "window larger"),
         (|record| record.bytes_received += 1, "bytes received"),
         (|record| record.bytes_acked += 1, "bytes acknowledged"),
@@ -225,6 +227,8 @@ fn only_a_table_of_this_version_is_taken_up() {
     assert!(SessionTable::adopt(&words).is_err());
     SessionTable::lay_out(&words, 7, LEAST_RING, 1).unwrap();
     assert_eq!(SessionTable::adopt(&words).unwrap().header().generation, 7);
+    words.compare_exchange(0, words.load(0), 1).unwrap();
+    assert!(SessionTable::adopt(&words).is_err());
     assert!(SessionTable::lay_out(LocalWords::zeroed(HEADER), 7, LEAST_RING, 1).is_err());
 }
 
