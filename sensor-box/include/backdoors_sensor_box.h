@@ -18,6 +18,7 @@
 #define BD_CAPABILITY_KERNEL_SEES_MEMORY 0x80ULL
 #define BD_CAPABILITY_KERNEL_REFUSES_FORKS 0x100ULL
 #define BD_CAPABILITY_ERRANDS 0x200ULL
+#define BD_CAPABILITY_CAPTURES_SESSIONS 0x400ULL
 #define BD_PROCESS_KERNEL 0x1
 #define BD_PROCESS_PROTECTED 0x2
 #define BD_LEASE_RENEWALS 0xffffffULL
@@ -76,6 +77,14 @@
 #define BD_AUDIT_RECORDS 256
 #define BD_AUDIT_JUDGED 1
 #define BD_AUDIT_ENDED 2
+#define BD_SESSION_RING_MARGIN 4096
+#define BD_SESSION_TIMESTAMPS 0x1
+#define BD_SESSION_SACK 0x2
+#define BD_SESSION_WINDOW_SCALE 0x4
+#define BD_SESSION_MICROSECONDS 0x8
+#define BD_SESSION_PEER_FIN 0x10
+#define BD_SESSION_OWN_FIN 0x20
+#define BD_SESSION_ORPHANED 0x40
 #define BD_SENSOR_CPU_SWITCHES 1
 #define BD_SENSOR_CPU_SWITCHES_CLASS 1
 #define BD_SENSOR_CPU_SWITCHES_UNIT 1
@@ -139,6 +148,12 @@
 #define BD_SENSOR_FORKS_REFUSED 21
 #define BD_SENSOR_FORKS_REFUSED_CLASS 4
 #define BD_SENSOR_FORKS_REFUSED_UNIT 1
+#define BD_SENSOR_SESSIONS_OPEN 22
+#define BD_SENSOR_SESSIONS_OPEN_CLASS 2
+#define BD_SENSOR_SESSIONS_OPEN_UNIT 1
+#define BD_SENSOR_SESSIONS_UNPROTECTED 23
+#define BD_SENSOR_SESSIONS_UNPROTECTED_CLASS 2
+#define BD_SENSOR_SESSIONS_UNPROTECTED_UNIT 1
 
 struct bd_box_header {
 	__u64 magic;
@@ -387,5 +402,129 @@ _Static_assert(__builtin_offsetof(struct bd_audit_record, last_death_at) == 128,
 _Static_assert(__builtin_offsetof(struct bd_audit_record, finished_at) == 136, "offset");
 _Static_assert(__builtin_offsetof(struct bd_audit_record, reason) == 144, "offset");
 _Static_assert(__builtin_offsetof(struct bd_audit_record, reserved) == 328, "offset");
+
+struct bd_session_table_header {
+	__u64 magic;
+	__u32 version;
+	__u32 header_bytes;
+	__u64 generation;
+	__u32 capacity;
+	__u32 record_bytes;
+	__u32 ring_bytes;
+	__u32 ring_stride;
+	__u32 receive_cap;
+	__u32 reserved_word;
+	__u64 unrecorded;
+	__u64 reserved[25];
+};
+_Static_assert(sizeof(struct bd_session_table_header) == 256, "size");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, magic) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, version) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, header_bytes) == 12, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, generation) == 16, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, capacity) == 24, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, record_bytes) == 28, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, ring_bytes) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, ring_stride) == 36, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, receive_cap) == 40, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, reserved_word) == 44, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, unrecorded) == 48, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session_table_header, reserved) == 56, "offset");
+
+struct bd_session {
+	__u64 sequence;
+	__u64 cookie;
+	__u64 gaps;
+	__u64 held_end;
+	__u8 local[16];
+	__u8 remote[16];
+	__u32 family;
+	__u16 local_port;
+	__u16 remote_port;
+	__u32 state;
+	__u32 flags;
+	__u32 irs;
+	__u32 iss;
+	__u32 snd_una;
+	__u32 snd_nxt;
+	__u32 write_seq;
+	__u32 rcv_nxt;
+	__u32 copied_seq;
+	__u32 rcv_wup;
+	__u32 snd_wnd;
+	__u32 snd_wl1;
+	__u32 max_window;
+	__u32 rcv_wnd;
+	__u8 snd_wscale;
+	__u8 rcv_wscale;
+	__u16 mss_clamp;
+	__u32 mss_cache;
+	__u32 ts_recent;
+	__u32 tsoffset;
+	__u32 last_tsval;
+	__u32 srtt_us;
+	__u32 rttvar_us;
+	__u32 rto_us;
+	__u32 snd_cwnd;
+	__u32 snd_ssthresh;
+	__u32 prior_cwnd;
+	__u32 prior_ssthresh;
+	__u32 total_retrans;
+	__u32 service;
+	__u64 opened_at;
+	__u64 changed_at;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	__u32 receive_buffer;
+	__u32 told_end;
+	__u64 reserved[4];
+};
+_Static_assert(sizeof(struct bd_session) == 256, "size");
+_Static_assert(__builtin_offsetof(struct bd_session, sequence) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, cookie) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, gaps) == 16, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, held_end) == 24, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, local) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, remote) == 48, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, family) == 64, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, local_port) == 68, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, remote_port) == 70, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, state) == 72, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, flags) == 76, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, irs) == 80, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, iss) == 84, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, snd_una) == 88, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, snd_nxt) == 92, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, write_seq) == 96, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, rcv_nxt) == 100, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, copied_seq) == 104, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, rcv_wup) == 108, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, snd_wnd) == 112, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, snd_wl1) == 116, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, max_window) == 120, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, rcv_wnd) == 124, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, snd_wscale) == 128, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, rcv_wscale) == 129, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, mss_clamp) == 130, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, mss_cache) == 132, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, ts_recent) == 136, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, tsoffset) == 140, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, last_tsval) == 144, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, srtt_us) == 148, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, rttvar_us) == 152, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, rto_us) == 156, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, snd_cwnd) == 160, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, snd_ssthresh) == 164, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, prior_cwnd) == 168, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, prior_ssthresh) == 172, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, total_retrans) == 176, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, service) == 180, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, opened_at) == 184, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, changed_at) == 192, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, bytes_received) == 200, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, bytes_acked) == 208, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, receive_buffer) == 216, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, told_end) == 220, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, reserved) == 224, "offset");
 
 #endif

@@ -105,6 +105,8 @@ catalogue! {
     19 SWAP_TOTAL "swap.total" Level Bytes NO_LIMIT, Machine, "Swap space in all.";
     20 MEMORY_STALLED "memory.stalled" Level Nanoseconds 200 * MILLISECOND, Machine, "How much of the last second all work stood still for want of memory.";
     21 FORKS_REFUSED "forks.refused" Pressure Count NO_LIMIT, Machine, "Forks that failed because a monitor had a user's forks refused.";
+    22 SESSIONS_OPEN "sessions.open" Level Count NO_LIMIT, Machine, "Connections to services whose live sessions are captured.";
+    23 SESSIONS_UNPROTECTED "sessions.unprotected" Level Count 0, Machine, "Open connections to these services that found no free record, or of which received bytes were missed.";
 }
 
 impl SensorKind {

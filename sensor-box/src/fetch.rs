@@ -7,7 +7,7 @@ use core::mem::size_of;
 
 /// How often a torn record is read again before it is reported torn. A writer holds a record odd for less than
 /// a microsecond, so more readings only hide one that died in the middle.
-const READINGS: usize = 4;
+pub(crate) const READINGS: usize = 4;
 
 /// Why a fetch gave no view.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@ use crate::layout::{
     ProcessEntry, ProcessFlags, ProcessTableHeader, SensorRecord,
 };
 use crate::opcode::{MOST_NICE, MOST_REFUSED, Opcode, Signal};
+use crate::session::layout::{self as session, SessionFlags, SessionRecord, SessionTableHeader};
 use core::fmt::Write;
 use core::mem::{offset_of, size_of};
 
@@ -69,6 +70,10 @@ pub fn c_header() -> String {
     for (kind, name) in AuditKind::ALL {
         constant(&format!("AUDIT_{}", c_name(name)), (*kind as u32).to_string());
     }
+    constant("SESSION_RING_MARGIN", session::RING_MARGIN.to_string());
+    for (bit, name) in SessionFlags::NAMES {
+        constant(&format!("SESSION_{}", c_name(name)), format!("{bit:#x}"));
+    }
     for line in CATALOGUE {
         constant(&format!("SENSOR_{}", line.c_name), line.kind.0.to_string());
         constant(&format!("SENSOR_{}_CLASS", line.c_name), (line.class as u8).to_string());
@@ -120,6 +125,23 @@ pub fn c_header() -> String {
         remaining: "__u32" "", left_out: "__u32" "", failure: "__u64" "", accepted_at: "__u64" "",
         first_signal_at: "__u64" "", last_death_at: "__u64" "", finished_at: "__u64" "", reason: "__u64" "[23]",
         reserved: "__u64" "[7]",
+    });
+    c_struct!(out, "bd_session_table_header", SessionTableHeader {
+        magic: "__u64" "", version: "__u32" "", header_bytes: "__u32" "", generation: "__u64" "",
+        capacity: "__u32" "", record_bytes: "__u32" "", ring_bytes: "__u32" "", ring_stride: "__u32" "",
+        receive_cap: "__u32" "", reserved_word: "__u32" "", unrecorded: "__u64" "", reserved: "__u64" "[25]",
+    });
+    c_struct!(out, "bd_session", SessionRecord {
+        sequence: "__u64" "", cookie: "__u64" "", gaps: "__u64" "", held_end: "__u64" "", local: "__u8" "[16]",
+        remote: "__u8" "[16]", family: "__u32" "", local_port: "__u16" "", remote_port: "__u16" "", state: "__u32" "",
+        flags: "__u32" "", irs: "__u32" "", iss: "__u32" "", snd_una: "__u32" "", snd_nxt: "__u32" "",
+        write_seq: "__u32" "", rcv_nxt: "__u32" "", copied_seq: "__u32" "", rcv_wup: "__u32" "", snd_wnd: "__u32" "",
+        snd_wl1: "__u32" "", max_window: "__u32" "", rcv_wnd: "__u32" "", snd_wscale: "__u8" "", rcv_wscale: "__u8" "",
+        mss_clamp: "__u16" "", mss_cache: "__u32" "", ts_recent: "__u32" "", tsoffset: "__u32" "",
+        last_tsval: "__u32" "", srtt_us: "__u32" "", rttvar_us: "__u32" "", rto_us: "__u32" "", snd_cwnd: "__u32" "",
+        snd_ssthresh: "__u32" "", prior_cwnd: "__u32" "", prior_ssthresh: "__u32" "", total_retrans: "__u32" "",
+        service: "__u32" "", opened_at: "__u64" "", changed_at: "__u64" "", bytes_received: "__u64" "",
+        bytes_acked: "__u64" "", receive_buffer: "__u32" "", told_end: "__u32" "", reserved: "__u64" "[4]",
     });
     out.push_str("#endif\n");
     out

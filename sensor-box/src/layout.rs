@@ -1,7 +1,7 @@
 //! The bytes both sides agree on. Little endian, fixed width, every word that must be seen whole eight bytes
 //! and aligned. `include/backdoors_sensor_box.h` says the same to the kernel half; a test compares the two.
 //!
-//! Seven regions make up what a target shows of itself, besides those of its applications:
+//! Nine regions make up what a target shows of itself, besides those of its applications:
 //!
 //! | region | shape | who writes | who may write remotely |
 //! | --- | --- | --- | --- |
@@ -12,6 +12,8 @@
 //! | [`RegionKind::LEASE`] | one [`LeaseTable`] | monitors | every monitor |
 //! | [`RegionKind::VARIABLES`] | [`crate::variables`] | user half | nobody |
 //! | [`RegionKind::AUDIT`] | [`AuditHeader`](crate::audit::layout::AuditHeader), then records | kernel half or user half | nobody |
+//! | [`RegionKind::SESSIONS`] | [`crate::session::layout`] | kernel half | nobody |
+//! | [`RegionKind::RECEIVED`] | [`crate::session::layout`] | kernel half | nobody |
 
 use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -52,6 +54,10 @@ impl RegionKind {
     pub const VARIABLES: u32 = 7;
     /// What the target was asked to do, and what became of it: [`crate::audit`].
     pub const AUDIT: u32 = 6;
+    /// The live connections of the target's services: [`crate::session`]. Only where they are captured.
+    pub const SESSIONS: u32 = 8;
+    /// What these connections received: a ring each.
+    pub const RECEIVED: u32 = 9;
     /// The first application's region; those of the others follow.
     pub const APPLICATION_FIRST: u32 = 0x100;
     /// Applications a target has regions for: kinds [`RegionKind::APPLICATION_FIRST`] and up.
@@ -84,9 +90,11 @@ impl Capabilities {
     /// The user half carries out what the kernel half has no way to: control groups, priorities, variables, applications'
     /// hooks.
     pub const ERRANDS: u64 = 1 << 9;
+    /// The kernel half captures live connections.
+    pub const CAPTURES_SESSIONS: u64 = 1 << 10;
 
     /// Every bit this version knows, with the name screens show.
-    pub const NAMES: [(u64, &'static str); 10] = [
+    pub const NAMES: [(u64, &'static str); 11] = [
         (Self::KERNEL_HALF, "kernel-half"),
         (Self::PROCFS, "procfs"),
         (Self::KERNEL_KILLS_ALL, "kernel-kills-all"),
@@ -97,6 +105,7 @@ impl Capabilities {
         (Self::KERNEL_SEES_MEMORY, "kernel-sees-memory"),
         (Self::KERNEL_REFUSES_FORKS, "kernel-refuses-forks"),
         (Self::ERRANDS, "errands"),
+        (Self::CAPTURES_SESSIONS, "captures-sessions"),
     ];
 }
 

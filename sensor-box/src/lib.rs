@@ -18,6 +18,7 @@ pub mod layout;
 pub mod lease;
 mod numbered;
 mod opcode;
+pub mod session;
 pub mod variables;
 mod words;
 pub mod writer;
@@ -33,4 +34,5 @@ pub use decode::{AcknowledgementView, DecodeError, Process, ProcessView, SensorR
 pub use fetch::{FetchError, SensorFetcher, Taken, fetch_acknowledgement, fetch_processes};
 pub use lease::{Candidacy, LeaseView, LeaseWord, LeaseWords, Token};
 pub use opcode::{MOST_NICE, MOST_REFUSED, Opcode, Opcodes, Signal, Subject};
+pub use session::{SessionView, SessionsView, TcpState, fetch_received, fetch_sessions};
 pub use words::{LocalWords, SharedWords};

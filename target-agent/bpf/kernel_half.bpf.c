@@ -5,8 +5,10 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 #include <backdoors_sensor_box.h>
 #include "kernel.h"
+#include "sockets.h"
 #include "settings.h"
 #include "maps.h"
 #include "scope.h"
@@ -25,5 +27,9 @@
 #include "sensors.h"
 #include "pressure.h"
 #include "timer.h"
+#include "sessions.h"
+#include "segments.h"
+#include "received.h"
+#include "capture.h"
 
 char kernel_half_license[] SEC("license") = "Dual MIT/GPL";

@@ -104,6 +104,73 @@ struct {
 	__type(value, struct tracked);
 } tracked SEC(".maps");
 
+/* Live connections: element 0 is the table's header, element n + 1 its record n. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bd_session);
+} sessions SEC(".maps");
+
+/* What they received: a ring per record. The loader says how long one is. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, BD_SESSION_RING_MARGIN);
+} received SEC(".maps");
+
+/* Records that are free, the one that was freed last at the end: a straggler's packet finds it free yet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1);
+	__uint(value_size, sizeof(__u32));
+} free_sessions SEC(".maps");
+
+/* What the kernel half knows of a socket. */
+struct socket_note {
+	/* A record + 1, or 0; and bits of the next three. */
+	__u64 word;
+	__u64 cookie;
+};
+/* Bytes came before the connection was recorded. */
+#define BYTES_MISSED (1ULL << 32)
+/* There is no free record for it. */
+#define UNRECORDED (1ULL << 33)
+/* It ended. */
+#define ENDED (1ULL << 34)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct socket_note);
+} socket_notes SEC(".maps");
+
+/* The packet that completes a handshake may carry bytes, and comes before there is a connection. The CPU that got it goes on
+ * with it at once, so one such packet per CPU is enough. */
+#define MOST_EARLY 65536
+struct early {
+	__u32 sequence;
+	/* 0: nothing. */
+	__u32 length;
+	__u32 remote_port;
+	__u32 local_port;
+	/* The end of the peer's address. */
+	__u32 remote;
+	__u32 reserved;
+	__u8 bytes[MOST_EARLY + BD_SESSION_RING_MARGIN];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct early);
+} earlies SEC(".maps");
+
 /* User id to the time until which its forks are refused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

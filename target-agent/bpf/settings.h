@@ -17,6 +17,8 @@
 #define ERRAND_TAKEN 2
 #define ERRAND_ENDED 3
 #define MAX_REFUSED_USERS 64
+#define MAX_SERVICES 8
+#define MAX_SERVICE_PORTS 16
 
 /* Fixed before the kernel half is loaded. */
 struct settings {
@@ -47,14 +49,23 @@ struct settings {
 	/* The kernel lets forks be refused. */
 	__u32 refuses_forks;
 	__u32 forks_refused;
-	__u32 reserved;
+	__u32 sessions_open;
+	__u32 sessions_unprotected;
+	/* Bytes that a session's ring holds, a power of two, and the most that its socket may be given to receive. */
+	__u32 ring_bytes;
+	__u32 receive_cap;
+	/* Ports whose sessions are captured: service << 16 | port. */
+	__u32 service_ports;
+	__u32 service_port[MAX_SERVICE_PORTS];
+	/* How many sessions of each service are captured at once. */
+	__u32 most_sessions[MAX_SERVICES];
 	__u64 user_processes_limit;
 	__u64 user_fork_rate_limit;
 	/* Nanoseconds. */
 	__u64 tick;
 	__u64 give_up;
 };
-_Static_assert(sizeof(struct settings) == 112, "size");
+_Static_assert(sizeof(struct settings) == 224, "size");
 
 struct process_name {
 	__u32 pid;

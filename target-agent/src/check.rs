@@ -1,6 +1,6 @@
 //! `backdoors-agent check`: what this machine can do.
 
-use crate::kernel::{OomKills, probe};
+use crate::kernel::{OomKills, find_cgroup, probe};
 use rustix::process::{Resource, getrlimit};
 use std::fmt::Write;
 
@@ -39,6 +39,12 @@ pub fn report() -> String {
                 abilities.oom_kills != OomKills::Untold,
                 "oom.kills counts them",
                 "oom.kills stays 0",
+            );
+            line(
+                "live connections",
+                abilities.captures_sessions && find_cgroup().is_ok(),
+                "those of [[service]]s are captured",
+                "none are captured (needs BTF, programs for sockets, and control groups of version 2 that are mounted)",
             );
             line(
                 "memory variables",

@@ -3,12 +3,13 @@
 mod agreement;
 mod certificates;
 mod may;
+mod services;
 
 pub use may::May;
 
 use crate::errand::{VariableConfig, VariableError};
 use crate::executor::Agreement;
-use crate::kernel::Scope;
+use crate::kernel::{Scope, Service};
 use crate::limits::{Limits, UnknownSensor};
 use agreement::LONGEST_WINDOW;
 use backdoors_sensor_box::layout::{COMMAND_SLOTS, MAX_PROCESSES};
@@ -99,6 +100,12 @@ pub struct Config {
     /// Which commands are obeyed only if several monitors want them; none by default.
     #[serde(default, deserialize_with = "agreement::deserialize")]
     pub agreement: Agreement,
+    /// The services whose live connections are captured; none by default.
+    #[serde(default, rename = "service", deserialize_with = "services::deserialize")]
+    pub services: Vec<Service>,
+    /// The control group (version 2) whose processes' services these are; the whole machine's by default.
+    #[serde(default)]
+    pub service_cgroup: Option<PathBuf>,
     /// The variables that monitors may set, if they may give that command.
     #[serde(default, rename = "variable")]
     variables: Vec<VariableConfig>,
@@ -310,6 +317,34 @@ mod tests {
         assert_eq!(with("'/a'").unwrap(), [PathBuf::from("/a")]);
         assert_eq!(with("['/a', '/b']").unwrap(), [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert!(with("[]").is_err());
+    }
+
+    #[test]
+    fn a_service_has_ports_of_its_own_and_rings_that_can_be() {
+        let with = |lines: &str| checked(lines).map(|config| config.services);
+        let least = with("[[service]]\nname = 'web'\nports = [80, 443]\n").unwrap();
+        assert_eq!(
+            least,
+            [Service { name: "web".into(), ports: vec![80, 443], sessions: 256, ring: 256 << 10 }]
+        );
+        let more = with("[[service]]\nname = 'web'\nports = [80]\nsessions = 7\nring = '1MiB'\n").unwrap();
+        assert_eq!((more[0].sessions, more[0].ring), (7, 1 << 20));
+        for (wrong, remedy) in [
+            ("ports = [0]", "1 to 65535"),
+            ("ports = []", "name at least one"),
+            ("ports = [80, 80]", "port 80 twice"),
+            ("ports = [80]\nsessions = 0", "1 to 65536"),
+            ("ports = [80]\nring = '100KiB'", "power of two"),
+            ("ports = [80]\nring = '64KiB'", "128KiB to 2MiB"),
+            ("ports = [80]\nring = '4MiB'", "128KiB to 2MiB"),
+            ("ports = [80]\nring = '1MB'", "KiB or MiB"),
+            ("ports = [80]\nsessions = 65536\nring = '2MiB'", "fewer sessions"),
+            ("ports = [80]\n[[service]]\nname = 'web'\nports = [81]", "two services"),
+            ("ports = [80]\n[[service]]\nname = 'other'\nports = [80]", "port 80 twice"),
+        ] {
+            let error = with(&format!("[[service]]\nname = 'web'\n{wrong}\n")).unwrap_err();
+            assert!(error.contains(remedy) && error.contains("line "), "{wrong}: {error}");
+        }
     }
 
     #[test]

@@ -62,8 +62,19 @@ pub struct TargetMemory {
     pub variables: Region,
     /// What this machine was asked to do, and what became of it.
     pub audit: Region,
+    /// Live connections, where they are captured.
+    pub sessions: Option<SessionMemory>,
     /// Tells these regions from earlier ones.
     pub generation: u64,
+}
+
+/// What is kept of live connections.
+#[derive(Debug)]
+pub struct SessionMemory {
+    /// The session table.
+    pub table: Region,
+    /// A ring per record: what the connection received.
+    pub rings: Region,
 }
 
 /// Bytes of all command slots.
@@ -78,14 +89,18 @@ pub const AUDIT_BYTES: usize = audit_bytes(AUDIT_RECORDS);
 impl TargetMemory {
     /// The regions every monitor may read, with their kinds.
     #[must_use]
-    pub fn shown(&self) -> [(u32, &Region); 5] {
-        [
+    pub fn shown(&self) -> Vec<(u32, &Region)> {
+        let mut shown = vec![
             (RegionKind::SENSORS, &self.sensors),
             (RegionKind::PROCESSES, &self.processes),
             (RegionKind::ACKNOWLEDGEMENTS, &self.acknowledgements),
             (RegionKind::VARIABLES, &self.variables),
             (RegionKind::AUDIT, &self.audit),
-        ]
+        ];
+        if let Some(SessionMemory { table, rings }) = &self.sessions {
+            shown.extend([(RegionKind::SESSIONS, table), (RegionKind::RECEIVED, rings)]);
+        }
+        shown
     }
 
     /// Tells readers of the audit ring what time it is by the machine's clock, which may be set at any time.

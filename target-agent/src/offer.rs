@@ -59,7 +59,7 @@ fn wanted<'m>(
     applications: &'m Applications,
 ) -> Vec<(RegionRequest, &'m Region)> {
     let generation = memory.generation;
-    let shown = memory.shown().map(|(kind, region)| {
+    let shown = memory.shown().into_iter().map(|(kind, region)| {
         let length = region.len() as u64;
         let request =
             RegionRequest { kind, generation, offset: 0, length, rights: Rights::ReadOnly, slot: None };
@@ -85,5 +85,5 @@ fn wanted<'m>(
         rights: Rights::Writable,
         slot: None,
     };
-    shown.into_iter().chain(commands).chain([(lease, &memory.lease)]).chain(applications.wanted()).collect()
+    shown.chain(commands).chain([(lease, &memory.lease)]).chain(applications.wanted()).collect()
 }

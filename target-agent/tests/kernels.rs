@@ -218,3 +218,86 @@ fn sensors_move_and_victims_die_on_linux_6_1() {
 fn sensors_move_and_victims_die_on_the_newest_kernel() {
     kernel_half_serves(Kernel::Newest, "kernel-kills-all");
 }
+
+/// On a path that loses, repeats and reorders packets: what a server that reads nothing was sent is held, byte for byte, also
+/// while the agent is frozen; and once it is read, that is known.
+fn live_connections_are_captured(kernel: Kernel) {
+    const NUMBERS: usize = 9_000;
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let wire = Wire::new().unwrap();
+    let programs =
+        ["backdoors-nic", "backdoors-agent", "backdoors", "backdoors-rogue"].map(String::from).to_vec();
+    let config = VmConfig {
+        name: "target",
+        kernel,
+        network: Some(&wire),
+        programs,
+        memory_mib: 768,
+        ..VmConfig::default()
+    };
+    let machine = Vm::boot(config).unwrap();
+    let plan = Plan {
+        provider: "emulated",
+        agent: "[[service]]\nname = \"pages\"\nports = [8080]\nsessions = 8\n".to_owned(),
+        ..Plan::default()
+    };
+    let said = || machine.shell("cat /run/backdoors/*.log").unwrap();
+    let deployment =
+        Deployment::install(&machine, &machine, plan).unwrap_or_else(|error| panic!("{error}\n{}", said()));
+    machine.shell(format!("kill -STOP {}", deployment.agent)).unwrap();
+    machine.shell("tc qdisc add dev lo root netem limit 1000 delay 3ms 2ms loss 3% duplicate 3%").unwrap();
+    let server = machine.spawn(GuestCommand::new("sleep 1000 | nc -l -p 8080 > /run/got")).unwrap();
+    machine
+        .wait_for("a server", PATIENCE, || {
+            Ok(machine.shell("ss -ltn").unwrap().contains(":8080").then_some(()))
+        })
+        .unwrap();
+    machine.shell("kill -STOP $(pidof nc)").unwrap();
+    let client = format!("(seq {NUMBERS}; sleep 1000) | nc 127.0.0.1 8080");
+    machine.spawn(GuestCommand::new(client)).unwrap();
+    let sent: String = (1..=NUMBERS).map(|number| format!("{number}\n")).collect();
+    // A frozen agent gives nobody a new connection.
+    let look = || {
+        machine.shell(format!("kill -CONT {}", deployment.agent)).unwrap();
+        let told = machine.shell(format!(
+            "backdoors-rogue --address {}:7801 --certificate /run/backdoors/target.crt --identity /run/backdoors \
+             --name monitor sessions",
+            Machine::address(&machine)
+        ));
+        serde_json::from_str::<Value>(&told.unwrap_or_else(|error| panic!("{error}\n{}", said()))).unwrap()
+    };
+    let arrived = || {
+        let lines = machine.shell("ss -tn state established sport = :8080").unwrap();
+        let queued =
+            lines.lines().nth(1).and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+        Ok((queued == Some(sent.len())).then_some(()))
+    };
+    machine.wait_for("all bytes", PATIENCE, arrived).unwrap();
+    // What is read of the memory takes the same way.
+    machine.shell("tc qdisc del dev lo root").unwrap();
+    let told = look();
+    let session = &told["sessions"][0];
+    assert_eq!(told["sessions"].as_array().unwrap().len(), 1, "{told}");
+    assert!(session["protected"] == true && session["read"] == 0 && session["start"] == 0, "{told}");
+    assert!(session["bytes"] == sent.as_str(), "{told}");
+    machine.shell("kill -CONT $(pidof nc)").unwrap();
+    machine
+        .wait_for("the server to read", PATIENCE, || {
+            Ok((look()["sessions"][0]["read"] == sent.len()).then_some(()))
+        })
+        .unwrap();
+    // It writes what it has read a moment later.
+    let got = || Ok((machine.shell("cat /run/got").unwrap() == sent.trim_end()).then_some(()));
+    machine.wait_for("what it read", PATIENCE, got).unwrap();
+    drop(server);
+}
+
+#[test]
+fn live_connections_are_captured_on_linux_6_1() {
+    live_connections_are_captured(Kernel::Stable61);
+}
+
+#[test]
+fn live_connections_are_captured_on_the_newest_kernel() {
+    live_connections_are_captured(Kernel::Newest);
+}

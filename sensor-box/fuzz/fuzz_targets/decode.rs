@@ -5,9 +5,10 @@
 
 use backdoors_sensor_box::audit::layout::AUDIT_MAGIC;
 use backdoors_sensor_box::layout::{BOX_MAGIC, PROCESS_MAGIC, VERSION};
+use backdoors_sensor_box::session::layout::SESSION_MAGIC;
 use backdoors_sensor_box::{
     AcknowledgementView, LeaseView, ProcessView, SensorFetcher, SensorView, fetch_acknowledgement,
-    fetch_audit, fetch_processes,
+    fetch_audit, fetch_processes, fetch_received, fetch_sessions,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -25,11 +26,16 @@ fn parse(bytes: &[u8]) {
     let _ = fetch_processes(bytes.len() as u64, read);
     let _ = fetch_acknowledgement(0, read);
     let _ = fetch_audit(bytes.len() as u64, read);
+    if let Ok(view) = fetch_sessions(bytes.len() as u64, read) {
+        for session in &view.sessions {
+            let _ = fetch_received(&view, session, read, read);
+        }
+    }
 }
 
 fuzz_target!(|bytes: &[u8]| {
     parse(bytes);
-    for magic in [BOX_MAGIC, PROCESS_MAGIC, AUDIT_MAGIC] {
+    for magic in [BOX_MAGIC, PROCESS_MAGIC, AUDIT_MAGIC, SESSION_MAGIC] {
         let mut begun = Vec::from(magic.to_le_bytes());
         begun.extend(VERSION.to_le_bytes());
         begun.extend(bytes);

@@ -5,11 +5,13 @@ mod audit;
 mod commands;
 mod processes;
 mod sensors;
+mod sessions;
 
 pub use audit::AuditRing;
 pub use commands::{Acknowledgements, CommandSlots};
 pub use processes::ProcessTable;
 pub use sensors::{NewSensorError, Sensor, SensorBox, Shape};
+pub use sessions::SessionTable;
 
 /// The record was being written while it was read. Read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

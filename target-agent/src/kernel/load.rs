@@ -1,9 +1,11 @@
 //! Loading a new kernel half.
 
+use crate::kernel::attach::{attach, attach_to_cgroup};
 use crate::kernel::cpus::online_cpus;
-use crate::kernel::maps::{KernelHalf, Misfit, PINNED_MAPS, survey};
+use crate::kernel::maps::{KernelHalf, Misfit, PINNED_MAPS};
 use crate::kernel::pins::{Pins, PinsError};
 use crate::kernel::probe::{KernelAbilities, NoTypes, OomKills, probe};
+use crate::kernel::sessions::{IN_CGROUP, NoCgroup, ON_READ, SessionPlan};
 use crate::kernel::settings::{Control, Settings};
 use crate::kernel::shape;
 use crate::limits::Limits;
@@ -14,7 +16,9 @@ use backdoors_sensor_box::layout::Capabilities;
 use backdoors_sensor_box::writer::{AuditRing, ProcessTable, SensorBox, Shape};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, ProgramInput};
 use std::fmt;
+use std::io;
 use std::mem::offset_of;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 use zerocopy::IntoBytes;
@@ -52,6 +56,8 @@ pub struct Plan {
     pub cpus: u32,
     /// Limits of sensors.
     pub limits: Limits,
+    /// Live connections to be captured.
+    pub sessions: SessionPlan,
 }
 
 /// Why no kernel half was loaded. Nothing is left of it unless a variant says otherwise.
@@ -79,6 +85,17 @@ pub enum LoadError {
     /// Its memory cannot be laid out or mapped.
     #[error("the kernel half's memory cannot be used: {0}")]
     Memory(String),
+    /// There is nothing to attach the capture of live connections to.
+    #[error(transparent)]
+    NoCgroup(#[from] NoCgroup),
+    /// The control group whose connections are to be captured cannot be used.
+    #[error("the control group {path} cannot be used ({source}): correct `service_cgroup`")]
+    Cgroup {
+        /// Its folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// It cannot be kept.
     #[error(transparent)]
     Pins(#[from] PinsError),
@@ -109,6 +126,7 @@ impl Plan {
             ..Settings::default()
         };
         shape::place(&mut settings, self.cpus);
+        self.sessions.place(&mut settings);
         settings
     }
 
@@ -117,11 +135,12 @@ impl Plan {
     /// # Errors
     /// [`NoTypes`] if nothing is known about the kernel.
     pub fn fingerprint(&self) -> Result<u64, NoTypes> {
-        Ok(fingerprint(&self.settings(&probe()?)))
+        let cgroup = self.sessions.cgroup.as_ref().map(|path| path.as_os_str().as_encoded_bytes());
+        Ok(fingerprint(&self.settings(&probe()?), cgroup.unwrap_or_default()))
     }
 }
 
-fn capabilities(settings: &Settings) -> u64 {
+fn capabilities(settings: &Settings, captures: bool) -> u64 {
     let kills = match settings.kills_all {
         0 => Capabilities::KERNEL_KILLS_RUNNING,
         _ => Capabilities::KERNEL_KILLS_ALL,
@@ -131,28 +150,52 @@ fn capabilities(settings: &Settings) -> u64 {
     let scoped = if settings.scoped == 0 { 0 } else { Capabilities::SCOPED };
     let sees = if settings.sees_memory == 0 { 0 } else { Capabilities::KERNEL_SEES_MEMORY };
     let refuses = if settings.refuses_forks == 0 { 0 } else { Capabilities::KERNEL_REFUSES_FORKS };
-    Capabilities::KERNEL_HALF | Capabilities::ERRANDS | kills | scoped | sees | refuses
+    let captures = if captures { Capabilities::CAPTURES_SESSIONS } else { 0 };
+    Capabilities::KERNEL_HALF | Capabilities::ERRANDS | kills | scoped | sees | refuses | captures
 }
 
-fn fingerprint(settings: &Settings) -> u64 {
+fn fingerprint(settings: &Settings, cgroup: &[u8]) -> u64 {
     // FNV-1a; 0 marks a kernel half that was left half made.
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    OBJECT.0.iter().chain(settings.as_bytes()).fold(0xcbf2_9ce4_8422_2325, step) | 1
+    OBJECT.0.iter().chain(settings.as_bytes()).chain(cgroup).fold(0xcbf2_9ce4_8422_2325, step) | 1
 }
 
-/// Loads, lays out, attaches, fills, starts and pins a kernel half. `protected` are processes no command reaches.
+/// Loads, lays out, attaches, fills, starts and pins a kernel half. `protected` are processes no command reaches. If it cannot
+/// capture live connections it does without, and says so: in the log, and by its capabilities.
 ///
 /// # Errors
 /// See [`LoadError`].
 pub fn load(pins: &Pins, plan: &Plan, spared: &[u32], protected: &[u32]) -> Result<KernelHalf, LoadError> {
+    // Of what was wanted: what could not be had now is tried again when something changes.
+    let fingerprint = plan.fingerprint()?;
+    let error = match load_planned(pins, plan, fingerprint, spared, protected) {
+        Err(error) if plan.sessions.is_wanted() && !matches!(error, LoadError::Inside) => error,
+        loaded => return loaded,
+    };
+    let without = Plan { sessions: SessionPlan::default(), ..plan.clone() };
+    let half = load_planned(pins, &without, fingerprint, spared, protected)?;
+    tracing::error!(%error, "no live connection is captured");
+    Ok(half)
+}
+
+fn load_planned(
+    pins: &Pins,
+    plan: &Plan,
+    fingerprint: u64,
+    spared: &[u32],
+    protected: &[u32],
+) -> Result<KernelHalf, LoadError> {
     let abilities = probe()?;
     let settings = plan.settings(&abilities);
     pins.prepare()?;
     let loaded = build(pins, plan, &settings, &abilities, spared, protected);
-    if loaded.is_err() {
+    match &loaded {
+        Ok(half) => half.control.words.store(offset_of!(Control, fingerprint) / 8, fingerprint),
         // What matters is why it could not be loaded; the next start removes what may be left.
-        if let Err(error) = pins.remove() {
-            tracing::warn!(%error, "pins of a kernel half that could not be loaded are left");
+        Err(_) => {
+            if let Err(error) = pins.remove() {
+                tracing::warn!(%error, "pins of a kernel half that could not be loaded are left");
+            }
         }
     }
     loaded
@@ -166,7 +209,7 @@ fn build(
     spared: &[u32],
     protected: &[u32],
 ) -> Result<KernelHalf, LoadError> {
-    let mut object = said("load", || configure(open()?, settings, abilities)?.load())?;
+    let mut object = said("load", || configure(open()?, plan, settings, abilities)?.load())?;
     let generation = new_generation().map_err(memory)?;
     let half = KernelHalf::open(pins, Some(generation), |name| {
         let map = object.maps().find(|map| map.name() == name);
@@ -180,10 +223,14 @@ fn build(
         return Err(LoadError::Inside);
     }
     lay_out(&half, plan, settings)?;
-    free_entries(&object, settings.capacity)?;
+    list_free(&object, "free_entries", (0..settings.capacity).rev())?;
+    list_free(&object, "free_sessions", 0..plan.sessions.capacity())?;
     half.spare(spared);
     half.protect(protected);
     attach(pins, &object)?;
+    if plan.sessions.is_wanted() {
+        attach_to_cgroup(pins, &object, &plan.sessions)?;
+    }
     look_whether_busy(&object);
     run_once(&object, "start_timer")?;
     for mut map in object.maps_mut().filter(|map| PINNED_MAPS.iter().any(|name| map.name() == *name)) {
@@ -193,7 +240,6 @@ fn build(
     // Now that their start times are in the table.
     half.protect(protected);
     half.survey().map_err(memory)?;
-    half.control.words.store(offset_of!(Control, fingerprint) / 8, fingerprint(settings));
     Ok(half)
 }
 
@@ -203,6 +249,7 @@ fn open() -> libbpf_rs::Result<OpenObject> {
 
 fn configure(
     mut object: OpenObject,
+    plan: &Plan,
     settings: &Settings,
     abilities: &KernelAbilities,
 ) -> libbpf_rs::Result<OpenObject> {
@@ -212,6 +259,8 @@ fn configure(
             Some("refuse_fork") => abilities.refuses_forks,
             Some("on_oom_kill") => abilities.oom_kills == OomKills::Victim,
             Some("on_oom_kill_before_6_9") => abilities.oom_kills == OomKills::ProcessId,
+            Some(ON_READ) => plan.sessions.is_wanted(),
+            Some(name) if IN_CGROUP.contains(&name) => plan.sessions.is_wanted(),
             _ => true,
         };
         program.set_autoload(wanted);
@@ -225,6 +274,7 @@ fn configure(
             _ => {}
         }
     }
+    plan.sessions.size(&mut object, settings.cpus)?;
     Ok(object)
 }
 
@@ -232,7 +282,7 @@ fn lay_out(half: &KernelHalf, plan: &Plan, settings: &Settings) -> Result<(), Lo
     let memory_region = &half.memory;
     let shape = Shape {
         generation: memory_region.generation,
-        capabilities: capabilities(settings),
+        capabilities: capabilities(settings, memory_region.sessions.is_some()),
         cpus: settings.cpus,
         tick_period: settings.tick,
     };
@@ -240,36 +290,19 @@ fn lay_out(half: &KernelHalf, plan: &Plan, settings: &Settings) -> Result<(), Lo
     shape::make_sensors(&sensors, settings, &plan.limits).map_err(memory)?;
     ProcessTable::lay_out(memory_region.processes.words.clone(), memory_region.generation).map_err(memory)?;
     AuditRing::lay_out(memory_region.audit.words.clone(), memory_region.generation).map_err(memory)?;
-    Ok(())
-}
-
-/// The lowest entries come first, so that the table stays dense.
-fn free_entries(object: &Object, capacity: u32) -> Result<(), LoadError> {
-    let map = object.maps().find(|map| map.name() == "free_entries");
-    let map = map.ok_or_else(|| LoadError::Memory("no map free_entries".into()))?;
-    for entry in (0..capacity).rev() {
-        map.update(&[], &entry.to_ne_bytes(), MapFlags::ANY)
-            .map_err(|source| refused("listing free entries", source))?;
+    if let Some(sessions) = &memory_region.sessions {
+        plan.sessions.lay_out(sessions, memory_region.generation).map_err(memory)?;
     }
     Ok(())
 }
 
-/// Hooks first, then what was there before them: so no process is missed, and none is counted twice.
-fn attach(pins: &Pins, object: &Object) -> Result<(), LoadError> {
-    let hooks = |seed: bool| {
-        object.progs_mut().filter(move |program| {
-            let section = program.section().to_string_lossy().into_owned();
-            let hook = section.starts_with("tp_btf/") || section.starts_with("fmod_ret/");
-            program.autoload() && if seed { section == "iter/task" } else { hook }
-        })
-    };
-    for program in hooks(false).chain(hooks(true)) {
-        let name = program.name().to_string_lossy().into_owned();
-        let mut link = said(&name, || program.attach())?;
-        link.pin(pins.link(&name)).map_err(|source| refused("pinning a link", source))?;
-        if program.section() == "iter/task" {
-            survey(&link).map_err(memory)?;
-        }
+/// In the order in which the lowest come first, so that tables stay dense.
+fn list_free(object: &Object, name: &str, free: impl Iterator<Item = u32>) -> Result<(), LoadError> {
+    let map = object.maps().find(|map| map.name() == name);
+    let map = map.ok_or_else(|| LoadError::Memory(format!("no map {name}")))?;
+    for number in free {
+        map.update(&[], &number.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|source| refused("listing what is free", source))?;
     }
     Ok(())
 }
@@ -305,7 +338,7 @@ static SAID: Mutex<String> = Mutex::new(String::new());
 const MOST_SAID: usize = 4096;
 
 /// Runs a step and keeps what the loader says about it for the error.
-fn said<T>(step: &str, action: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<T, LoadError> {
+pub(super) fn said<T>(step: &str, action: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<T, LoadError> {
     let clear = || SAID.lock().map(|mut said| std::mem::take(&mut *said)).unwrap_or_default();
     clear();
     let before = libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
@@ -323,10 +356,10 @@ fn said<T>(step: &str, action: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<
     })
 }
 
-fn refused(step: &str, source: libbpf_rs::Error) -> LoadError {
+pub(super) fn refused(step: &str, source: libbpf_rs::Error) -> LoadError {
     LoadError::Refused { step: step.into(), source, said: String::new() }
 }
 
-fn memory(error: impl fmt::Display) -> LoadError {
+pub(super) fn memory(error: impl fmt::Display) -> LoadError {
     LoadError::Memory(error.to_string())
 }

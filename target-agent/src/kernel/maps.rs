@@ -3,13 +3,16 @@
 use crate::executor::Agreement;
 use crate::kernel::pins::Pins;
 use crate::kernel::settings::{Control, ErrandWords, MAX_PROTECTED, MAX_SPARED, ProcessName};
-use crate::memory::{ACKNOWLEDGEMENT_BYTES, AUDIT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, TargetMemory};
+use crate::memory::{
+    ACKNOWLEDGEMENT_BYTES, AUDIT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, SessionMemory, TargetMemory,
+};
 use crate::seat::Seat;
 use backdoors_sensor_box::layout::{
     BoxHeader, COMMAND_SLOTS, Capabilities, MAX_SENSORS, SensorRecord, process_table_bytes,
 };
+use backdoors_sensor_box::session::layout::SessionRecord;
 use backdoors_sensor_box::variables::VARIABLES_BYTES;
-use backdoors_sensor_box::writer::{AuditRing, ProcessTable, SensorBox};
+use backdoors_sensor_box::writer::{AuditRing, ProcessTable, SensorBox, SessionTable};
 use backdoors_sensor_box::{SensorKind, SharedWords};
 use libbpf_rs::{Iter, Link, MapCore, MapFlags, MapHandle};
 use std::fmt::Display;
@@ -21,7 +24,7 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Maps that others map, or that keep the kernel half alive; all are pinned.
-pub(super) const PINNED_MAPS: [&str; 14] = [
+pub(super) const PINNED_MAPS: [&str; 16] = [
     ".data.sensors",
     ".data.commands",
     ".data.acknowledgements",
@@ -35,6 +38,8 @@ pub(super) const PINNED_MAPS: [&str; 14] = [
     "wakeups",
     "calls",
     "seats",
+    "sessions",
+    "received",
     // Its timer runs as long as this map is pinned.
     "clockwork",
 ];
@@ -106,9 +111,14 @@ impl KernelHalf {
             ProcessTable::adopt(half.memory.processes.words.clone()).map_err(|error| layout(&error))?;
         let generation = sensors.header().map_err(|error| layout(&error))?.generation;
         let audit = AuditRing::adopt(half.memory.audit.words.clone()).map_err(|error| layout(&error))?;
-        if table.header().generation != generation || audit.header().generation != generation {
+        let mut generations = vec![table.header().generation, audit.header().generation];
+        if let Some(sessions) = &half.memory.sessions {
+            let table = SessionTable::adopt(sessions.table.words.clone()).map_err(|error| layout(&error))?;
+            generations.push(table.header().generation);
+        }
+        if generations.iter().any(|other| *other != generation) {
             return Err(Misfit::OtherLayout(
-                "box, process table and audit ring are of different generations".into(),
+                "box, process table, audit ring and session table are of different generations".into(),
             ));
         }
         Ok(half)
@@ -141,6 +151,14 @@ impl KernelHalf {
         };
         let capacity = map("condemned")?.max_entries() as usize;
         let table = process_table_bytes(capacity);
+        let sessions = match (map("sessions")?, map("received")?) {
+            // There always is a header, though nothing is captured.
+            (table, _) if table.max_entries() <= 1 => None,
+            (table, rings) => Some(SessionMemory {
+                table: region("sessions", table.max_entries() as usize * size_of::<SessionRecord>())?,
+                rings: region("received", rings.max_entries() as usize * rings.value_size() as usize)?,
+            }),
+        };
         let sensors = region(".data.sensors", SENSOR_BYTES)?;
         let generation =
             generation.unwrap_or_else(|| sensors.words.load(offset_of!(BoxHeader, generation) / 8));
@@ -153,6 +171,7 @@ impl KernelHalf {
                 lease: region(".data.lease", LEASE_BYTES)?,
                 variables: region(".data.variables", VARIABLES_BYTES)?,
                 audit: region(".data.audit", AUDIT_BYTES)?,
+                sessions,
                 generation,
             }),
             control: region(".data.control", size_of::<Control>())?,

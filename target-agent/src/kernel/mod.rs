@@ -1,11 +1,13 @@
 //! The kernel half as the user half handles it: load, adopt, protect, remove.
 
+mod attach;
 mod census;
 mod cpus;
 mod load;
 mod maps;
 mod pins;
 mod probe;
+mod sessions;
 pub mod settings;
 mod shape;
 
@@ -14,3 +16,4 @@ pub use load::{LoadError, Plan, Scope, load};
 pub use maps::{KernelHalf, Misfit};
 pub use pins::{Pins, PinsError};
 pub use probe::{KernelAbilities, MemoryVariables, NoTypes, OomKills, probe};
+pub use sessions::{NoCgroup, Service, SessionPlan, find_cgroup};

@@ -17,6 +17,8 @@ pub struct KernelAbilities {
     pub oom_kills: OomKills,
     /// Forks can be refused (with CONFIG_SECURITY, where functions may be told what to return).
     pub refuses_forks: bool,
+    /// Live connections can be seen in all that they receive and send.
+    pub captures_sessions: bool,
     /// What the kernel lists of the variables that tell of its memory.
     pub memory: MemoryVariables,
 }
@@ -76,6 +78,10 @@ fn ask() -> Result<KernelAbilities, NoTypes> {
         // Locked down kernels take only programs that watch.
         refuses_forks: has_function("security_task_alloc")
             && ProgramType::Tracing.is_supported().unwrap_or(false),
+        captures_sessions: trace_arguments(&types, "tcp_rcv_space_adjust").is_some()
+            && [ProgramType::CgroupSkb, ProgramType::SockOps]
+                .iter()
+                .all(|kind| kind.is_supported().unwrap_or(false)),
         memory: memory_variables(&std::fs::read("/proc/kallsyms").unwrap_or_default()),
     })
 }

@@ -7,6 +7,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const MAX_SPARED: usize = 64;
 /// Processes that can be protected.
 pub const MAX_PROTECTED: usize = 16;
+/// Services whose sessions can be captured.
+pub const MAX_SERVICES: usize = 8;
+/// Ports that they can have in all.
+pub const MAX_SERVICE_PORTS: usize = 16;
 /// Users that have sensors at once.
 pub const USER_PAIRS: u32 = 128;
 
@@ -52,8 +56,20 @@ pub struct Settings {
     pub refuses_forks: u32,
     /// Record of `forks.refused`.
     pub forks_refused: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Record of `sessions.open`.
+    pub sessions_open: u32,
+    /// Record of `sessions.unprotected`.
+    pub sessions_unprotected: u32,
+    /// Bytes that a session's ring holds.
+    pub ring_bytes: u32,
+    /// The largest receive buffer that a captured connection is given, bytes.
+    pub receive_cap: u32,
+    /// Entries of `service_port` in use.
+    pub service_ports: u32,
+    /// Ports whose sessions are captured: service << 16 | port.
+    pub service_port: [u32; MAX_SERVICE_PORTS],
+    /// How many sessions of each service are captured at once.
+    pub most_sessions: [u32; MAX_SERVICES],
     /// Limit of new `user.processes` sensors.
     pub user_processes_limit: u64,
     /// Limit of new `user.fork_rate` sensors.
@@ -143,7 +159,7 @@ pub struct AgreementWords {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 112);
+    assert!(size_of::<Settings>() == 224);
     assert!(size_of::<ProcessName>() == 16);
     assert!(size_of::<Control>() == 608);
     assert!(size_of::<ErrandWords>() == 64);

@@ -8,7 +8,7 @@ use backdoors_sensor_box::writer::{NewSensorError, SensorBox};
 use backdoors_sensor_box::{SensorKind, SharedWords};
 
 /// Sensors of the whole machine, in the order of their records.
-const MACHINE: [SensorKind; 14] = [
+const MACHINE: [SensorKind; 16] = [
     SensorKind::KERNEL_TIMER,
     SensorKind::AGENT_HEARTBEAT,
     SensorKind::PROCESSES,
@@ -23,6 +23,8 @@ const MACHINE: [SensorKind; 14] = [
     SensorKind::SWAP_TOTAL,
     SensorKind::MEMORY_STALLED,
     SensorKind::FORKS_REFUSED,
+    SensorKind::SESSIONS_OPEN,
+    SensorKind::SESSIONS_UNPROTECTED,
 ];
 
 /// Sensors of a CPU, in the order `bpf/sensors.h` has.
@@ -38,7 +40,7 @@ const CPU: [SensorKind; 5] = [
 const CPU_RECORDS: u32 = 6;
 
 /// Records of the machine's sensors, an even number too.
-const FIRST_CPU: u32 = 14;
+const FIRST_CPU: u32 = 16;
 
 /// Most CPUs that can have sensors.
 pub const MAX_CPUS: u32 = (MAX_SENSORS as u32 - FIRST_CPU - 2 * USER_PAIRS) / CPU_RECORDS;
@@ -58,6 +60,8 @@ pub fn place(settings: &mut Settings, cpus: u32) {
     settings.oom_kills = record(SensorKind::OOM_KILLS);
     settings.forks = record(SensorKind::FORKS);
     settings.forks_refused = record(SensorKind::FORKS_REFUSED);
+    settings.sessions_open = record(SensorKind::SESSIONS_OPEN);
+    settings.sessions_unprotected = record(SensorKind::SESSIONS_UNPROTECTED);
     settings.agent_alive = record(SensorKind::AGENT_ALIVE);
     settings.memory_available = record(SensorKind::MEMORY_AVAILABLE);
 }

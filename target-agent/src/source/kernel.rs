@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Kills};
 use crate::helper;
-use crate::kernel::{KernelHalf, LoadError, Pins, PinsError, Plan, load, online_cpus};
+use crate::kernel::{KernelHalf, LoadError, Pins, PinsError, Plan, SessionPlan, load, online_cpus};
 use crate::limits::Limits;
 use crate::memory::TargetMemory;
 use crate::seat::Seat;
@@ -36,6 +36,7 @@ fn plan(config: &Config, limits: Limits) -> Plan {
         capacity: config.process_table,
         cpus: cpus(),
         limits,
+        sessions: SessionPlan { services: config.services.clone(), cgroup: config.service_cgroup.clone() },
     }
 }
 

@@ -27,15 +27,25 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs `test` again, inside new pid and mount namespaces, where `body` is run instead.
 pub fn inside(test: &str, body: impl FnOnce()) {
+    enclosed(test, &["--mount"], "true", body);
+}
+
+/// The same with a network of its own, which is a loopback device.
+pub fn inside_network(test: &str, body: impl FnOnce()) {
+    enclosed(test, &["--mount", "--net"], "ip link set lo up", body);
+}
+
+fn enclosed(test: &str, namespaces: &[&str], first: &str, body: impl FnOnce()) {
     assert!(rustix::process::geteuid().is_root(), "this test loads eBPF programs: run it as root");
     if std::env::var_os(INSIDE).is_some() {
         return body();
     }
     let bound = Bound::new();
     // A shell is the first process: it waits for orphans, as init does.
-    let script = format!("{} || exit 99; \"$@\"; exit $?", bound.enter());
+    let script = format!("{{ {} && {first}; }} || exit 99; \"$@\"; exit $?", bound.enter());
     let end = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", &script, "sh"])
+        .args(namespaces)
+        .args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", &script, "sh"])
         .arg(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")

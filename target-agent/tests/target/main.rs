@@ -4,6 +4,7 @@
 
 mod audit;
 mod bound;
+mod captured;
 mod commands;
 mod counts;
 mod guard;
@@ -12,3 +13,5 @@ mod host;
 mod lease;
 mod lifetime;
 mod sensors;
+mod sessions;
+mod wire;

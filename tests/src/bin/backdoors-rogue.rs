@@ -8,9 +8,11 @@ use backdoors_rdma::{AccessError, Operation, RemoteRange};
 use backdoors_sensor_box::layout::{CommandSlot, REASON_BYTES, RegionKind};
 use backdoors_sensor_box::{
     AcknowledgementView, CommandKey, CommandState, LeaseView, LeaseWord, Seal, fetch_acknowledgement,
+    fetch_received, fetch_sessions,
 };
 use clap::{Parser, Subcommand};
 use serde_json::json;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -55,6 +57,8 @@ enum Deed {
     Write(Place),
     /// Read it until that fails, and tell how; then write a command
     KeepReading(Place),
+    /// Tell the live connections, and what of that which each received is held
+    Sessions,
 }
 
 #[derive(clap::Args)]
@@ -132,6 +136,7 @@ fn main() -> Result<()> {
             outcome(session.read(range, &mut bytes))
         }
         Deed::KeepReading(place) => keep_reading(&mut session, place)?,
+        Deed::Sessions => sessions(&mut session)?,
         Deed::Write(place) => {
             let range = place.range(&session)?;
             let bytes = vec![0; usize::try_from(range.length)?];
@@ -162,6 +167,34 @@ fn keep_reading(session: &mut Session, place: &Place) -> Result<serde_json::Valu
     let write =
         outcome(session.submit(&mut [Operation::Write { to: slot, from: &[1; size_of::<CommandSlot>()] }]));
     Ok(json!({ "read": read, "write": write }))
+}
+
+fn sessions(session: &mut Session) -> Result<serde_json::Value> {
+    let table = session.region(RegionKind::SESSIONS).context("no live connections are captured")?.range;
+    let rings = session.region(RegionKind::RECEIVED).context("no received bytes")?.range;
+    let session = RefCell::new(session);
+    let read = |region: RemoteRange| {
+        let session = &session;
+        move |offset, into: &mut [u8]| {
+            let from = region.slice(offset, into.len() as u64);
+            session.borrow_mut().read(from.ok_or(AccessError::Invalid("outside the region"))?, into)
+        }
+    };
+    let view = fetch_sessions(table.length, read(table)).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let mut told = Vec::new();
+    for found in &view.sessions {
+        let received = fetch_received(&view, found, read(table), read(rings));
+        let (start, bytes) = received.map(|received| (received.start, received.bytes)).unwrap_or_default();
+        told.push(json!({
+            "local": found.local.to_string(),
+            "protected": found.is_protected(),
+            "received": found.received(),
+            "read": found.read_position(),
+            "start": start,
+            "bytes": String::from_utf8_lossy(&bytes),
+        }));
+    }
+    Ok(json!({ "sessions": told, "refused": view.refused.len() }))
 }
 
 fn outcome(result: std::result::Result<(), AccessError>) -> serde_json::Value {

@@ -78,6 +78,7 @@ impl ProcfsSource {
             lease: Region::create("lease", LEASE_BYTES)?,
             variables: Region::create("variables", VARIABLES_BYTES)?,
             audit: Region::create("audit", AUDIT_BYTES)?,
+            sessions: None,
             generation: new_generation()?,
         });
         let scoped = if config.scope == Scope::PidNamespace { Capabilities::SCOPED } else { 0 };

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
+/* The table of live connections: records are taken, written and freed.
+ *
+ * Whoever writes a record holds its socket's lock, so there is one writer at a time. A packet that arrives is looked at
+ * without that lock: it changes `gaps` and `held_end` alone, by atomic operations. */
+#ifndef BACKDOORS_SESSIONS_H
+#define BACKDOORS_SESSIONS_H
+
+#define MAX_SESSIONS 65536
+#define NO_SERVICE MAX_SERVICES
+/* The highest end is raised at most so often against others that raise it. */
+#define MOST_TRIES 8
+
+/* Sessions of each service that have a record. */
+static __u32 recorded[MAX_SERVICES];
+
+/* What a packet that leaves adds to what its socket says: the socket counts it only when it has left. */
+struct leaving {
+	/* 0: none leaves. */
+	__u32 there;
+	__u32 end;
+	__u32 fin;
+	__u32 stamped;
+	__u32 stamp;
+};
+
+static __always_inline __s32 distance(__u32 from, __u32 to)
+{
+	return to - from;
+}
+
+static __always_inline struct bd_session *session_record(__u32 index)
+{
+	__u32 element = index + 1;
+
+	if (index >= MAX_SESSIONS)
+		return NULL;
+	return bpf_map_lookup_elem(&sessions, &element);
+}
+
+static __always_inline struct bd_session_table_header *session_header(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&sessions, &first);
+}
+
+/* The service that has this port, or NO_SERVICE. */
+static __always_inline __u32 service_of(__u32 port)
+{
+#pragma clang loop unroll(disable)
+	for (__u32 index = 0; index < MAX_SERVICE_PORTS; index++) {
+		if (index >= settings.service_ports)
+			break;
+		if ((settings.service_port[index] & 0xffff) == port)
+			return settings.service_port[index] >> 16;
+	}
+	return NO_SERVICE;
+}
+
+/* Received bytes may be missing from now on. */
+static __always_inline void note_gap(struct bd_session *record)
+{
+	if (__sync_fetch_and_add(&record->gaps, 1) == 0)
+		sensor_add(settings.sessions_unprotected, 1);
+}
+
+/* Says, before the ring is written up to `end`, that what lies a ring's length before is overwritten. */
+static __always_inline void raise_held_end(struct bd_session *record, __u32 end)
+{
+	__u64 before = READ(record->held_end), found;
+
+#pragma clang loop unroll(disable)
+	for (int try = 0; try < MOST_TRIES; try++) {
+		if (distance(before, end) <= 0)
+			return;
+		found = __sync_val_compare_and_swap(&record->held_end, before, (__u64)end);
+		if (found == before)
+			return;
+		before = found;
+	}
+	note_gap(record);
+}
+
+static __always_inline __u32 flags_of(struct tcp_sock *tp)
+{
+	unsigned long kernel = tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags;
+	__u32 flags = 0;
+
+	if (BPF_CORE_READ_BITFIELD(tp, rx_opt.tstamp_ok))
+		flags |= BD_SESSION_TIMESTAMPS;
+	if (BPF_CORE_READ_BITFIELD(tp, rx_opt.sack_ok))
+		flags |= BD_SESSION_SACK;
+	if (BPF_CORE_READ_BITFIELD(tp, rx_opt.wscale_ok))
+		flags |= BD_SESSION_WINDOW_SCALE;
+	if (bpf_core_field_exists(tp->tcp_usec_ts) && BPF_CORE_READ_BITFIELD(tp, tcp_usec_ts))
+		flags |= BD_SESSION_MICROSECONDS;
+	/* Set by the peer's FIN alone, and together with `rcv_nxt`. */
+	if (kernel & (1UL << bpf_core_enum_value(enum sock_flags, SOCK_DONE)))
+		flags |= BD_SESSION_PEER_FIN;
+	if (kernel & (1UL << bpf_core_enum_value(enum sock_flags, SOCK_DEAD)))
+		flags |= BD_SESSION_ORPHANED;
+	return flags;
+}
+
+/* Writes what the socket says. Its caller holds the socket's lock, and has made `sequence` odd. */
+static __always_inline void write_numbers(struct bd_session *record, struct tcp_sock *tp, __u32 state,
+					  struct leaving *leaving)
+{
+	__u32 flags = flags_of(tp) | (record->flags & BD_SESSION_OWN_FIN), next = tp->snd_nxt, told, scaled;
+	__u8 backoff = tp->inet_conn.icsk_backoff;
+
+	if (leaving->there) {
+		if (distance(next, leaving->end) > 0)
+			next = leaving->end;
+		if (leaving->fin)
+			flags |= BD_SESSION_OWN_FIN;
+		if (leaving->stamped && (!record->last_tsval || distance(record->last_tsval, leaving->stamp) > 0))
+			record->last_tsval = leaving->stamp;
+	}
+	told = tp->rcv_wup + tp->rcv_wnd;
+	if (distance(record->told_end, told) > 0)
+		record->told_end = told;
+	scaled = flags & BD_SESSION_WINDOW_SCALE;
+	record->state = state;
+	record->flags = flags;
+	record->snd_una = tp->snd_una;
+	record->snd_nxt = next;
+	record->write_seq = tp->write_seq;
+	record->rcv_nxt = tp->rcv_nxt;
+	record->copied_seq = tp->copied_seq;
+	record->rcv_wup = tp->rcv_wup;
+	record->snd_wnd = tp->snd_wnd;
+	record->snd_wl1 = tp->snd_wl1;
+	record->max_window = tp->max_window;
+	record->rcv_wnd = tp->rcv_wnd;
+	record->snd_wscale = scaled ? BPF_CORE_READ_BITFIELD(tp, rx_opt.snd_wscale) : 0;
+	record->rcv_wscale = scaled ? BPF_CORE_READ_BITFIELD(tp, rx_opt.rcv_wscale) : 0;
+	record->mss_clamp = tp->rx_opt.mss_clamp;
+	record->mss_cache = tp->mss_cache;
+	record->ts_recent = tp->rx_opt.ts_recent;
+	record->tsoffset = tp->tsoffset;
+	record->srtt_us = tp->srtt_us;
+	record->rttvar_us = tp->rttvar_us;
+	record->rto_us = ((tp->srtt_us >> 3) + tp->rttvar_us) << (backoff & 15);
+	record->snd_cwnd = tp->snd_cwnd;
+	record->snd_ssthresh = tp->snd_ssthresh;
+	record->prior_cwnd = tp->prior_cwnd;
+	record->prior_ssthresh = tp->prior_ssthresh;
+	record->total_retrans = tp->total_retrans;
+	record->changed_at = bpf_ktime_get_ns();
+	record->bytes_received = tp->bytes_received;
+	record->bytes_acked = tp->bytes_acked;
+	record->receive_buffer = tp->inet_conn.icsk_inet.sk.sk_rcvbuf;
+}
+
+/* Who writes a record is not put aside in between where the kernel lets it say so: on a machine that drowns in processes it
+ * could stay half written for long. Kernels that do not let it do not put aside what runs in the kernel, unless they were
+ * built or started to. */
+static __always_inline void begin_record(struct bd_session *record)
+{
+	if (bpf_preempt_disable)
+		bpf_preempt_disable();
+	WRITE(record->sequence, READ(record->sequence) + 1);
+	full_barrier();
+}
+
+static __always_inline void end_record(struct bd_session *record)
+{
+	full_barrier();
+	WRITE(record->sequence, READ(record->sequence) + 1);
+	if (bpf_preempt_enable)
+		bpf_preempt_enable();
+}
+
+static __always_inline void write_record(struct bd_session *record, struct tcp_sock *tp, __u32 state,
+					 struct leaving *leaving)
+{
+	__u32 last;
+
+	begin_record(record);
+	write_numbers(record, tp, state, leaving);
+	end_record(record);
+	/* Whatever TCP took was seen before, or there is something here that was not thought of. */
+	last = record->rcv_nxt - !!(record->flags & BD_SESSION_PEER_FIN);
+	if (!READ(record->gaps) && distance(READ(record->held_end), last) > 0)
+		note_gap(record);
+}
+
+/* Its socket, if it is recorded. */
+static __always_inline struct bd_session *noted_record(struct socket_note *note)
+{
+	return note && (__u32)READ(note->word) ? session_record((__u32)READ(note->word) - 1) : NULL;
+}
+
+/* Makes a record of a connection that has just been established. Nobody else knows it yet. */
+static __always_inline void open_record(struct bd_session *record, struct tcp_sock *tp, __u64 cookie, __u32 service)
+{
+	struct sock_common *common = &tp->inet_conn.icsk_inet.sk.__sk_common;
+	struct leaving nothing = {};
+	__u32 family = common->skc_family, local = common->skc_rcv_saddr, remote = common->skc_daddr;
+
+	begin_record(record);
+	if (family == AF_INET6) {
+		bpf_core_read(record->local, sizeof(record->local), &common->skc_v6_rcv_saddr);
+		bpf_core_read(record->remote, sizeof(record->remote), &common->skc_v6_daddr);
+	} else {
+		__builtin_memset(record->local, 0, 10);
+		__builtin_memset(record->remote, 0, 10);
+		record->local[10] = record->local[11] = record->remote[10] = record->remote[11] = 0xff;
+		__builtin_memcpy(&record->local[12], &local, sizeof(local));
+		__builtin_memcpy(&record->remote[12], &remote, sizeof(remote));
+	}
+	record->family = family;
+	record->local_port = common->skc_num;
+	record->remote_port = bpf_ntohs(common->skc_dport);
+	record->irs = tp->rcv_nxt - 1;
+	record->iss = tp->snd_una - 1;
+	record->flags = 0;
+	record->last_tsval = 0;
+	record->told_end = tp->rcv_nxt;
+	record->service = service;
+	record->opened_at = bpf_ktime_get_ns();
+	WRITE(record->gaps, 0);
+	WRITE(record->held_end, tp->rcv_nxt);
+	write_numbers(record, tp, common->skc_state, &nothing);
+	WRITE(record->cookie, cookie);
+	end_record(record);
+}
+
+/* The connection ended: its record is the next but all others' that are free. */
+static __always_inline void free_record(struct bd_session *record, __u32 index)
+{
+	__u32 service = record->service;
+
+	begin_record(record);
+	WRITE(record->cookie, 0);
+	end_record(record);
+	full_barrier();
+	if (__sync_lock_test_and_set(&record->gaps, 0))
+		sensor_add(settings.sessions_unprotected, -1);
+	sensor_add(settings.sessions_open, -1);
+	if (service < MAX_SERVICES)
+		__sync_fetch_and_add(&recorded[service], -1);
+	bpf_map_push_elem(&free_sessions, &index, BPF_ANY);
+}
+
+#endif

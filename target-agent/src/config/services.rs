@@ -1,0 +1,111 @@
+//! The sections `[[service]]`.
+
+use crate::kernel::Service;
+use crate::kernel::settings::{MAX_SERVICE_PORTS, MAX_SERVICES};
+use backdoors_sensor_box::session::layout::{LARGEST_RING, LEAST_RING, MAX_SESSIONS, ring_stride};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+/// The kernel takes the memory of all rings at once, and for good.
+const MOST_MEMORY: u64 = 4 << 30;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    name: String,
+    #[serde(deserialize_with = "ports")]
+    ports: Vec<u16>,
+    #[serde(default = "default_sessions", deserialize_with = "sessions")]
+    sessions: u32,
+    #[serde(default = "default_ring", deserialize_with = "ring")]
+    ring: u32,
+}
+
+fn default_sessions() -> u32 {
+    256
+}
+
+fn default_ring() -> u32 {
+    256 << 10
+}
+
+fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
+    let ports = Vec::<i64>::deserialize(deserializer)?;
+    if ports.is_empty() {
+        return Err(D::Error::custom("a service without ports has no connections: name at least one"));
+    }
+    let port = |port: i64| u16::try_from(port).ok().filter(|port| *port > 0);
+    let checked = ports.into_iter().map(|number| {
+        port(number).ok_or_else(|| D::Error::custom(format!("{number} is no port: ports are 1 to 65535")))
+    });
+    checked.collect()
+}
+
+fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    let sessions = u32::try_from(number).ok().filter(|number| (1..=MAX_SESSIONS as u32).contains(number));
+    sessions.ok_or_else(|| {
+        D::Error::custom(format!("{number} sessions at once cannot be captured: 1 to {MAX_SESSIONS} can"))
+    })
+}
+
+fn ring<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let units = [("KiB", 10), ("MiB", 20)];
+    let parsed = units.iter().find_map(|(unit, shift)| {
+        let number = text.strip_suffix(unit)?.trim().parse::<u32>().ok()?;
+        number.checked_mul(1 << shift)
+    });
+    let bytes = parsed.ok_or_else(|| {
+        D::Error::custom(format!(
+            "{text:?} is no size of a ring: write a whole number and KiB or MiB, as in 256KiB"
+        ))
+    })?;
+    if !(LEAST_RING..=LARGEST_RING).contains(&bytes) || !bytes.is_power_of_two() {
+        return Err(D::Error::custom(format!(
+            "a ring of {text} cannot be: give a power of two, 128KiB to 2MiB"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// What is wrong with services that are good each by itself, and what would be right.
+fn check(services: &[Section]) -> Result<(), String> {
+    let mut ports: Vec<u16> = services.iter().flat_map(|service| service.ports.iter().copied()).collect();
+    if services.len() > MAX_SERVICES || ports.len() > MAX_SERVICE_PORTS {
+        return Err(format!(
+            "{} services with {} ports in all, but at most {MAX_SERVICES} with {MAX_SERVICE_PORTS} can be",
+            services.len(),
+            ports.len()
+        ));
+    }
+    for (index, service) in services.iter().enumerate() {
+        if services[..index].iter().any(|other| other.name == service.name) {
+            return Err(format!("two services have the name {:?}: give each its own", service.name));
+        }
+    }
+    ports.sort_unstable();
+    if let Some(twice) = ports.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("services have port {} twice: name it once", twice[0]));
+    }
+    let sessions: u64 = services.iter().map(|service| u64::from(service.sessions)).sum();
+    let ring = services.iter().map(|service| service.ring).max().unwrap_or(0);
+    let memory = sessions * u64::from(ring_stride(ring));
+    if sessions > MAX_SESSIONS as u64 || memory > MOST_MEMORY {
+        return Err(format!(
+            "{sessions} sessions with rings of {} KiB take {} MiB, but at most {MAX_SESSIONS} and {} MiB can be: take fewer \
+             sessions or smaller rings (all have the largest service's)",
+            ring >> 10,
+            memory >> 20,
+            MOST_MEMORY >> 20
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Service>, D::Error> {
+    let sections = Vec::<Section>::deserialize(deserializer)?;
+    check(&sections).map_err(D::Error::custom)?;
+    let service = |Section { name, ports, sessions, ring }| Service { name, ports, sessions, ring };
+    Ok(sections.into_iter().map(service).collect())
+}
