@@ -60,7 +60,7 @@ fn what_is_altered_foreign_or_from_before_is_refused_and_the_right_command_under
             ];
             host.lease(0);
             let refused = |given: &CommandSlot| {
-                host.write_slot(0, given);
+                host.write_slot_code_last(0, given);
                 wait_for_a_look(&host);
                 let answer = eventually("an answer", || host.acknowledgement(0));
                 let expected = (CommandState::Refused, Refusal::NotAuthentic, given.sequence, 0);

@@ -13,6 +13,7 @@ use backdoors_target_agent::kernel::{KernelHalf, Pins};
 use backdoors_target_agent::seat::Seat;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
+use std::mem::offset_of;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -216,6 +217,16 @@ impl Host {
         let (base, body) = (slot * size_of::<CommandSlot>(), EncodedCommand::SEQUENCE_OFFSET as usize);
         memory.write_bytes(base, &given.as_bytes()[..body]).unwrap();
         memory.write_bytes(base + body, &given.sequence.to_le_bytes()).unwrap();
+    }
+
+    /// Writes a command over another so that nothing that lies there meanwhile has a code that fits: of two that each differ from
+    /// the right one, half of the one and half of the other may be the right one.
+    pub fn write_slot_code_last(&self, slot: usize, given: &CommandSlot) {
+        let memory = self.half().memory.commands.words.memory();
+        let code = slot * size_of::<CommandSlot>() + offset_of!(CommandSlot, mac);
+        memory.write_bytes(code, &[0; 16]).unwrap();
+        self.write_slot(slot, &CommandSlot { mac: [0; 2], ..*given });
+        memory.write_bytes(code, given.mac.as_bytes()).unwrap();
     }
 
     pub fn acknowledgement(&self, slot: usize) -> Option<AcknowledgementView> {
