@@ -8,7 +8,7 @@ use backdoors_continuation_box::tcp::{ResumeError, SilentAddresses, rebuild};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
-use support::dump::dump;
+use support::dump::{acknowledged, dump};
 use support::scene::{Scene, bytes, read_stream};
 
 const SERVICES: [&str; 2] = ["10.77.0.10", "fd77::10"];
@@ -19,6 +19,7 @@ fn ends(stream: &mut TcpStream) {
     assert_eq!(stream.read(&mut [0; 10]).unwrap(), 0);
 }
 
+/// Time for what is written without a way out, and for a timer of the old host.
 fn settle() {
     std::thread::sleep(Duration::from_millis(50));
 }
@@ -36,7 +37,7 @@ fn what_a_client_that_has_closed_sent_is_read_to_its_end_and_answered() {
             if end {
                 ends(&mut server);
             }
-            settle();
+            acknowledged(&client);
             scene.cut_off_old();
             let taken = scene.take_over(server);
             assert!(taken.state.receive.closed && !taken.state.send.closed);
@@ -62,7 +63,7 @@ fn an_answer_to_a_client_that_has_closed_goes_on_although_much_of_it_was_lost() 
             read_stream(&mut client, round * 10_000, 10_000);
         }
         client.shutdown(Shutdown::Write).unwrap();
-        settle();
+        acknowledged(&client);
         scene.cut_off_old();
         server.write_all(&bytes(200_000, lost)).unwrap();
         settle();
@@ -88,10 +89,9 @@ fn a_service_that_has_closed_still_reads_whether_or_not_the_client_knows() {
             if known {
                 server.write_all(&bytes(0, 3_000)).unwrap();
                 server.shutdown(Shutdown::Write).unwrap();
-                settle();
+                acknowledged(&server);
                 scene.cut_off_old();
             } else {
-                settle();
                 scene.cut_off_old();
                 server.write_all(&bytes(0, 3_000)).unwrap();
                 server.shutdown(Shutdown::Write).unwrap();
@@ -121,7 +121,7 @@ fn the_last_bytes_of_a_connection_that_both_have_closed_arrive() {
         let (mut client, mut server) = scene.connect();
         client.write_all(&bytes(0, 3_000)).unwrap();
         client.shutdown(Shutdown::Write).unwrap();
-        settle();
+        acknowledged(&client);
         scene.cut_off_old();
         server.write_all(&bytes(0, 5_000)).unwrap();
         server.shutdown(Shutdown::Write).unwrap();
@@ -145,7 +145,7 @@ fn strict_checks_of_where_packets_come_from_do_not_matter() {
     }
     let (mut client, server) = scene.connect();
     client.shutdown(Shutdown::Write).unwrap();
-    settle();
+    acknowledged(&client);
     scene.cut_off_old();
     let mut taken = scene.take_over(server);
     ends(&mut taken.stream);
@@ -159,7 +159,7 @@ fn a_machine_that_cannot_hear_itself_says_so_and_the_client_hears_nothing() {
     let mut scene = Scene::new(SERVICES[0]);
     let (mut client, mut server) = scene.connect();
     client.shutdown(Shutdown::Write).unwrap();
-    settle();
+    acknowledged(&client);
     scene.cut_off_old();
     server.write_all(&bytes(0, 1_000)).unwrap();
     settle();

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 use support::Host;
-use support::dump::dump;
+use support::dump::{acknowledged, dump};
 use support::scene::{PORT, Scene, bytes, goes_on, read_stream};
 
 const SERVICES: [&str; 2] = ["10.77.0.10", "fd77::10"];
@@ -117,7 +117,7 @@ fn a_rebuilt_connection_is_silent_however_long_it_is_kept_and_when_it_is_dropped
     let mut scene = Scene::new(SERVICES[0]);
     let (mut client, mut server) = scene.connect();
     client.write_all(&bytes(0, 1_000)).unwrap();
-    std::thread::sleep(Duration::from_millis(50));
+    acknowledged(&client);
     scene.cut_off_old();
     server.write_all(&bytes(0, 30_000)).unwrap();
     let state = dump(server);

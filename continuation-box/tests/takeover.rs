@@ -9,7 +9,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use std::io::Write;
 use std::time::{Duration, Instant};
 use support::capture::Seen;
-use support::dump::{dump, info};
+use support::dump::{acknowledged, dump, info};
 use support::scene::{PORT, Scene, TakenOver, bytes, fill, goes_on, read_stream};
 
 const V4: &str = "10.77.0.10";
@@ -226,7 +226,7 @@ fn a_connection_goes_on_while_its_sequence_numbers_wrap() {
         read_stream(&mut client, 0, 1_000);
         client.write_all(&bytes(0, 20_000)).unwrap();
         read_stream(&mut server, 0, 2_000);
-        std::thread::sleep(Duration::from_millis(50));
+        acknowledged(&client);
         scene.cut_off_old();
         server.write_all(&bytes(1_000, 12_000)).unwrap();
         let taken = scene.take_over(server);
@@ -247,7 +247,7 @@ fn a_connection_that_was_taken_over_can_be_taken_over_again() {
     let mut scene = Scene::new(V4);
     let (mut client, mut server) = scene.connect();
     client.write_all(&bytes(0, 10_000)).unwrap();
-    std::thread::sleep(Duration::from_millis(50));
+    acknowledged(&client);
     scene.cut_off_old();
     server.write_all(&bytes(0, 9_000)).unwrap();
     let first = scene.take_over(server);
@@ -266,7 +266,7 @@ fn bytes_that_were_received_and_not_read_are_read_at_the_new_host() {
     let (mut client, mut server) = scene.connect();
     client.write_all(&bytes(0, 50_000)).unwrap();
     read_stream(&mut server, 0, 7_000);
-    std::thread::sleep(Duration::from_millis(50));
+    acknowledged(&client);
     scene.cut_off_old();
     let taken = scene.take_over(server);
     assert_eq!(taken.state.receive.unread.len(), 43_000);
@@ -285,7 +285,7 @@ fn a_window_that_was_wide_open_stays_open() {
     let writer = std::thread::spawn(move || writing.write_all(&bytes(0, ALL)).unwrap());
     read_stream(&mut server, 0, ALL);
     writer.join().unwrap();
-    std::thread::sleep(Duration::from_millis(50));
+    acknowledged(&client);
     scene.cut_off_old();
     let mut taken = scene.take_over(server);
     assert!(

@@ -6,7 +6,7 @@ use nix::sys::socket::{MsgFlags, getsockopt, recv, setsockopt, sockopt};
 use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,11 @@ impl Info {
     pub fn sent_segment_size(&self) -> u32 {
         self.words[2]
     }
+
+    /// Segments that were sent and not acknowledged; a FIN is one.
+    fn unacknowledged(&self) -> u32 {
+        self.words[4]
+    }
 }
 
 sockopt_impl!(RepairQueue, SetOnly, libc::IPPROTO_TCP, libc::TCP_REPAIR_QUEUE, u32);
@@ -54,6 +59,19 @@ const RECEIVED_FIN: [u8; 3] = [CLOSE_WAIT, 9, 11];
 
 pub fn info(stream: &TcpStream) -> Info {
     getsockopt(stream, TcpInfo).unwrap()
+}
+
+/// Waits until the other end has all that was written here, and the end if it was closed.
+pub fn acknowledged(stream: &TcpStream) {
+    let began = Instant::now();
+    loop {
+        let info = info(stream);
+        if info.unacknowledged() == 0 && info.never_sent == 0 {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "it was not acknowledged");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 pub fn dump(stream: TcpStream) -> TcpState {
