@@ -16,6 +16,7 @@ mod netlink;
 mod options;
 pub mod rebuild;
 pub mod resume;
+mod routes;
 mod segment;
 pub mod state;
 

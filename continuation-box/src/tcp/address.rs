@@ -7,6 +7,7 @@
 
 use super::announcement::Announcer;
 use super::netlink::{Placed, add, remove};
+use super::routes::await_local_route;
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
@@ -74,6 +75,8 @@ pub struct SilentAddresses {
 #[derive(Debug)]
 struct Silence {
     loopback: u32,
+    /// Name of the interface that leads to the clients.
+    card: String,
     /// The interface's `arp_ignore` and what it was, if it had to be changed.
     answers: Option<(PathBuf, String)>,
     on_loopback: Vec<Prefixed>,
@@ -116,13 +119,16 @@ impl SilentAddresses {
         let announcer = Announcer::open(card, hardware)
             .map_err(|source| failed("opening a socket for frames", source))?;
         // From here on dropping it undoes what was done.
-        let mut silence = Silence { loopback, answers: None, on_loopback: Vec::new() };
+        let mut silence =
+            Silence { loopback, card: interface.to_owned(), answers: None, on_loopback: Vec::new() };
         if addresses.iter().any(|wanted| wanted.address.is_ipv4()) {
             silence.answer_for_own_only(interface)?;
         }
         for wanted in addresses {
             add(silence.placed(wanted.address)).map_err(|source| failed("adding an address", source))?;
             silence.on_loopback.push(*wanted);
+            await_local_route(wanted.address, "lo")
+                .map_err(|source| call("waiting for an address's route", source))?;
         }
         Ok(SilentAddresses { announcer, silence })
     }
@@ -146,7 +152,9 @@ impl SilentAddresses {
         let outcome = announced.addresses.iter().try_for_each(|wanted| {
             add(on_card(wanted)).map_err(|source| failed("adding an address", source))?;
             placed.push(wanted);
-            Ok(())
+            // Without it the address would be nobody's for a while, once it is taken off the loopback device.
+            await_local_route(wanted.address, &silence.card)
+                .map_err(|source| call("waiting for an address's route", source))
         });
         if let Err(error) = outcome.and_then(|()| announced.repeat()) {
             for wanted in placed {

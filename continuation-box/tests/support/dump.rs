@@ -39,6 +39,11 @@ impl Info {
         self.words[2]
     }
 
+    /// Bytes that the receive window may grow to as things are.
+    pub fn receive_threshold(&self) -> u32 {
+        self.words[14]
+    }
+
     /// Segments that were sent and not acknowledged; a FIN is one.
     fn unacknowledged(&self) -> u32 {
         self.words[4]

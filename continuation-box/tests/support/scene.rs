@@ -102,7 +102,11 @@ pub fn read_stream(stream: &mut TcpStream, from: usize, length: usize) -> Durati
     while at < from + length {
         let began = Instant::now();
         let most = buffer.len().min(from + length - at);
-        let read = stream.read(&mut buffer[..most]).unwrap();
+        let read = match stream.read(&mut buffer[..most]) {
+            // A read with a timeout is not begun again by the kernel.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.unwrap(),
+        };
         assert_ne!(read, 0, "the stream ended at byte {at} of {}", from + length);
         longest = longest.max(began.elapsed());
         assert!(
