@@ -23,7 +23,9 @@ pub use diagnosis::{Culprit, Diagnosis, Evidence, Repair};
 pub use forkbomb::ForkBomb;
 pub use limits::{LimitError, Limits};
 pub use memory_hog::MemoryHog;
-pub use registry::{Build, COOLDOWN, GRACE, REGISTRY, Registration, SettingsError, Users, build};
+pub use registry::{
+    Build, COOLDOWN, GRACE, REGISTRY, Registration, SettingsError, Users, build, registration,
+};
 pub use runaway::Runaway;
 pub use stuck_application::StuckApplications;
 

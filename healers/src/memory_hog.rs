@@ -169,12 +169,13 @@ impl MemoryHog {
     }
 
     /// The narrowest unit that is enough, or why there is none. `rate` is how fast memory shrinks if that matters.
-    fn blame(&self, shortage: &Shortage, table: &Table<'_>, rate: Option<f64>) -> Result<Blame, String> {
+    fn blame(&self, shortage: &Shortage, table: &mut Table<'_>, rate: Option<f64>) -> Result<Blame, String> {
         match self.settings.combine {
             Combine::Nested => {
-                let within = table.largest_user().map(|user| table.of_user(user));
-                let nested = within.and_then(|within| self.first_blame(shortage, &within, rate).ok());
-                nested.map_or_else(|| self.first_blame(shortage, table, rate), Ok)
+                table.look_only_at(table.largest_user());
+                let nested = self.first_blame(shortage, table, rate);
+                table.look_only_at(None);
+                nested.or_else(|_| self.first_blame(shortage, table, rate))
             }
             Combine::Any => self.first_blame(shortage, table, rate),
             Combine::All => self.common_blame(shortage, table),
@@ -247,8 +248,9 @@ impl Healer for MemoryHog {
             Ok(shortage) => shortage,
             Err(reason) => return Diagnosis::Nothing { reason },
         };
-        let table = Table::new(&case.processes.processes, case.sensors.clock, |process| self.spares(process));
-        let blame = match self.blame(&shortage, &table, self.pace.rush(RUSH)) {
+        let mut table =
+            Table::new(&case.processes.processes, case.sensors.clock, |process| self.spares(process));
+        let blame = match self.blame(&shortage, &mut table, self.pace.rush(RUSH)) {
             Ok(blame) => blame,
             Err(reason) => {
                 return Diagnosis::Nothing { reason: format!("{}; {reason}", shortage.evidence[0].text) };

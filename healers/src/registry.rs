@@ -72,6 +72,12 @@ pub const REGISTRY: &[Registration] = &[
     },
 ];
 
+/// The line of the healer that is called `name`.
+#[must_use]
+pub fn registration(name: &str) -> Option<&'static Registration> {
+    REGISTRY.iter().find(|registration| registration.name == name)
+}
+
 /// Names of a target's users, as the monitor's configuration gives them. The monitor's own user database says
 /// nothing about another machine.
 pub type Users = BTreeMap<String, u32>;
@@ -120,7 +126,7 @@ pub(crate) fn read_settings<T: serde::de::DeserializeOwned>(
 /// # Errors
 /// If there is none or its settings are wrong.
 pub fn build(name: &str, settings: toml::Table, users: &Users) -> Result<Box<dyn Healer>, SettingsError> {
-    let Some(registration) = REGISTRY.iter().find(|registration| registration.name == name) else {
+    let Some(registration) = registration(name) else {
         let known: Vec<_> = REGISTRY.iter().map(|registration| registration.name).collect();
         return Err(SettingsError::UnknownHealer { name: name.to_owned(), known: known.join(", ") });
     };

@@ -6,7 +6,7 @@ mod spare;
 pub use spare::{BadName, Spare};
 
 use crate::victim::{Victim, matching};
-use backdoors_healers::{REGISTRY, Repair};
+use backdoors_healers::{Repair, registration};
 use backdoors_sensor_box::layout::ProcessFlags;
 use backdoors_sensor_box::{Command, Opcode, ProcessView, Refusal, Subject};
 use std::collections::HashSet;
@@ -64,7 +64,7 @@ pub enum Unsafe {
 /// # Errors
 /// [`Unsafe::MayNot`].
 pub fn check_may(healer: &str, commands: &[Command]) -> Result<(), Unsafe> {
-    let Some(registered) = REGISTRY.iter().find(|line| line.name == healer) else { return Ok(()) };
+    let Some(registered) = registration(healer) else { return Ok(()) };
     match commands.iter().find(|command| !registered.may.contains(&command.opcode)) {
         Some(command) => Err(Unsafe::MayNot(command.opcode)),
         None => Ok(()),

@@ -4,9 +4,9 @@ pub mod layout;
 mod words;
 
 use crate::command::{CommandState, Refusal};
-use crate::decode::{DecodeError, printable};
+use crate::decode::{DecodeError, check_beginning, check_sizes, printable};
 use crate::fetch::FetchError;
-use crate::layout::{CommandFlags, VERSION};
+use crate::layout::CommandFlags;
 use crate::numbered::numbered;
 use crate::opcode::Opcode;
 use core::mem::size_of;
@@ -163,22 +163,12 @@ fn header(region: u64, bytes: &[u8]) -> Result<AuditHeader, DecodeError> {
         have: bytes.len(),
         need,
     })?;
-    if header.magic != AUDIT_MAGIC {
-        return Err(DecodeError::Magic { what: WHAT, found: header.magic });
-    }
-    if header.version != VERSION {
-        return Err(DecodeError::Version { what: WHAT, found: header.version });
-    }
-    let layout = |why| DecodeError::Layout { what: WHAT, why };
-    let (header_bytes, record_bytes) = (header.header_bytes as usize, header.record_bytes as usize);
-    if !(need..=4096).contains(&header_bytes) || header_bytes % 8 != 0 {
-        return Err(layout("header size"));
-    }
-    if !(size_of::<AuditRecord>()..=4096).contains(&record_bytes) || record_bytes % 8 != 0 {
-        return Err(layout("record size"));
-    }
+    check_beginning(WHAT, (header.magic, AUDIT_MAGIC), header.version)?;
+    let header_size = ("header size", header.header_bytes, need);
+    let record_size = ("record size", header.record_bytes, size_of::<AuditRecord>());
+    let [header_bytes, record_bytes] = check_sizes(WHAT, [header_size, record_size])?;
     if !(1..=MAX_AUDIT_RECORDS).contains(&(header.capacity as usize)) {
-        return Err(layout("number of records"));
+        return Err(DecodeError::Layout { what: WHAT, why: "number of records" });
     }
     let need = header_bytes + header.capacity as usize * record_bytes;
     if need as u64 > region {

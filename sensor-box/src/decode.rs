@@ -54,6 +54,36 @@ pub enum DecodeError {
     },
 }
 
+/// Whether a region begins as `what` does.
+pub(crate) fn check_beginning(
+    what: &'static str,
+    magic: (u64, u64),
+    version: u32,
+) -> Result<(), DecodeError> {
+    let (found, wanted) = magic;
+    if found != wanted {
+        return Err(DecodeError::Magic { what, found });
+    }
+    if version != VERSION {
+        return Err(DecodeError::Version { what, found: version });
+    }
+    Ok(())
+}
+
+/// Sizes of a header and of what follows it, each of which is called by a name and is at least so many bytes: a newer target
+/// may have longer ones.
+pub(crate) fn check_sizes<const N: usize>(
+    what: &'static str,
+    sizes: [(&'static str, u32, usize); N],
+) -> Result<[usize; N], DecodeError> {
+    for (why, found, least) in sizes {
+        if !(least..=4096).contains(&(found as usize)) || found % 8 != 0 {
+            return Err(DecodeError::Layout { what, why });
+        }
+    }
+    Ok(sizes.map(|(_, found, _)| found as usize))
+}
+
 /// One sensor as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SensorReading {
@@ -124,25 +154,15 @@ impl SensorView {
             have: bytes.len(),
             need,
         })?;
-        if header.magic != BOX_MAGIC {
-            return Err(DecodeError::Magic { what: WHAT, found: header.magic });
-        }
-        if header.version != VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: header.version });
-        }
+        check_beginning(WHAT, (header.magic, BOX_MAGIC), header.version)?;
         if header.sequence % 2 == 1 {
             return Err(DecodeError::Torn { what: WHAT });
         }
-        let layout = |why| DecodeError::Layout { what: WHAT, why };
-        let (header_bytes, sensor_bytes) = (header.header_bytes as usize, header.sensor_bytes as usize);
-        if !(need..=4096).contains(&header_bytes) || header_bytes % 8 != 0 {
-            return Err(layout("header size"));
-        }
-        if !(size_of::<SensorRecord>()..=4096).contains(&sensor_bytes) || sensor_bytes % 8 != 0 {
-            return Err(layout("record size"));
-        }
+        let header_size = ("header size", header.header_bytes, need);
+        let record_size = ("record size", header.sensor_bytes, size_of::<SensorRecord>());
+        let [header_bytes, sensor_bytes] = check_sizes(WHAT, [header_size, record_size])?;
         if header.sensor_capacity as usize > MAX_SENSORS || header.sensor_count > header.sensor_capacity {
-            return Err(layout("number of sensors"));
+            return Err(DecodeError::Layout { what: WHAT, why: "number of sensors" });
         }
         Ok((header, header_bytes + header.sensor_count as usize * sensor_bytes))
     }
@@ -267,22 +287,12 @@ impl ProcessView {
         let need = size_of::<ProcessTableHeader>();
         let (header, _) = ProcessTableHeader::read_from_prefix(bytes)
             .map_err(|_| DecodeError::Truncated { what: WHAT, have: bytes.len(), need })?;
-        if header.magic != PROCESS_MAGIC {
-            return Err(DecodeError::Magic { what: WHAT, found: header.magic });
-        }
-        if header.version != VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: header.version });
-        }
-        let layout = |why| DecodeError::Layout { what: WHAT, why };
-        let (header_bytes, entry_bytes) = (header.header_bytes as usize, header.entry_bytes as usize);
-        if !(need..=4096).contains(&header_bytes) || header_bytes % 8 != 0 {
-            return Err(layout("header size"));
-        }
-        if !(size_of::<ProcessEntry>()..=4096).contains(&entry_bytes) || entry_bytes % 8 != 0 {
-            return Err(layout("entry size"));
-        }
+        check_beginning(WHAT, (header.magic, PROCESS_MAGIC), header.version)?;
+        let header_size = ("header size", header.header_bytes, need);
+        let entry_size = ("entry size", header.entry_bytes, size_of::<ProcessEntry>());
+        let [header_bytes, entry_bytes] = check_sizes(WHAT, [header_size, entry_size])?;
         if header.capacity as usize > MAX_PROCESSES || header.high_water > header.capacity {
-            return Err(layout("number of entries"));
+            return Err(DecodeError::Layout { what: WHAT, why: "number of entries" });
         }
         Ok(TableExtent {
             generation: header.generation,

@@ -101,11 +101,11 @@ fn least(healer: &MemoryHog, shortage: &Shortage) -> u64 {
 }
 
 fn processes<'a>(healer: &MemoryHog, shortage: &Shortage, table: &Table<'a>) -> Result<Found<'a>, String> {
-    let largest = *table.largest.first().ok_or("no process may be killed")?;
+    let largest = table.largest().next().ok_or("no process may be killed")?;
     let least = least(healer, shortage);
     let mut victims = Vec::new();
     let mut bytes: u64 = 0;
-    for process in table.largest.iter().take(healer.settings.most_processes) {
+    for process in table.largest().take(healer.settings.most_processes) {
         if bytes >= shortage.need || size(process) < least {
             break;
         }
@@ -113,7 +113,7 @@ fn processes<'a>(healer: &MemoryHog, shortage: &Shortage, table: &Table<'a>) -> 
             return Err(format!("{}, and its kin was struck in vain", in_words(process)));
         }
         bytes = bytes.saturating_add(size(process));
-        victims.push(*process);
+        victims.push(process);
     }
     if bytes < shortage.need || victims.is_empty() {
         return Err(format!(

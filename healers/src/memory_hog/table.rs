@@ -10,7 +10,6 @@ pub(super) type Name = (u32, u64);
 const LEAST_AGE: u64 = 50_000_000;
 
 /// Processes by id, by parent, and those that may be struck by size.
-#[derive(Clone)]
 pub(super) struct Table<'a> {
     by_pid: BTreeMap<u32, &'a Process>,
     children: BTreeMap<u32, Vec<u32>>,
@@ -20,7 +19,7 @@ pub(super) struct Table<'a> {
     /// The target's monotonic clock, nanoseconds.
     clock: u64,
     /// Those that are not spared, largest first.
-    pub largest: Vec<&'a Process>,
+    largest: Vec<&'a Process>,
 }
 
 /// What a process holds: its memory, and what of it was moved to swap space.
@@ -58,17 +57,20 @@ impl<'a> Table<'a> {
         Table { by_pid, children, spared, only: None, clock, largest }
     }
 
-    /// The same table, in which only units of this user may be struck.
-    pub(super) fn of_user(&self, user: u32) -> Table<'a> {
-        let mut table = self.clone();
-        table.largest.retain(|process| process.user == user);
-        Table { only: Some(user), ..table }
+    /// From now on only units that are wholly this user's may be struck, or any unit.
+    pub(super) fn look_only_at(&mut self, user: Option<u32>) {
+        self.only = user;
+    }
+
+    /// Those that may be struck, largest first.
+    pub(super) fn largest(&self) -> impl Iterator<Item = &'a Process> + '_ {
+        self.largest.iter().copied().filter(|process| self.has_only(&[process]))
     }
 
     /// The user who holds most of what may be struck.
     pub(super) fn largest_user(&self) -> Option<u32> {
         let mut users: BTreeMap<u32, u64> = BTreeMap::new();
-        for process in &self.largest {
+        for process in self.largest() {
             let held = users.entry(process.user).or_default();
             *held = held.saturating_add(size(process));
         }

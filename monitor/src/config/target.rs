@@ -7,7 +7,7 @@ use crate::external::{CHILDREN, ExternalHealer};
 use crate::guard::Spare;
 use backdoors_healers::duration::{self, parse as parse_duration};
 use backdoors_healers::external::{ExternalSettings, is_external};
-use backdoors_healers::{COOLDOWN, GRACE, Healer, Limits, REGISTRY, Registration, SettingsError, Users};
+use backdoors_healers::{COOLDOWN, GRACE, Healer, Limits, SettingsError, Users, registration};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -156,17 +156,13 @@ impl HealerConfig {
     /// How long those whom its repair would kill have to end by themselves.
     #[must_use]
     pub fn grace(&self) -> Duration {
-        self.grace.unwrap_or(self.registration().map_or(GRACE, |line| line.grace))
+        self.grace.unwrap_or(registration(&self.name).map_or(GRACE, |line| line.grace))
     }
 
     /// How long it rests after a repair.
     #[must_use]
     pub fn cooldown(&self) -> Duration {
-        self.cooldown.unwrap_or(self.registration().map_or(COOLDOWN, |line| line.cooldown))
-    }
-
-    fn registration(&self) -> Option<&'static Registration> {
-        REGISTRY.iter().find(|line| line.name == self.name)
+        self.cooldown.unwrap_or(registration(&self.name).map_or(COOLDOWN, |line| line.cooldown))
     }
 
     /// A relative path of a program starts at `folder`. A name without a slash is left to be refused.

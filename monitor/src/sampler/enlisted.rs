@@ -3,7 +3,7 @@
 use crate::clock::nanoseconds;
 use crate::config::{HealerConfig, Mode};
 use backdoors_healers::external::is_external;
-use backdoors_healers::{Applications, GRACE, Healer, REGISTRY, Registration, Users};
+use backdoors_healers::{Applications, GRACE, Healer, REGISTRY, Registration, Users, registration};
 use backdoors_sensor_box::{Opcode, SensorKind};
 use serde::{Deserialize, Serialize};
 
@@ -39,8 +39,7 @@ impl Enlisted {
     /// A healer of a target.
     #[must_use]
     pub fn of(config: &HealerConfig, healer: &dyn Healer) -> Enlisted {
-        let registered =
-            REGISTRY.iter().find(|line| line.name == config.name && !is_external(&config.settings));
+        let registered = registration(&config.name).filter(|_| !is_external(&config.settings));
         Enlisted {
             mode: Some(config.mode),
             cooldown_ns: Some(nanoseconds(config.cooldown())),

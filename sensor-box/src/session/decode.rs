@@ -4,8 +4,7 @@ use super::layout::{
     LARGEST_RING, LEAST_RING, MAX_SESSIONS, SESSION_MAGIC, SessionFlags, SessionRecord, SessionTableHeader,
 };
 use super::{Range64, Rings, SessionView, TcpState};
-use crate::decode::DecodeError;
-use crate::layout::VERSION;
+use crate::decode::{DecodeError, check_beginning, check_sizes};
 use core::mem::size_of;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use zerocopy::FromBytes;
@@ -60,10 +59,7 @@ impl SessionsView {
         if bytes.len() < need {
             return Err(DecodeError::Truncated { what: WHAT, have: bytes.len(), need });
         }
-        let records = bytes[view.header_bytes..need].chunks_exact(view.record_bytes);
-        for (index, chunk) in records.enumerate() {
-            view.take_record(index, chunk);
-        }
+        view.take_records(&bytes[view.header_bytes..need]);
         Ok(view)
     }
 
@@ -81,20 +77,11 @@ impl SessionsView {
         let need = size_of::<SessionTableHeader>();
         let (header, _) = SessionTableHeader::read_from_prefix(bytes)
             .map_err(|_| DecodeError::Truncated { what: WHAT, have: bytes.len(), need })?;
-        if header.magic != SESSION_MAGIC {
-            return Err(DecodeError::Magic { what: WHAT, found: header.magic });
-        }
-        if header.version != VERSION {
-            return Err(DecodeError::Version { what: WHAT, found: header.version });
-        }
+        check_beginning(WHAT, (header.magic, SESSION_MAGIC), header.version)?;
+        let header_size = ("header size", header.header_bytes, need);
+        let record_size = ("record size", header.record_bytes, size_of::<SessionRecord>());
+        let [header_bytes, record_bytes] = check_sizes(WHAT, [header_size, record_size])?;
         let layout = |why| DecodeError::Layout { what: WHAT, why };
-        let (header_bytes, record_bytes) = (header.header_bytes as usize, header.record_bytes as usize);
-        if !(need..=4096).contains(&header_bytes) || header_bytes % 8 != 0 {
-            return Err(layout("header size"));
-        }
-        if !(size_of::<SessionRecord>()..=4096).contains(&record_bytes) || record_bytes % 8 != 0 {
-            return Err(layout("record size"));
-        }
         if header.capacity as usize > MAX_SESSIONS {
             return Err(layout("number of records"));
         }
@@ -115,6 +102,12 @@ impl SessionsView {
             record_bytes,
             ..SessionsView::default()
         })
+    }
+
+    pub(super) fn take_records(&mut self, bytes: &[u8]) {
+        for (index, chunk) in bytes.chunks_exact(self.record_bytes).enumerate() {
+            self.take_record(index, chunk);
+        }
     }
 
     pub(super) fn take_record(&mut self, index: usize, chunk: &[u8]) {

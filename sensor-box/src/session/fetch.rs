@@ -26,9 +26,7 @@ pub fn fetch_sessions<E>(
     }
     let mut records = vec![0; need - view.header_bytes];
     read(view.header_bytes as u64, &mut records).map_err(FetchError::Access)?;
-    for (index, chunk) in records.chunks_exact(view.record_bytes).enumerate() {
-        view.take_record(index, chunk);
-    }
+    view.take_records(&records);
     let mut record = vec![0; view.record_bytes];
     for _ in 1..READINGS {
         for index in core::mem::take(&mut view.torn) {
