@@ -7,7 +7,8 @@
 use crate::snapshot::BoxView;
 use core::ops::Range;
 
-/// The two streams of a connection, as the kernel of the node knew them. All are positions.
+/// The two streams of a connection, as the kernel of the node knew them. All are positions: counts of bytes from a stream's first
+/// one, of which TCP's sequence numbers are the low 32 bits, shifted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Streams {
     /// Everything before it was acknowledged by the client.

@@ -129,20 +129,24 @@ fn hooks_do_what_they_are_for(machine: &Vm, deployment: &Deployment<'_, Vm>) {
     machine.shell(format!("rmdir {group}")).unwrap();
 }
 
-fn kernel_half_serves(kernel: Kernel, capability: &str) {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let wire = Wire::new().unwrap();
-    let programs =
-        ["backdoors-nic", "backdoors-agent", "backdoors", "backdoors-rogue"].map(String::from).to_vec();
+/// A machine with all that targets and monitors run.
+fn boot(kernel: Kernel, wire: &Wire) -> Vm {
+    let programs = ["backdoors-nic", "backdoors-agent", "backdoors", "backdoors-rogue"];
     let config = VmConfig {
         name: "target",
         kernel,
-        network: Some(&wire),
-        programs,
+        network: Some(wire),
+        programs: programs.map(String::from).to_vec(),
         memory_mib: 768,
         ..VmConfig::default()
     };
-    let machine = Vm::boot(config).unwrap();
+    Vm::boot(config).unwrap()
+}
+
+fn kernel_half_serves(kernel: Kernel, capability: &str) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let wire = Wire::new().unwrap();
+    let machine = boot(kernel, &wire);
     let plan = Plan {
         provider: "emulated",
         agent: String::new(),
@@ -225,17 +229,7 @@ fn live_connections_are_captured(kernel: Kernel) {
     const NUMBERS: usize = 9_000;
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let wire = Wire::new().unwrap();
-    let programs =
-        ["backdoors-nic", "backdoors-agent", "backdoors", "backdoors-rogue"].map(String::from).to_vec();
-    let config = VmConfig {
-        name: "target",
-        kernel,
-        network: Some(&wire),
-        programs,
-        memory_mib: 768,
-        ..VmConfig::default()
-    };
-    let machine = Vm::boot(config).unwrap();
+    let machine = boot(kernel, &wire);
     let plan = Plan {
         provider: "emulated",
         agent: "[[service]]\nname = \"pages\"\nports = [8080]\nsessions = 8\n".to_owned(),

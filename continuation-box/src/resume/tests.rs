@@ -1,7 +1,6 @@
 //! The plan against a model: a client, a server's kernel and an application, in any interleaving, with a crash at any point.
 
 use super::*;
-use crate::position::Numbering;
 use crate::snapshot::{BoxMemory, SessionBox, Shape};
 use proptest::prelude::*;
 
@@ -60,9 +59,9 @@ impl Application {
 /// What the kernel half keeps of a connection.
 #[derive(Clone, Debug)]
 struct Record {
-    una: u32,
-    next: u32,
-    receive_next: u32,
+    acknowledged: u64,
+    sent: u64,
+    received: u64,
     ring: Vec<u8>,
     /// Highest byte put in the ring, as a position.
     highest: u64,
@@ -70,7 +69,6 @@ struct Record {
 
 #[derive(Debug)]
 struct World {
-    numbering: (Numbering, Numbering),
     session: SessionBox,
     application: Application,
     /// In the server's kernel. Positions.
@@ -124,10 +122,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 impl World {
-    fn new(memory: &std::sync::Arc<BoxMemory>, first: (u32, u32)) -> World {
-        let numbering = (Numbering { first: first.0 }, Numbering { first: first.1 });
+    fn new(memory: &std::sync::Arc<BoxMemory>) -> World {
         World {
-            numbering,
             session: memory.take(1).unwrap(),
             application: Application::default(),
             received: 0,
@@ -136,22 +132,16 @@ impl World {
             send_queue: Vec::new(),
             acknowledged: 0,
             sent: 0,
-            record: Record {
-                una: first.0,
-                next: first.0,
-                receive_next: first.1,
-                ring: vec![0; RECEIVE_RING],
-                highest: 0,
-            },
+            record: Record { acknowledged: 0, sent: 0, received: 0, ring: vec![0; RECEIVE_RING], highest: 0 },
             client_acknowledged: 0,
             client_received: Vec::new(),
         }
     }
 
     fn note(&mut self) {
-        self.record.una = self.numbering.0.sequence(self.acknowledged);
-        self.record.next = self.numbering.0.sequence(self.sent);
-        self.record.receive_next = self.numbering.1.sequence(self.received);
+        self.record.acknowledged = self.acknowledged;
+        self.record.sent = self.sent;
+        self.record.received = self.received;
     }
 
     /// `halfway` ends a step that has parts in its middle, as a crash does.
@@ -243,12 +233,10 @@ impl World {
 
     /// What another node makes of what is left, and whether the client and the application get all there is to get.
     fn recover(&self, view: &BoxView) -> Result<(), TestCaseError> {
-        let Record { una, next, receive_next, ref ring, highest } = self.record;
-        let position = |numbering: Numbering, sequence, near| numbering.position(sequence, near).unwrap();
-        let received = position(self.numbering.1, receive_next, view.newest.read);
+        let Record { acknowledged, sent, received, ref ring, highest } = self.record;
         let streams = Streams {
-            acknowledged: position(self.numbering.0, una, view.newest.written),
-            sent: position(self.numbering.0, next, view.newest.written),
+            acknowledged,
+            sent,
             received,
             held: highest.saturating_sub(RECEIVE_RING as u64)..received,
         };
@@ -264,7 +252,7 @@ impl World {
         };
         let (memory, _fd) = BoxMemory::create(shape).unwrap();
         let mut session = memory.restore(2, view, &plan).unwrap();
-        let again = BoxView::decode(shape, &memory.bytes()[shape.box_range(0)], None).unwrap().unwrap();
+        let again = BoxView::decode(shape, &memory.read(0).unwrap(), None).unwrap().unwrap();
         prop_assert_eq!(again.cookie, 2);
         prop_assert_eq!(&again.newest, &view.newest);
         prop_assert_eq!(Resumption::plan(&streams, &again), Ok(plan.clone()));
@@ -300,7 +288,7 @@ impl World {
         let (ahead, passed) = (session.ahead(), session.ahead() / 2);
         session.has_passed(passed as usize);
         session.export(b"").unwrap();
-        let again = BoxView::decode(shape, &memory.bytes()[shape.box_range(0)], None).unwrap().unwrap();
+        let again = BoxView::decode(shape, &memory.read(0).unwrap(), None).unwrap().unwrap();
         prop_assert_eq!(again.newest.written, stream.end.max(view.newest.written) - ahead + passed);
         prop_assert!(Resumption::plan(&streams, &again).is_ok());
         let known = self.client_received.len() as u64 - streams.acknowledged;
@@ -320,17 +308,16 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..500),
         halfway: bool,
         is_held: bool,
-        first: (u32, u32),
     ) {
         let shape = Shape { capacity: 1, snapshot_bytes: 4096, ring_bytes: if is_held { RING } else { 0 } };
         let (memory, _fd) = BoxMemory::create(shape).unwrap();
-        let mut world = World::new(&memory, first);
+        let mut world = World::new(&memory);
         let (last, rest) = steps.split_last().unwrap();
         for step in rest {
             world.take(step, false);
         }
         world.take(last, halfway);
-        let view = BoxView::decode(shape, &memory.bytes()[shape.box_range(0)], None).unwrap().unwrap();
+        let view = BoxView::decode(shape, &memory.read(0).unwrap(), None).unwrap().unwrap();
         world.recover(&view)?;
     }
 }

@@ -129,13 +129,6 @@ impl Shape {
         }
         Ok(shape)
     }
-
-    /// Where box `index` lies in the region.
-    #[must_use]
-    pub fn box_range(self, index: u32) -> Range<usize> {
-        let start = self.box_offset(index);
-        start..start + self.box_bytes()
-    }
 }
 
 impl BoxView {

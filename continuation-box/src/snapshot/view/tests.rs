@@ -13,7 +13,7 @@ fn boxes() -> Arc<BoxMemory> {
 }
 
 fn first(boxes: &BoxMemory) -> Result<Option<BoxView>, ViewError> {
-    BoxView::decode(SHAPE, &boxes.bytes()[SHAPE.box_range(0)], None)
+    BoxView::decode(SHAPE, &boxes.read(0).unwrap(), None)
 }
 
 /// Writes as an application does.
@@ -136,11 +136,11 @@ fn a_crash_at_any_word_of_an_export_leaves_the_snapshot_before_or_the_new_one() 
     session.export(&[1; 64]).unwrap();
     session.has_read(5);
     session.export(&[2; 64]).unwrap();
-    let before = boxes.bytes()[SHAPE.box_range(0)].to_vec();
+    let before = boxes.read(0).unwrap();
     session.has_read(5);
-    let between = boxes.bytes()[SHAPE.box_range(0)].to_vec();
+    let between = boxes.read(0).unwrap();
     session.export(&[3; 64]).unwrap();
-    let after = boxes.bytes()[SHAPE.box_range(0)].to_vec();
+    let after = boxes.read(0).unwrap();
     // In the order in which an export stores them; number 3 lies in place 1.
     let mut order = vec![number_of(1)];
     order.extend((SHAPE.buffer_offset(3)..SHAPE.buffer_offset(3) + 64).step_by(8));
@@ -166,7 +166,7 @@ fn a_snapshot_ahead_of_its_application_or_larger_than_its_buffer_is_refused() {
     let boxes = boxes();
     let mut session = boxes.take(1).unwrap();
     session.export(b"x").unwrap();
-    let bytes = boxes.bytes()[SHAPE.box_range(0)].to_vec();
+    let bytes = boxes.read(0).unwrap();
     let with = |offset: usize, value: u64| {
         let mut bytes = bytes.clone();
         bytes[offset..offset + 8].copy_from_slice(value.as_bytes());
