@@ -140,16 +140,21 @@ impl Shape {
         size_of::<BoxesHeader>() + self.capacity as usize * self.box_bytes()
     }
 
-    pub(super) fn box_offset(self, index: u32) -> usize {
+    /// Where a box begins, from the beginning of the region.
+    #[must_use]
+    pub fn box_offset(self, index: u32) -> usize {
         size_of::<BoxesHeader>() + index as usize * self.box_bytes()
     }
 
-    /// Of a buffer, from the beginning of its box.
-    pub(super) fn buffer_offset(self, number: u64) -> usize {
+    /// Of the buffer that holds the snapshot of this number, from the beginning of its box.
+    #[must_use]
+    pub fn buffer_offset(self, number: u64) -> usize {
         size_of::<BoxHead>() + (number % 2) as usize * self.snapshot_bytes as usize
     }
 
-    pub(super) fn ring_offset(self) -> usize {
+    /// Of the ring, likewise.
+    #[must_use]
+    pub fn ring_offset(self) -> usize {
         size_of::<BoxHead>() + 2 * self.snapshot_bytes as usize
     }
 

@@ -1,0 +1,352 @@
+//! Pulling sessions out of a target's memory: in batches, and in an order that gives one consistent picture of each session
+//! even if the target, which is fenced, still runs.
+//!
+//! Heads of boxes, records of connections, heads again with what they point at, heads and records once more: a snapshot is one
+//! that was there before the record, so the connection had received what it had read; what was written is read behind the
+//! record, so it is no less than was sent; and what was overwritten meanwhile shows in the last reading.
+
+use crate::link::{Link, Region};
+use backdoors_continuation_box::connection::streams;
+use backdoors_continuation_box::snapshot::{Around, BoxHead, BoxView, Shape, ViewError};
+use backdoors_rdma::{AccessError, Operation};
+use backdoors_sensor_box::FetchError;
+use backdoors_sensor_box::session::{Received, SessionView, SessionsView, fetch_sessions};
+use std::collections::HashMap;
+use std::mem::size_of;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Most operations of a batch.
+const OPERATIONS: usize = 48;
+/// Most bytes of a batch, so that none outlasts the deadline of a slow path.
+const BYTES: usize = 256 << 10;
+const HEAD: usize = size_of::<BoxHead>();
+
+/// Why nothing can be pulled. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The memory cannot be read.
+    #[error("the target's memory cannot be read: {0}; nothing was changed, try again")]
+    Access(#[from] AccessError),
+    /// The target captures no connections.
+    #[error("the target captures no live connections: its agent needs a [[service]], and a kernel half that can capture")]
+    NotCaptured,
+    /// What is there is no session table.
+    #[error("the target's session table cannot be read: {0}; nothing was changed")]
+    Table(backdoors_sensor_box::DecodeError),
+    /// What is there are no boxes.
+    #[error("the boxes of the service cannot be read: {0}; nothing was changed")]
+    Boxes(ViewError),
+}
+
+/// The regions that sessions are in.
+#[derive(Clone, Copy, Debug)]
+pub struct Regions {
+    /// Records of connections.
+    pub sessions: Region,
+    /// Rings of what they received.
+    pub received: Region,
+    /// Boxes of the service's application; none if no application ever attached.
+    pub boxes: Option<Region>,
+}
+
+/// A session as it was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The connection.
+    pub session: SessionView,
+    /// What it received and is held; why nothing is, if nothing is.
+    pub received: Result<Received, &'static str>,
+    /// Its box, if it has one.
+    pub boxed: Option<Result<FoundBox, ViewError>>,
+}
+
+/// A box as it was found, made as small as what it holds.
+#[derive(Clone, Debug)]
+pub struct FoundBox {
+    /// The shape of `bytes`.
+    pub shape: Shape,
+    /// The box, as [`BoxView::decode`] reads it. Of its ring those bytes are there which are not acknowledged.
+    pub bytes: Vec<u8>,
+    /// What it says.
+    pub view: BoxView,
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// Sessions, the ones that changed last first.
+    pub sessions: Vec<Found>,
+    /// Records that make no sense or stayed torn.
+    pub unreadable: usize,
+    /// Connections that found no free record, ever.
+    pub unrecorded: u64,
+}
+
+/// Pulls the sessions of the service that is number `service` in the target's configuration, and whose own ports are among
+/// `ports` if any are given.
+///
+/// # Errors
+/// [`PullError`]. What is wrong with one session is told with that session.
+pub fn pull(link: &mut dyn Link, regions: &Regions, service: u32) -> Result<Pulled, PullError> {
+    let boxes = regions.boxes.map(|region| Boxes::open(link, region)).transpose()?;
+    let before = boxes.as_ref().map(|boxes| boxes.heads(link)).transpose()?.unwrap_or_default();
+    let table = table(link, &regions.sessions)?;
+    let heads = boxes.as_ref().map(|boxes| boxes.heads(link)).transpose()?.unwrap_or_default();
+    let by_cookie: HashMap<u64, usize> =
+        (0..).zip(&heads).filter(|(_, head)| head.cookie != 0).map(|(index, head)| (head.cookie, index)).collect();
+
+    let mut wanted: Vec<&SessionView> =
+        table.sessions.iter().filter(|session| session.record.service == service).collect();
+    wanted.sort_by_key(|session| std::cmp::Reverse(session.record.changed_at));
+    let mut drafts: Vec<Draft<'_>> = wanted
+        .into_iter()
+        .map(|session| Draft::new(session, &table, &heads, &before, &by_cookie, boxes.as_ref()))
+        .collect();
+    let mut from_rings = Vec::new();
+    let mut from_boxes = Vec::new();
+    for draft in &mut drafts {
+        draft.received.wanted(&mut from_rings);
+        if let Some(Ok(part)) = &mut draft.boxed {
+            part.wanted(&mut from_boxes);
+        }
+    }
+    fetch(link, &regions.received, from_rings)?;
+    if let Some(boxes) = &boxes {
+        fetch(link, &boxes.region, from_boxes)?;
+    }
+    let after = boxes.as_ref().map(|boxes| boxes.heads(link)).transpose()?.unwrap_or_default();
+    let later = self::table(link, &regions.sessions)?;
+    Ok(Pulled {
+        sessions: drafts.into_iter().map(|draft| draft.finish(&later, &after)).collect(),
+        unreadable: table.refused.len() + table.torn.len(),
+        unrecorded: table.unrecorded,
+    })
+}
+
+fn table(link: &mut dyn Link, region: &Region) -> Result<SessionsView, PullError> {
+    let read = |offset, into: &mut [u8]| crate::link::read(link, region, offset, into);
+    fetch_sessions(region.range.length, read).map_err(|error| match error {
+        FetchError::Access(error) => PullError::Access(error),
+        FetchError::Decode(error) => PullError::Table(error),
+    })
+}
+
+/// Bytes to be read from an offset of a region.
+struct Piece<'a> {
+    offset: u64,
+    into: &'a mut [u8],
+}
+
+/// Reads all pieces, several at once.
+fn fetch(link: &mut dyn Link, region: &Region, pieces: Vec<Piece<'_>>) -> Result<(), AccessError> {
+    let outside = AccessError::Invalid("the bytes asked for lie outside the region");
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    for Piece { offset, into } in pieces {
+        for (part, into) in (0..).zip(into.chunks_mut(BYTES)) {
+            let length = into.len();
+            if batch.len() == OPERATIONS || (bytes + length > BYTES && !batch.is_empty()) {
+                link.submit(&mut batch)?;
+                batch.clear();
+                bytes = 0;
+            }
+            let at = offset.saturating_add(part * BYTES as u64);
+            let Some(from) = region.range.slice(at, length as u64) else { return Err(outside) };
+            bytes += length;
+            batch.push(Operation::Read { from, into });
+        }
+    }
+    if batch.is_empty() { Ok(()) } else { link.submit(&mut batch) }
+}
+
+/// The boxes of a service.
+struct Boxes {
+    region: Region,
+    shape: Shape,
+}
+
+impl Boxes {
+    fn open(link: &mut dyn Link, region: Region) -> Result<Boxes, PullError> {
+        let mut head = [0; Shape::HEADER_BYTES];
+        crate::link::read(link, &region, 0, &mut head)?;
+        let shape = Shape::decode(&head).map_err(PullError::Boxes)?;
+        if shape.region_bytes() as u64 > region.range.length {
+            let have = usize::try_from(region.range.length).unwrap_or(usize::MAX);
+            return Err(PullError::Boxes(ViewError::Short { have, need: shape.region_bytes() }));
+        }
+        Ok(Boxes { region, shape })
+    }
+
+    fn heads(&self, link: &mut dyn Link) -> Result<Vec<BoxHead>, AccessError> {
+        let mut bytes = vec![0; self.shape.capacity as usize * HEAD];
+        let heads = (0..).zip(bytes.chunks_exact_mut(HEAD));
+        let pieces = heads.map(|(index, into)| Piece { offset: self.shape.box_offset(index) as u64, into });
+        fetch(link, &self.region, pieces.collect())?;
+        Ok(bytes.chunks_exact(HEAD).filter_map(|bytes| BoxHead::read_from_bytes(bytes).ok()).collect())
+    }
+}
+
+/// A session that is being fetched.
+struct Draft<'t> {
+    session: &'t SessionView,
+    received: Stretch,
+    boxed: Option<Result<DraftBox, ViewError>>,
+}
+
+/// Consecutive bytes of a ring: the second part goes on at the ring's beginning.
+struct Stretch {
+    /// Position of the first one.
+    start: u64,
+    at: [u64; 2],
+    parts: [Vec<u8>; 2],
+}
+
+impl Stretch {
+    /// `length` bytes from `position` on, of which the byte at p is at `ring` + (p + `shift`) % `size`.
+    fn new(start: u64, length: usize, ring: u64, first: u64, size: u64) -> Stretch {
+        let upper = length.min(usize::try_from(size - first).unwrap_or(length));
+        Stretch { start, at: [ring + first, ring], parts: [vec![0; upper], vec![0; length - upper]] }
+    }
+
+    fn wanted<'a>(&'a mut self, pieces: &mut Vec<Piece<'a>>) {
+        for (offset, part) in self.at.into_iter().zip(&mut self.parts) {
+            if !part.is_empty() {
+                pieces.push(Piece { offset, into: part });
+            }
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.parts.concat()
+    }
+}
+
+impl<'t> Draft<'t> {
+    fn new(
+        session: &'t SessionView,
+        table: &SessionsView,
+        heads: &[BoxHead],
+        before: &[BoxHead],
+        by_cookie: &HashMap<u64, usize>,
+        boxes: Option<&Boxes>,
+    ) -> Draft<'t> {
+        let held = session.held().unwrap_or(0..0);
+        let length = usize::try_from(held.end - held.start).unwrap_or(0);
+        let ring = session.index as u64 * u64::from(table.rings.stride);
+        let first = session.received_sequence(held.start) & (table.rings.bytes - 1);
+        let received = Stretch::new(held.start, length, ring, u64::from(first), u64::from(table.rings.bytes));
+        let acknowledged =
+            streams(session, &Received { start: held.start, bytes: Vec::new() }).acknowledged;
+        let boxed = by_cookie.get(&session.cookie).zip(boxes).and_then(|(&index, boxes)| {
+            Some(DraftBox::new(boxes.shape, index, before.get(index)?, heads.get(index)?, acknowledged))
+        });
+        Draft { session, received, boxed }
+    }
+
+    fn finish(self, later: &SessionsView, after: &[BoxHead]) -> Found {
+        let session = *self.session;
+        let received = match (session.held(), later.session(session.cookie)) {
+            (None, _) => Err("received bytes of it were missed"),
+            (_, None) => Err("it ended meanwhile"),
+            (Some(_), Some(now)) => match now.held() {
+                None => Err("received bytes of it were missed"),
+                Some(held) => {
+                    let Stretch { start, .. } = self.received;
+                    let mut bytes = self.received.bytes();
+                    let overwritten = held.start.saturating_sub(start).min(bytes.len() as u64);
+                    bytes.drain(..usize::try_from(overwritten).unwrap_or(usize::MAX).min(bytes.len()));
+                    Ok(Received { start: start + overwritten, bytes })
+                }
+            },
+        };
+        let boxed = self.boxed.map(|part| part.and_then(|part| part.finish(after)));
+        Found { session, received, boxed }
+    }
+}
+
+/// A box that is being fetched.
+struct DraftBox {
+    index: usize,
+    head: BoxHead,
+    /// Number of the snapshot that is taken.
+    newest: u64,
+    snapshot_at: u64,
+    snapshot: Vec<u8>,
+    written: Stretch,
+    ring: u64,
+}
+
+impl DraftBox {
+    fn new(
+        shape: Shape,
+        index: usize,
+        before: &BoxHead,
+        head: &BoxHead,
+        acknowledged: u64,
+    ) -> Result<DraftBox, ViewError> {
+        // If it was made meanwhile there was no snapshot before.
+        let newest = if before.cookie == head.cookie { before.newest } else { 0 };
+        let export = head.exports[(newest % 2) as usize];
+        let room = shape.snapshot_bytes;
+        if newest > 0 && export.length > u64::from(room) {
+            return Err(ViewError::Length { length: export.length, room });
+        }
+        let length = if newest > 0 { usize::try_from(export.length).unwrap_or(0) } else { 0 };
+        // A box's number is that of its head, which was read, so it is small.
+        let offset = shape.box_offset(index as u32) as u64;
+        let ring = u64::from(shape.ring_bytes);
+        let stretch = head.filled.saturating_sub(acknowledged);
+        // What does not fit the ring was overwritten: the plan finds that.
+        let stretch = if stretch > ring { 0 } else { usize::try_from(stretch).unwrap_or(0) };
+        let at = if ring > 0 { acknowledged % ring } else { 0 };
+        let written =
+            Stretch::new(acknowledged, stretch, offset + shape.ring_offset() as u64, at, ring);
+        Ok(DraftBox {
+            index,
+            head: *head,
+            newest,
+            snapshot_at: offset + shape.buffer_offset(newest) as u64,
+            snapshot: vec![0; length],
+            written,
+            ring,
+        })
+    }
+
+    fn wanted<'a>(&'a mut self, pieces: &mut Vec<Piece<'a>>) {
+        if !self.snapshot.is_empty() {
+            pieces.push(Piece { offset: self.snapshot_at, into: &mut self.snapshot });
+        }
+        self.written.wanted(pieces);
+    }
+
+    fn finish(self, after: &[BoxHead]) -> Result<FoundBox, ViewError> {
+        let now = after.get(self.index).filter(|now| now.cookie == self.head.cookie).ok_or(ViewError::Replaced)?;
+        if now.filled.saturating_sub(self.ring) > self.written.start && !self.written.parts[0].is_empty() {
+            return Err(ViewError::Replaced);
+        }
+        let bytes = self.written.bytes();
+        let ring = match self.ring {
+            0 => 0,
+            ring if bytes.is_empty() && self.head.filled > self.written.start => ring as u32,
+            ring => (bytes.len() as u32).next_power_of_two().clamp(4096, ring as u32),
+        };
+        let snapshot_bytes = (self.snapshot.len() as u32).next_multiple_of(8).max(8);
+        let shape = Shape { capacity: 1, snapshot_bytes, ring_bytes: ring };
+        let mut small = vec![0; shape.box_bytes()];
+        small[..HEAD].copy_from_slice(self.head.as_bytes());
+        small[shape.buffer_offset(self.newest)..][..self.snapshot.len()].copy_from_slice(&self.snapshot);
+        if ring > 0 {
+            let first = (self.written.start % u64::from(ring)) as usize;
+            let (upper, lower) = bytes.split_at(bytes.len().min(ring as usize - first));
+            small[shape.ring_offset() + first..][..upper.len()].copy_from_slice(upper);
+            small[shape.ring_offset()..][..lower.len()].copy_from_slice(lower);
+        }
+        let numbers = now.exports.map(|export| export.number);
+        let around = Around { newest: self.newest, numbers };
+        // The head of the copy names the snapshot that was taken, whatever came after it.
+        let head = BoxHead { newest: self.newest, ..self.head };
+        small[..HEAD].copy_from_slice(head.as_bytes());
+        let view = BoxView::decode(shape, &small, Some(around))?.ok_or(ViewError::Replaced)?;
+        Ok(FoundBox { shape, bytes: small, view })
+    }
+}
