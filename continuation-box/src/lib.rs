@@ -10,5 +10,6 @@
 //! Where the data comes from, and who decides that a session moves, is not the business of this library.
 
 pub mod resume;
+pub mod service;
 pub mod snapshot;
 pub mod tcp;
