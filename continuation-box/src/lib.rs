@@ -12,5 +12,6 @@
 
 pub mod connection;
 pub mod resume;
+pub mod service;
 pub mod snapshot;
 pub mod tcp;
