@@ -171,7 +171,7 @@ fn a_machine_that_cannot_hear_itself_says_so_and_the_client_hears_nothing() {
     let state = dump(server);
     scene.new.run(|| {
         let _silent = SilentAddresses::take("eth0", &[scene.service]).unwrap();
-        let rebuilt = rebuild(&state).unwrap();
+        let rebuilt = rebuild(state.clone()).unwrap();
         scene.new.ip("link set lo down");
         let deaf = rebuilt.resume();
         assert!(matches!(deaf, Err(ResumeError::EndLost)), "{deaf:?}");

@@ -124,7 +124,7 @@ fn a_rebuilt_connection_is_silent_however_long_it_is_kept_and_when_it_is_dropped
     let silence = scene.new.run(support::capture::Capture::start);
     scene.new.run(|| {
         let _silent = SilentAddresses::take("eth0", &[scene.service]).unwrap();
-        let kept = rebuild(&state).unwrap();
+        let kept = rebuild(state.clone()).unwrap();
         // Longer than the first timer of a socket that has something to retransmit.
         std::thread::sleep(Duration::from_millis(1_500));
         drop(kept);
@@ -158,7 +158,7 @@ fn what_cannot_be_rebuilt_is_refused_with_its_reason_and_nothing_is_left() {
         let (mut client, server) = scene.connect();
         scene.cut_off_old();
         let state = dump(server);
-        let refused = |state: &TcpState| scene.new.run(|| rebuild(state).map(drop).unwrap_err());
+        let refused = |state: &TcpState| scene.new.run(|| rebuild(state.clone()).map(drop).unwrap_err());
 
         assert!(matches!(refused(&state), RebuildError::AddressNotLocal(_)));
 
@@ -170,7 +170,7 @@ fn what_cannot_be_rebuilt_is_refused_with_its_reason_and_nothing_is_left() {
             let mut left = capabilities(None).unwrap();
             left.effective.remove(CapabilitySet::NET_ADMIN);
             set_capabilities(None, left).unwrap();
-            assert!(matches!(rebuild(&state), Err(RebuildError::NotPermitted)));
+            assert!(matches!(rebuild(state.clone()), Err(RebuildError::NotPermitted)));
             let silent = SilentAddresses::take("eth0", &[scene.service]);
             assert!(matches!(silent, Err(AddressError::NotPermitted)), "{silent:?}");
         });
@@ -182,7 +182,7 @@ fn what_cannot_be_rebuilt_is_refused_with_its_reason_and_nothing_is_left() {
             far.remote
                 .set_ip(if far.remote.is_ipv4() { "192.0.2.1" } else { "2001:db8::1" }.parse().unwrap());
             assert!(matches!(refused(&far), RebuildError::NoRoute(_)));
-            let _first = rebuild(&state).unwrap();
+            let _first = rebuild(state.clone()).unwrap();
             assert!(matches!(refused(&state), RebuildError::Taken { .. }));
         });
 

@@ -218,8 +218,8 @@ fn a_connection_goes_on_while_its_sequence_numbers_wrap() {
             (state.receive.copied, state.receive.next) = (0xffff_e000, 0xffff_e000);
             (state.receive.window_at, state.send.window_at) = (0xffff_e000, 0xffff_e000);
         }
-        let near = scene.old.run(|| rebuild(&near).unwrap());
-        let far = scene.client.run(|| rebuild(&far).unwrap());
+        let near = scene.old.run(|| rebuild(near).unwrap());
+        let far = scene.client.run(|| rebuild(far).unwrap());
         let mut server = near.resume().unwrap().stream;
         let mut client = far.resume().unwrap().stream;
         server.write_all(&bytes(0, 1_000)).unwrap();

@@ -49,12 +49,14 @@ mod problem;
 mod read;
 mod rule;
 mod safety;
+mod service;
 mod target;
 
 pub use backdoors_healers::duration::parse as parse_duration;
 pub use problem::{BadFile, Problem};
 pub use rule::RuleConfig;
 pub use safety::{BudgetConfig, SpareConfig};
+pub use service::{ServiceAddress, ServiceConfig};
 pub use target::{
     ConfiguredHealer, HealerConfig, LONGEST_GRACE, LeaseConfig, LimitValue, Mode, ProviderName, TargetConfig,
 };

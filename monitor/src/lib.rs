@@ -28,6 +28,7 @@ pub mod peers;
 pub mod proposals;
 pub mod reachability;
 pub mod recorder;
+pub mod recovery;
 pub mod repair;
 pub mod rounds;
 pub mod rules;

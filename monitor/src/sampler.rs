@@ -15,6 +15,7 @@ mod offers;
 mod order;
 mod pacing;
 mod reading;
+mod recovering;
 mod reconfigure;
 mod requests;
 mod status;
@@ -25,6 +26,7 @@ pub use enlisted::Enlisted;
 pub use judging::SecondViews;
 pub use offers::{NotOffered, OfferedHook, Offers};
 pub use order::{Order, OrderError, OrderReply, Rejection, Request, Wanted, order_texts};
+pub use recovering::RecoverOrder;
 pub use status::{Reach, Status};
 
 use crate::budget::Budget;
@@ -143,6 +145,7 @@ pub struct Sampler {
     running: Option<Running>,
     telling: Telling,
     orders: VecDeque<Order>,
+    recoveries: VecDeque<RecoverOrder>,
     /// To be taken in when no command is under way.
     new_config: Option<Box<TargetConfig>>,
 }
@@ -215,6 +218,7 @@ impl Sampler {
             running: None,
             telling: Telling::default(),
             orders: VecDeque::new(),
+            recoveries: VecDeque::new(),
             new_config: None,
             clock,
             config,
@@ -279,6 +283,7 @@ impl Sampler {
         self.refresh_directory(self.clock.monotonic());
         self.mind_lease();
         self.reconfigure();
+        self.recover();
         self.take_in_answers(self.clock.monotonic());
         self.dispatch(self.clock.monotonic());
         let wake = self.heal();
@@ -313,6 +318,7 @@ impl Sampler {
         self.running.is_some()
             || self.has_to_tell(now)
             || !self.orders.is_empty()
+            || !self.recoveries.is_empty()
             || self.refresh_is_due(now)
             || self.lease_wants.is_some()
             || self.an_answer_is_there()

@@ -64,6 +64,19 @@ pub struct BoxHead {
     pub reserved: [u64; 3],
 }
 
+impl BoxHead {
+    /// Nobody's.
+    pub const EMPTY: BoxHead = BoxHead {
+        cookie: 0,
+        newest: 0,
+        read: 0,
+        written: 0,
+        filled: 0,
+        exports: [ExportHead { number: 0, length: 0, read: 0, written: 0 }; 2],
+        reserved: [0; 3],
+    };
+}
+
 /// What a buffer holds.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -108,6 +121,9 @@ pub enum ShapeError {
 }
 
 impl Shape {
+    /// Bytes of the header that [`Shape::decode`] reads.
+    pub const HEADER_BYTES: usize = size_of::<BoxesHeader>();
+
     /// Whether this is a shape at all.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use nix::sys::socket::{
     send, setsockopt, socket, sockopt,
 };
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use thiserror::Error;
 
 /// Why a connection was not rebuilt. Nothing has changed then: nothing was sent, and no socket is left.
@@ -74,9 +74,9 @@ const PIECE: usize = 16 << 10;
 /// What was sent and not acknowledged is put into it by [`Rebuilt::resume`] only, because the kernel's timers run
 /// from then on.
 #[derive(Debug)]
-pub struct Rebuilt<'a> {
+pub struct Rebuilt {
     pub(super) socket: OwnedFd,
-    pub(super) state: &'a TcpState,
+    pub(super) state: TcpState,
     pub(super) flight: Flight,
     pub(super) entrance: Option<Entrance>,
 }
@@ -132,9 +132,9 @@ impl Flight {
 ///
 /// # Errors
 /// [`RebuildError`]; nothing is left behind then, and nothing was sent.
-pub fn rebuild(state: &TcpState) -> Result<Rebuilt<'_>, RebuildError> {
+pub fn rebuild(state: TcpState) -> Result<Rebuilt, RebuildError> {
     state.check()?;
-    let flight = Flight::of(state);
+    let flight = Flight::of(&state);
     let permitted = |call| move |source| failed(call, source);
     let entrance = if flight.padding > 0 || state.receive.closed {
         Some(Entrance::open(state.local).map_err(permitted("opening a raw socket"))?)
@@ -145,10 +145,10 @@ pub fn rebuild(state: &TcpState) -> Result<Rebuilt<'_>, RebuildError> {
     let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)
         .map_err(permitted("making a socket"))?;
     setsockopt(&socket, sockopt::TcpRepair, &ON).map_err(permitted("entering repair mode"))?;
-    make_room(&socket, state, flight)?;
+    make_room(&socket, &state, flight)?;
 
-    let first = first_sequence(state, flight);
-    let received_next = received_next(state);
+    let first = first_sequence(&state, flight);
+    let received_next = received_next(&state);
     let copied = received_next.wrapping_sub(state.receive.unread.len() as u32);
     set_sequence(&socket, SEND_QUEUE, first)?;
     set_sequence(&socket, RECEIVE_QUEUE, copied)?;
@@ -161,14 +161,21 @@ pub fn rebuild(state: &TcpState) -> Result<Rebuilt<'_>, RebuildError> {
         Errno::ENETUNREACH | Errno::EHOSTUNREACH => RebuildError::NoRoute(state.remote),
         source => failed("connecting", source),
     })?;
-    agree(&socket, state)?;
+    agree(&socket, &state)?;
 
     setsockopt(&socket, RepairQueue, &RECEIVE_QUEUE).map_err(permitted("choosing the receive queue"))?;
     write_all(&socket, &state.receive.unread).map_err(permitted("filling the receive queue"))?;
     expect_sequence(&socket, RECEIVE_QUEUE, "received", received_next)?;
     expect_sequence(&socket, SEND_QUEUE, "to be sent", first)?;
-    set_windows(&socket, state, flight)?;
+    set_windows(&socket, &state, flight)?;
     Ok(Rebuilt { socket, state, flight, entrance })
+}
+
+/// To hand the socket on before it speaks. Until then nothing but [`Rebuilt::resume`] may touch it.
+impl AsFd for Rebuilt {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// The sequence number that the send queue begins with.

@@ -55,7 +55,7 @@ pub enum ResumeError {
 /// A segment that this machine sends itself arrives within microseconds, unless a busy kernel puts that off.
 const ARRIVAL: Duration = Duration::from_millis(100);
 
-impl Rebuilt<'_> {
+impl Rebuilt {
     /// Ends repair mode, makes the connection speak at once, and writes the bytes that were never sent, as many as fit.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl Rebuilt<'_> {
         self.set("sharing the port", sockopt::ReuseAddr, true)?;
         // Before anything else is said: what acknowledges less than the peer has sent it heeds only in part.
         if self.state.receive.closed {
-            self.repeat_the_peer(first_sequence(self.state, flight), true)?;
+            self.repeat_the_peer(first_sequence(&self.state, flight), true)?;
             self.await_the_end()?;
         }
         // Or else the kernel would wait for more to send along with so little.
@@ -116,7 +116,7 @@ impl Rebuilt<'_> {
                 .map_err(|source| failed("closing again", source))?;
         }
         if flight.padding > 0 {
-            self.repeat_the_peer(first_sequence(self.state, flight).wrapping_add(flight.padding), false)?;
+            self.repeat_the_peer(first_sequence(&self.state, flight).wrapping_add(flight.padding), false)?;
         }
         others.chunks(1).try_for_each(send_again)?;
         self.set("sending together again", sockopt::TcpNoDelay, false)?;
@@ -126,7 +126,7 @@ impl Rebuilt<'_> {
     /// Puts in front of the kernel what the peer said before: that it is done, or which byte it wants next.
     fn repeat_the_peer(&self, acknowledged: u32, fin: bool) -> Result<(), ResumeError> {
         let Some(entrance) = &self.entrance else { return Ok(()) };
-        let state = self.state;
+        let state = &self.state;
         let scale = state.scales.map_or(0, |scales| scales.send);
         let segment = Segment {
             from: state.remote,

@@ -65,7 +65,7 @@ impl Scene {
         let (resumed, resumed_at, took, announced) = self.new.run(|| {
             let silent = SilentAddresses::take("eth0", &[self.service]).unwrap();
             let began = Instant::now();
-            let rebuilt = rebuild(&state).unwrap();
+            let rebuilt = rebuild(state.clone()).unwrap();
             let rebuilding = began.elapsed();
             let announced = silent.announce().unwrap();
             let resumed_at = Instant::now();

@@ -194,7 +194,7 @@ impl From<OrderError> for Failure {
             OrderError::NotTheHolder(_) => ErrorKind::StandsBy,
             OrderError::NoSuchProcess(_) => ErrorKind::NoSuchProcess,
             OrderError::Busy => ErrorKind::Busy,
-            OrderError::NoGrace => ErrorKind::BadRequest,
+            OrderError::NoGrace | OrderError::NoServices => ErrorKind::BadRequest,
             OrderError::NotOpen(_) => ErrorKind::NotOpen,
             OrderError::Unsafe { .. } => ErrorKind::Unsafe,
         };

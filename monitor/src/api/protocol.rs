@@ -69,6 +69,20 @@ pub enum Query {
         /// Most processes to strike; 0: no bound.
         most_victims: u64,
     },
+    /// The live sessions of a target, and what would become of them now.
+    Sessions {
+        /// The target.
+        target: String,
+    },
+    /// Have the live sessions of a target go on here, and wait for the end.
+    Recover {
+        /// The target.
+        target: String,
+        /// Only tell what would become of them.
+        dry_run: bool,
+        /// Go on though the target cannot be fenced.
+        without_fence: bool,
+    },
     /// What healers propose for one target, or for all.
     Proposals {
         /// The target.

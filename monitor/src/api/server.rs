@@ -12,7 +12,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::LONGEST_GRACE;
 use crate::journal::Journal;
 use crate::peers::Opinions;
-use crate::sampler::{Enlisted, Offers, Order, Rejection, Request, Wanted};
+use crate::recovery::{Report, Terms};
+use crate::sampler::{Enlisted, Offers, Order, RecoverOrder, Rejection, Request, Wanted};
 use backdoors_healers::Repair;
 use backdoors_sensor_box::ProcessView;
 use rustix::fs::Mode;
@@ -32,6 +33,8 @@ const MOST_CONNECTIONS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for a sampler's answer besides what it needs for the work itself.
 const SAMPLER_PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for the end of a recovery.
+const RECOVERY_PATIENCE: Duration = Duration::from_secs(120);
 /// Most lines of the past in one answer.
 const MOST_LINES: usize = 100_000;
 
@@ -248,6 +251,14 @@ fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> 
             });
             reply(stream, healed)
         }
+        Query::Sessions { target } => {
+            let sessions = shared.target(&target).and_then(|target| read_now(target, Request::Sessions));
+            reply(stream, sessions)
+        }
+        Query::Recover { target, dry_run, without_fence } => {
+            let terms = Terms { dry_run, without_fence };
+            reply(stream, shared.target(&target).and_then(|target| recover(target, terms, asker(stream))))
+        }
         Query::Proposals { target: Some(target) } => {
             reply(stream, shared.target(&target).map(|target| target.proposals(now)))
         }
@@ -331,6 +342,13 @@ fn order(target: &TargetHandle, wanted: Wanted, by: String) -> Result<HealAnswer
     let patience = target.config.patience.saturating_mul(2 * commands) + 2 * LONGEST_GRACE + SAMPLER_PATIENCE;
     let reply = receiver.recv_timeout(patience).map_err(|_| no_answer(target))??;
     target.healed(&reply).ok_or_else(|| no_answer(target))
+}
+
+/// Has sessions recovered, and waits for the end.
+fn recover(target: &TargetHandle, terms: Terms, by: String) -> Result<Report, Failure> {
+    let (sender, receiver) = sync_channel(1);
+    hand_over(target, Request::Recover(RecoverOrder { terms, by, reply: Some(sender) }))?;
+    Ok(receiver.recv_timeout(RECOVERY_PATIENCE).map_err(|_| no_answer(target))??)
 }
 
 /// Who asks, as the kernel says.

@@ -2,6 +2,7 @@
 
 use super::ConfigError;
 use super::rule::RuleConfig;
+use super::service::ServiceConfig;
 use super::safety::{BudgetConfig, SpareConfig};
 use crate::external::{CHILDREN, ExternalHealer};
 use crate::guard::Spare;
@@ -73,6 +74,9 @@ pub struct TargetConfig {
     /// Its healers.
     #[serde(default, rename = "healer")]
     pub healers: Vec<HealerConfig>,
+    /// Its services whose live sessions go on here if it fails.
+    #[serde(default, rename = "service")]
+    pub services: Vec<ServiceConfig>,
     /// What verdicts lead to. Without a rule they are told and nothing else.
     #[serde(default, rename = "rule")]
     pub rules: Vec<RuleConfig>,

@@ -3,6 +3,7 @@
 use crate::clock::{nanoseconds, rfc3339};
 use crate::config::Mode;
 use crate::proposals;
+use crate::recovery::Report;
 use crate::repair::{Outcome, Wait, reason};
 use crate::verdict::{Layer, State};
 use backdoors_healers::{Culprit, Evidence};
@@ -126,6 +127,8 @@ pub enum What {
     GraceEnded { by: String, after_ns: u64, left: Option<usize> },
     /// A repair of several commands ended.
     SequenceEnded { by: String, carried_out: usize, of: usize },
+    /// Live sessions of the target were to go on here.
+    SessionsRecovered { by: String, report: Report },
     /// Processes were killed and did not die.
     Unkillable { sequence: u64, count: usize, processes: Vec<String>, left_alone_ns: u64 },
 }
@@ -244,6 +247,7 @@ impl What {
         "grace-ended",
         "sequence-ended",
         "unkillable",
+        "sessions-recovered",
     ];
 
     /// From the end of a command that was decided on `took` ago.
@@ -401,6 +405,7 @@ impl What {
             What::SequenceEnded { by, carried_out, of } => {
                 format!("{carried_out} of {of} commands were carried out (by {by})")
             }
+            What::SessionsRecovered { by, report } => format!("{} (by {by})", report.text()),
             What::Unkillable { sequence, count, processes, left_alone_ns } => {
                 let more = count.saturating_sub(processes.len());
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };

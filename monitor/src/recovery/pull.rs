@@ -7,9 +7,11 @@
 
 use crate::link::{Link, Region};
 use backdoors_continuation_box::connection::streams;
-use backdoors_continuation_box::snapshot::{Around, BoxHead, BoxView, Shape, ViewError};
+use backdoors_continuation_box::snapshot::layout::BoxHead;
+use backdoors_continuation_box::snapshot::{Around, BoxView, Shape, ViewError};
 use backdoors_rdma::{AccessError, Operation};
 use backdoors_sensor_box::FetchError;
+use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::session::{Received, SessionView, SessionsView, fetch_sessions};
 use std::collections::HashMap;
 use std::mem::size_of;
@@ -33,6 +35,9 @@ pub enum PullError {
     /// What is there is no session table.
     #[error("the target's session table cannot be read: {0}; nothing was changed")]
     Table(backdoors_sensor_box::DecodeError),
+    /// No such service.
+    #[error("the target keeps no boxes for a service `{0}`: add it to its agent's configuration, with that name")]
+    NoService(String),
     /// What is there are no boxes.
     #[error("the boxes of the service cannot be read: {0}; nothing was changed")]
     Boxes(ViewError),
@@ -82,8 +87,7 @@ pub struct Pulled {
     pub unrecorded: u64,
 }
 
-/// Pulls the sessions of the service that is number `service` in the target's configuration, and whose own ports are among
-/// `ports` if any are given.
+/// Pulls the sessions of the service that is number `service` in the target's configuration.
 ///
 /// # Errors
 /// [`PullError`]. What is wrong with one session is told with that session.
@@ -121,6 +125,22 @@ pub fn pull(link: &mut dyn Link, regions: &Regions, service: u32) -> Result<Pull
         unreadable: table.refused.len() + table.torn.len(),
         unrecorded: table.unrecorded,
     })
+}
+
+/// The number by which the target knows a service, and the boxes of it.
+///
+/// # Errors
+/// [`PullError::NoService`] if it keeps boxes for no service of that name.
+pub fn service_number(link: &mut dyn Link, name: &str) -> Result<(u32, Region), PullError> {
+    for number in 0..RegionKind::BOXES {
+        let Some(region) = link.region(RegionKind::BOXES_FIRST + number) else { continue };
+        let mut head = [0; Shape::HEADER_BYTES];
+        crate::link::read(link, &region, 0, &mut head)?;
+        if Shape::service(&head).as_deref() == Some(name) {
+            return Ok((number, region));
+        }
+    }
+    Err(PullError::NoService(name.to_owned()))
 }
 
 fn table(link: &mut dyn Link, region: &Region) -> Result<SessionsView, PullError> {
@@ -204,7 +224,7 @@ struct Stretch {
 impl Stretch {
     /// `length` bytes from `position` on, of which the byte at p is at `ring` + (p + `shift`) % `size`.
     fn new(start: u64, length: usize, ring: u64, first: u64, size: u64) -> Stretch {
-        let upper = length.min(usize::try_from(size - first).unwrap_or(length));
+        let upper = length.min(usize::try_from(size.saturating_sub(first)).unwrap_or(length));
         Stretch { start, at: [ring + first, ring], parts: [vec![0; upper], vec![0; length - upper]] }
     }
 

@@ -1,9 +1,11 @@
 //! What others may ask of a sampler.
 
 use super::offers::Offers;
+use super::recovering::RecoverOrder;
 use crate::config::TargetConfig;
 use crate::guard::Unsafe;
 use crate::proposals::NotOpen;
+use crate::recovery::SessionRow;
 use crate::treatment::{Ended, Waited};
 use backdoors_healers::duration;
 use backdoors_sensor_box::{AuditView, Command, Opcode, Process, ProcessView, Signal, Subject};
@@ -24,6 +26,10 @@ pub enum Request {
     Order(Order),
     /// Close a proposal, and have it not made again for a while.
     Reject(Rejection),
+    /// Tell which live sessions its services have, and what would become of them.
+    Sessions(SyncSender<Result<Vec<SessionRow>, String>>),
+    /// Recover its services to this machine.
+    Recover(RecoverOrder),
     /// Give the lease up for good, as soon as no command is under way: this monitor stops.
     Resign,
     /// Take limits, rules, healers and users of this configuration in, as soon as no command is under way.
@@ -112,6 +118,9 @@ pub enum OrderError {
          together; nothing was written, order it without grace"
     )]
     NoGrace,
+    /// There is nothing to recover.
+    #[error("no [[target.service]] of the target is configured here; nothing was done")]
+    NoServices,
     /// The process is not in the table.
     #[error("no process {0} on the target; nothing was written")]
     NoSuchProcess(u32),

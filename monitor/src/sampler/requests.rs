@@ -31,6 +31,8 @@ impl Sampler {
                 let audit = self.fetch_audit(now).map_err(|error| error.to_string());
                 drop(reply.try_send(audit));
             }
+            Request::Sessions(reply) => drop(reply.try_send(self.sessions())),
+            Request::Recover(order) => self.recoveries.push_back(order),
             Request::Resign => self.resign(),
             Request::Reconfigure(config) => self.new_config = Some(config),
             Request::Reject(rejection) => self.reject(now, &rejection),

@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod boxes;
 mod config;
 mod events;
 mod heal;
@@ -13,6 +14,7 @@ mod peers;
 mod proposals;
 mod ps;
 mod record;
+mod recover;
 mod replay;
 mod sensors;
 mod table;
@@ -65,6 +67,10 @@ enum Command {
     Audit(audit::Arguments),
     /// Kill processes of a target, or signal, stop or slow them, through its kernel half.
     Heal(heal::Arguments),
+    /// List the live sessions of a target's services, and what would become of them now.
+    Boxes(boxes::Arguments),
+    /// Have the live sessions of a target's services go on here: fence it, rebuild them, take over its addresses.
+    Recover(recover::Arguments),
     /// List what healers propose.
     Proposals(proposals::Arguments),
     /// Carry a proposal out, if those it would strike are still there.
@@ -107,6 +113,8 @@ fn main() -> ExitCode {
         Command::Offers(arguments) => offers::run(&socket, &arguments),
         Command::Audit(arguments) => audit::run(&socket, arguments),
         Command::Heal(arguments) => heal::run(&socket, arguments),
+        Command::Boxes(arguments) => boxes::run(&socket, &arguments),
+        Command::Recover(arguments) => recover::run(&socket, arguments),
         Command::Proposals(arguments) => proposals::run(&socket, arguments),
         Command::Approve(arguments) => proposals::approve(&socket, arguments),
         Command::Reject(arguments) => proposals::reject(&socket, arguments),

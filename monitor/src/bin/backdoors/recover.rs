@@ -1,0 +1,65 @@
+//! `backdoors recover`.
+
+use crate::ask::{NOT_DONE, ask, print, print_json};
+use crate::units::time;
+use backdoors_monitor::api::Query;
+use backdoors_monitor::recovery::Report;
+use backdoors_monitor::recovery::report::{Fate, Outcome};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Its arguments.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Name of the target.
+    target: String,
+    /// Only tell which sessions could go on here, and why others could not.
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on though the target cannot be fenced. Only if it is known to be dead, or cut off by other means: otherwise two
+    /// machines may answer as the same service.
+    #[arg(long, conflicts_with = "dry_run")]
+    without_fence: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { target, dry_run, without_fence, json } = arguments;
+    let report: Report = ask(socket, &Query::Recover { target, dry_run, without_fence })?;
+    if json {
+        print_json(&report)?;
+    } else {
+        print(&show(&report))?;
+    }
+    let is_done = report.outcome == Outcome::Done && report.lost() == 0;
+    Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::from(NOT_DONE) })
+}
+
+/// Lost sessions first seen are all told: nobody else tells them.
+fn show(report: &Report) -> String {
+    let mut text = String::new();
+    for mark in &report.marks {
+        let after = u64::try_from(mark.after.as_nanos()).unwrap_or(u64::MAX);
+        text.push_str(&format!("{:<14} {:>10}\n", mark.phase, time(after)));
+    }
+    for session in &report.sessions {
+        if let Fate::Lost(reason) = &session.fate {
+            text.push_str(&format!("lost: {} -> {}: {reason}\n", session.remote, session.local));
+        }
+    }
+    for note in &report.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    text.push_str(&match (&report.outcome, report.dry_run) {
+        (Outcome::Failed(reason), _) => format!("nothing was taken over: {reason}\n"),
+        (Outcome::Done, true) => {
+            format!("{} of {} sessions could go on here\n", report.sessions.len() - report.lost(), report.sessions.len())
+        }
+        (Outcome::Done, false) => {
+            format!("{} of {} sessions go on here\n", report.resumed(), report.sessions.len())
+        }
+    });
+    text
+}

@@ -1,0 +1,15 @@
+//! Recovery of live sessions: a target's services go on here, and their clients notice no more than lost packets (thesis,
+//! section 3.6).
+//!
+//! [`course`] decides, [`pull`] reads, and [`takeover`] does what must be done on this machine.
+
+pub mod course;
+pub mod fence;
+pub mod pull;
+pub mod report;
+mod row;
+pub mod takeover;
+
+pub use course::Terms;
+pub use report::Report;
+pub use row::SessionRow;

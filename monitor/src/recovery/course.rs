@@ -1,0 +1,265 @@
+//! The course of a recovery, decided without I/O: what to do next, by what came of what was done before.
+//!
+//! Prepare → fence, and see the fence → pull → rebuild each session silently and hand it to the local server → announce →
+//! have each speak. Nothing that cannot be undone is done before the fence was seen, and whatever fails before the announcement
+//! is undone: then the target, if it lives, goes on as it was.
+
+use super::report::{Fate, Mark, Outcome, Phase, Report, SessionReport};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How a recovery is to be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Only find out what would come of it.
+    pub dry_run: bool,
+    /// Go on though the target cannot be fenced: it is known to be dead, or cut off by other means.
+    pub without_fence: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Reach the local servers, and make the services' addresses local without a word: [`Course::prepared`].
+    Prepare,
+    /// Make the target silent on the services' addresses, and read back that it is: [`Course::fenced`].
+    Fence,
+    /// Pull the sessions and plan each: [`Course::pulled`].
+    Pull,
+    /// Rebuild this session silently, and have the local server's agent hold it: [`Course::rebuilt`].
+    Rebuild(usize),
+    /// Tell the network where the addresses are: [`Course::announced`].
+    Announce,
+    /// Have this session speak, and give it to the local server: [`Course::resumed`].
+    Resume(usize),
+    /// Give up the addresses and what was rebuilt, and lift the fence if it was set: [`Course::undone`].
+    Undo,
+    /// Nothing more: [`Course::report`].
+    End,
+}
+
+/// What came of fencing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fencing {
+    /// It was seen to hold.
+    Holds,
+    /// It cannot be set, or was not seen to hold. Whether it holds all the same is not known.
+    Fails(String),
+}
+
+/// A session that was pulled: it can go on, or why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The service's end.
+    pub local: SocketAddr,
+    /// The client's end.
+    pub remote: SocketAddr,
+    /// Why it is lost, if it is.
+    pub lost: Option<String>,
+}
+
+/// Readings of a target that still runs can contradict each other; a new one may not.
+const PULLS: usize = 3;
+
+/// A recovery under way.
+#[derive(Debug)]
+pub struct Course {
+    terms: Terms,
+    began: Duration,
+    next: Action,
+    fence_set: bool,
+    pulls: usize,
+    /// Sessions that wait for their turn in this phase.
+    waiting: VecDeque<usize>,
+    /// Sessions that were rebuilt.
+    rebuilt: VecDeque<usize>,
+    sessions: Vec<SessionReport>,
+    marks: Vec<Mark>,
+    outcome: Outcome,
+    notes: Vec<String>,
+}
+
+impl Course {
+    /// A recovery that begins now.
+    #[must_use]
+    pub fn new(now: Duration, terms: Terms) -> Course {
+        Course {
+            terms,
+            began: now,
+            // A dry run looks and nothing else.
+            next: if terms.dry_run { Action::Pull } else { Action::Prepare },
+            fence_set: false,
+            pulls: 0,
+            waiting: VecDeque::new(),
+            rebuilt: VecDeque::new(),
+            sessions: Vec::new(),
+            marks: Vec::new(),
+            outcome: Outcome::Done,
+            notes: Vec::new(),
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn next(&self) -> Action {
+        self.next
+    }
+
+    fn mark(&mut self, now: Duration, phase: Phase) {
+        self.marks.push(Mark { phase, after: now.saturating_sub(self.began) });
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.outcome = Outcome::Failed(reason);
+        self.next = Action::Undo;
+    }
+
+    /// Whether the local servers were reached and the addresses are local.
+    pub fn prepared(&mut self, now: Duration, outcome: Result<(), String>) {
+        self.mark(now, Phase::Prepared);
+        match outcome {
+            Ok(()) => self.next = Action::Fence,
+            Err(reason) => self.fail(reason),
+        }
+    }
+
+    /// What came of fencing.
+    pub fn fenced(&mut self, now: Duration, fencing: Fencing) {
+        self.mark(now, Phase::Fenced);
+        self.fence_set = true;
+        match fencing {
+            Fencing::Holds => self.next = Action::Pull,
+            Fencing::Fails(reason) if self.terms.without_fence => {
+                self.notes.push(format!("went on without a fence: {reason}"));
+                self.next = Action::Pull;
+            }
+            Fencing::Fails(reason) => self.fail(format!(
+                "the target was not seen to be fenced: {reason}; if it is known to be dead, order it with --without-fence"
+            )),
+        }
+    }
+
+    /// What was pulled. `unsettled` says that a new reading may give more.
+    pub fn pulled(&mut self, now: Duration, outcome: Result<(Vec<Candidate>, bool), String>) {
+        self.pulls += 1;
+        match outcome {
+            Ok((_, true)) | Err(_) if self.pulls < PULLS => {}
+            Err(reason) => {
+                self.mark(now, Phase::Pulled);
+                self.fail(reason);
+            }
+            Ok((candidates, _)) => {
+                self.mark(now, Phase::Pulled);
+                self.take_in(candidates);
+                self.next_to_rebuild();
+            }
+        }
+    }
+
+    fn take_in(&mut self, candidates: Vec<Candidate>) {
+        for (index, Candidate { local, remote, lost }) in candidates.into_iter().enumerate() {
+            let fate = match lost {
+                Some(reason) => Fate::Lost(reason),
+                None => {
+                    self.waiting.push_back(index);
+                    Fate::Recoverable
+                }
+            };
+            self.sessions.push(SessionReport { local, remote, fate });
+        }
+    }
+
+    fn next_to_rebuild(&mut self) {
+        self.next = match self.waiting.pop_front() {
+            _ if self.terms.dry_run => Action::End,
+            Some(index) => Action::Rebuild(index),
+            // Without any session, too: new clients find the service here.
+            None => Action::Announce,
+        };
+    }
+
+    fn lose(&mut self, index: usize, reason: String) {
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.fate = Fate::Lost(reason);
+        }
+    }
+
+    /// What came of rebuilding a session.
+    pub fn rebuilt(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.rebuilt.push_back(index),
+            Err(reason) => self.lose(index, reason),
+        }
+        self.next_to_rebuild();
+        if self.next == Action::Announce {
+            self.mark(now, Phase::Rebuilt);
+        }
+    }
+
+    /// Whether the network was told.
+    pub fn announced(&mut self, now: Duration, outcome: Result<(), String>) {
+        self.mark(now, Phase::Announced);
+        match outcome {
+            Ok(()) => self.next_to_resume(),
+            Err(reason) => {
+                for index in std::mem::take(&mut self.rebuilt) {
+                    self.lose(index, "the address was not announced".to_owned());
+                }
+                self.fail(reason);
+            }
+        }
+    }
+
+    fn next_to_resume(&mut self) {
+        self.next = self.rebuilt.pop_front().map_or(Action::End, Action::Resume);
+    }
+
+    /// What came of having a session speak.
+    pub fn resumed(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
+        let after = now.saturating_sub(self.began);
+        match outcome {
+            Ok(()) => {
+                if let Some(session) = self.sessions.get_mut(index) {
+                    session.fate = Fate::Resumed { after };
+                }
+                if !self.marks.iter().any(|mark| mark.phase == Phase::FirstResumed) {
+                    self.mark(now, Phase::FirstResumed);
+                }
+            }
+            Err(reason) => self.lose(index, reason),
+        }
+        self.next_to_resume();
+        if self.next == Action::End {
+            self.mark(now, Phase::Resumed);
+        }
+    }
+
+    /// Whether the fence must be lifted when all is undone.
+    #[must_use]
+    pub fn must_lift(&self) -> bool {
+        self.fence_set
+    }
+
+    /// What came of undoing.
+    pub fn undone(&mut self, now: Duration, outcome: Result<(), String>) {
+        self.mark(now, Phase::Undone);
+        if let Err(reason) = outcome {
+            self.notes.push(reason);
+        }
+        self.next = Action::End;
+    }
+
+    /// What came of all of it.
+    #[must_use]
+    pub fn report(&self, target: &str) -> Report {
+        Report {
+            target: target.to_owned(),
+            dry_run: self.terms.dry_run,
+            outcome: self.outcome.clone(),
+            sessions: self.sessions.clone(),
+            marks: self.marks.clone(),
+            notes: self.notes.clone(),
+        }
+    }
+}

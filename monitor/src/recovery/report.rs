@@ -1,0 +1,151 @@
+//! What came of a recovery.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What came of a recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The target.
+    pub target: String,
+    /// Whether nothing was to be done.
+    pub dry_run: bool,
+    /// Whether the services are here now.
+    pub outcome: Outcome,
+    /// Each session.
+    pub sessions: Vec<SessionReport>,
+    /// When which phase ended.
+    pub marks: Vec<Mark>,
+    /// What else somebody should know.
+    pub notes: Vec<String>,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// As asked.
+    Done,
+    /// Nothing was taken over.
+    Failed(String),
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionReport {
+    /// The service's end.
+    pub local: SocketAddr,
+    /// The client's end.
+    pub remote: SocketAddr,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// It can go on exactly.
+    Recoverable,
+    /// It goes on here.
+    Resumed {
+        /// Since when, from the beginning of the recovery.
+        #[serde(rename = "after_ns", with = "nanoseconds")]
+        after: Duration,
+    },
+    /// It cannot go on exactly.
+    Lost(String),
+}
+
+/// The end of a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Which.
+    pub phase: Phase,
+    /// When, from the beginning of the recovery.
+    #[serde(rename = "after_ns", with = "nanoseconds")]
+    pub after: Duration,
+}
+
+/// Phases of a recovery, by what was reached at their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Local servers are reached, and the addresses are local and silent.
+    Prepared,
+    /// The target was seen to be fenced, or not.
+    Fenced,
+    /// The sessions are here.
+    Pulled,
+    /// All are sockets again.
+    Rebuilt,
+    /// The network knows.
+    Announced,
+    /// The first session speaks.
+    FirstResumed,
+    /// All sessions speak.
+    Resumed,
+    /// All was undone.
+    Undone,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Phase::Prepared => "prepared",
+            Phase::Fenced => "fenced",
+            Phase::Pulled => "pulled",
+            Phase::Rebuilt => "rebuilt",
+            Phase::Announced => "announced",
+            Phase::FirstResumed => "first resumed",
+            Phase::Resumed => "all resumed",
+            Phase::Undone => "undone",
+        })
+    }
+}
+
+impl Report {
+    /// Sessions that go on here.
+    #[must_use]
+    pub fn resumed(&self) -> usize {
+        self.count(|fate| matches!(fate, Fate::Resumed { .. }))
+    }
+
+    /// Sessions that are lost.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.count(|fate| matches!(fate, Fate::Lost(_)))
+    }
+
+    /// A sentence for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let marks = self.marks.iter().map(|mark| format!("{} {:.1} ms", mark.phase, mark.after.as_secs_f64() * 1e3));
+        let marks = marks.collect::<Vec<_>>().join(", ");
+        let (all, lost) = (self.sessions.len(), self.lost());
+        match &self.outcome {
+            Outcome::Failed(reason) => format!("nothing was taken over: {reason}; {marks}"),
+            Outcome::Done if self.dry_run => format!("{} of {all} sessions could go on here; {marks}", all - lost),
+            Outcome::Done => format!("{} of {all} sessions go on here, {lost} are lost; {marks}", self.resumed()),
+        }
+    }
+
+    fn count(&self, is: impl Fn(&Fate) -> bool) -> usize {
+        self.sessions.iter().filter(|session| is(&session.fate)).count()
+    }
+}
+
+mod nanoseconds {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(crate::clock::nanoseconds(*duration))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_nanos)
+    }
+}

@@ -1,0 +1,155 @@
+//! Recovering the target's live sessions to this machine, which waits for the link and for this machine's kernel.
+
+use super::Sampler;
+use super::order::OrderError;
+use crate::journal::What;
+use crate::recovery::course::{Action, Candidate, Course, Fencing};
+use crate::recovery::fence;
+use crate::recovery::pull::{Found, PullError, Regions, pull, service_number};
+use crate::recovery::takeover::Takeover;
+use crate::recovery::{Report, SessionRow, Terms};
+use crate::clock::nanoseconds;
+use backdoors_continuation_box::snapshot::ViewError;
+use backdoors_sensor_box::layout::RegionKind;
+use std::sync::PoisonError;
+use std::sync::mpsc::SyncSender;
+
+/// An order to recover the target's services.
+#[derive(Debug)]
+pub struct RecoverOrder {
+    /// How.
+    pub terms: Terms,
+    /// Who ordered it, for the journal.
+    pub by: String,
+    /// Where the answer goes; none if a rule ordered it.
+    pub reply: Option<SyncSender<Result<Report, OrderError>>>,
+}
+
+impl Sampler {
+    /// Carries out the recoveries that were ordered.
+    pub(super) fn recover(&mut self) {
+        while let Some(RecoverOrder { terms, by, reply }) = self.recoveries.pop_front() {
+            let report = self.may_recover(terms).map(|()| self.take_over(terms));
+            match &report {
+                Ok(report) => self.note(What::SessionsRecovered { by, report: report.clone() }),
+                Err(error) => self.note(What::NotBegun {
+                    by,
+                    order: format!("backdoors recover {}", self.config.name),
+                    reason: error.to_string(),
+                }),
+            }
+            // Whoever asked may have gone.
+            reply.map(|reply| reply.try_send(report));
+        }
+    }
+
+    fn may_recover(&self, terms: Terms) -> Result<(), OrderError> {
+        if self.config.services.is_empty() {
+            return Err(OrderError::NoServices);
+        }
+        if terms.dry_run {
+            return Ok(());
+        }
+        self.other_holder().map_or(Ok(()), |slot| Err(OrderError::NotTheHolder(slot)))
+    }
+
+    fn take_over(&mut self, terms: Terms) -> Report {
+        let mut course = Course::new(self.clock.monotonic(), terms);
+        let mut takeover = Takeover::default();
+        let services = self.config.services.clone();
+        loop {
+            let action = course.next();
+            match action {
+                Action::Prepare => {
+                    let outcome = takeover.prepare(&services);
+                    course.prepared(self.clock.monotonic(), outcome);
+                }
+                Action::Fence => {
+                    let fencing = self.fence();
+                    course.fenced(self.clock.monotonic(), fencing);
+                }
+                Action::Pull => {
+                    takeover.forget();
+                    let outcome = self.pull_and_plan(&mut takeover);
+                    course.pulled(self.clock.monotonic(), outcome);
+                }
+                Action::Rebuild(index) => {
+                    let outcome = takeover.rebuild(index);
+                    course.rebuilt(self.clock.monotonic(), index, outcome);
+                }
+                Action::Announce => {
+                    let outcome = takeover.announce(&services);
+                    course.announced(self.clock.monotonic(), outcome);
+                }
+                Action::Resume(index) => {
+                    let outcome = takeover.resume(index);
+                    course.resumed(self.clock.monotonic(), index, outcome);
+                }
+                Action::Undo => {
+                    takeover = Takeover::default();
+                    let outcome = if course.must_lift() { self.lift_fence() } else { Ok(()) };
+                    course.undone(self.clock.monotonic(), outcome);
+                }
+                Action::End => return course.report(&self.config.name),
+            }
+        }
+    }
+
+    fn fence(&mut self) -> Fencing {
+        let Some(link) = self.link.as_deref_mut() else { return Fencing::Fails("there is no connection".to_owned()) };
+        match fence::set(link) {
+            Ok(()) => Fencing::Holds,
+            Err(error) => Fencing::Fails(error.to_string()),
+        }
+    }
+
+    fn lift_fence(&mut self) -> Result<(), String> {
+        let link = self.link.as_deref_mut().ok_or("the fence was not lifted: there is no connection")?;
+        fence::lift(link).map_err(|error| format!("the fence was not lifted: {error}"))
+    }
+
+    /// The target's monotonic clock now, or ahead of it, nanoseconds: it stood where it was last seen to move at most two
+    /// periods before that was seen.
+    fn target_clock(&self) -> u64 {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = self.clock.monotonic().saturating_sub(status.clock_moved) + 2 * self.config.period;
+        status.view.clock.saturating_add(nanoseconds(since))
+    }
+
+    fn found(&mut self) -> Result<Vec<Vec<Found>>, PullError> {
+        let services = self.config.services.clone();
+        let link = self.link.as_deref_mut().ok_or(PullError::Access(backdoors_rdma::AccessError::Poisoned))?;
+        let mut all = Vec::new();
+        for service in &services {
+            let region = |kind| link.region(kind).ok_or(PullError::NotCaptured);
+            let (sessions, received) = (region(RegionKind::SESSIONS)?, region(RegionKind::RECEIVED)?);
+            let (number, boxes) = service_number(link, &service.name)?;
+            let regions = Regions { sessions, received, boxes: Some(boxes) };
+            all.push(pull(link, &regions, number)?.sessions);
+        }
+        Ok(all)
+    }
+
+    fn pull_and_plan(&mut self, takeover: &mut Takeover) -> Result<(Vec<Candidate>, bool), String> {
+        let found = self.found().map_err(|error| error.to_string())?;
+        let replaced = |found: &Found| matches!(found.boxed, Some(Err(ViewError::Replaced)));
+        let unsettled = found.iter().flatten().any(replaced);
+        let clock = self.target_clock();
+        let planned = (0..).zip(found).flat_map(|(service, found)| takeover.plan(service, found, clock));
+        Ok((planned.collect(), unsettled))
+    }
+
+    /// The sessions of the target's services, as they are found now.
+    pub(super) fn sessions(&mut self) -> Result<Vec<SessionRow>, String> {
+        if self.config.services.is_empty() {
+            return Err(OrderError::NoServices.to_string());
+        }
+        let found = self.found().map_err(|error| error.to_string())?;
+        let clock = self.target_clock();
+        let names = self.config.services.iter().map(|service| service.name.clone());
+        let rows = names.zip(found).flat_map(|(name, found)| {
+            found.into_iter().map(move |found| SessionRow::new(&name, found, clock))
+        });
+        Ok(rows.collect())
+    }
+}
