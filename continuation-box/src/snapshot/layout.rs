@@ -171,5 +171,4 @@ impl Shape {
     pub(super) fn ring_offset(self) -> usize {
         size_of::<BoxHead>() + 2 * self.snapshot_bytes as usize
     }
-
 }

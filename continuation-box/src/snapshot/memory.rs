@@ -94,7 +94,11 @@ impl BoxMemory {
     ///
     /// # Errors
     /// [`MemoryError`].
-    pub fn lay_out(fd: BorrowedFd<'_>, shape: Shape, owner: Owner<'_>) -> Result<Arc<BoxMemory>, MemoryError> {
+    pub fn lay_out(
+        fd: BorrowedFd<'_>,
+        shape: Shape,
+        owner: Owner<'_>,
+    ) -> Result<Arc<BoxMemory>, MemoryError> {
         let shape = shape.check()?;
         let memory = SharedMemory::map(fd, 0, shape.region_bytes(), Protection::ReadWrite)?;
         let mut name = [0; MOST_NAME];
@@ -201,8 +205,10 @@ impl BoxMemory {
             return Err(ExportError::TooLarge { length, room }.into());
         }
         let stream = plan.unacknowledged.start..plan.unsent.end;
-        let needed =
-            stream.end.checked_sub(stream.start).ok_or(RestoreError::Plan("its output ends before it begins"))?;
+        let needed = stream
+            .end
+            .checked_sub(stream.start)
+            .ok_or(RestoreError::Plan("its output ends before it begins"))?;
         let back = match plan.output {
             Output::Discard(_) if needed > u64::from(ring / 2) => {
                 return Err(RestoreError::Ring { needed, ring });
@@ -210,8 +216,11 @@ impl BoxMemory {
             Output::Discard(_) => 0,
             Output::Regenerate { back, .. } => back,
         };
-        let begins =
-            old.newest.written.checked_sub(back).ok_or(RestoreError::Plan("it goes back before the beginning"))?;
+        let begins = old
+            .newest
+            .written
+            .checked_sub(back)
+            .ok_or(RestoreError::Plan("it goes back before the beginning"))?;
         let mut new = self.reserve().ok_or(RestoreError::Full(self.shape.capacity))?;
         new.read = old.newest.read;
         if ring > 0 {
