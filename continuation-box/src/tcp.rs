@@ -12,6 +12,7 @@
 pub mod address;
 mod announcement;
 mod checksum;
+mod counts;
 mod netlink;
 mod options;
 pub mod rebuild;
@@ -21,6 +22,7 @@ mod segment;
 pub mod state;
 
 pub use address::{AddressError, Announced, Prefixed, SilentAddresses};
+pub use counts::{Counts, CountsError, cookie, counts};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use resume::{ResumeError, Resumed};
 pub use state::{StateError, TcpState};

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum AdoptError {
     /// Nobody answers there.
-    #[error("no agent at {path}: {source}; start backdoors-agent with `service_socket` set to that path, and retry")]
+    #[error(
+        "no agent at {path}: {source}; start backdoors-agent with `service_socket` set to that path, and retry"
+    )]
     NoAgent {
         /// Its socket.
         path: PathBuf,

@@ -19,6 +19,10 @@ pub const MOST_BOXES: u32 = 65_536;
 pub const MOST_SNAPSHOT: u32 = 1 << 20;
 /// Largest ring, bytes.
 pub const MOST_RING: u32 = 1 << 26;
+/// Longest name of a service, bytes.
+pub const MOST_NAME: usize = 48;
+/// The cookie of a box that is being made: it is nobody's yet, and not free.
+pub const BEING_MADE: u64 = u64::MAX;
 
 /// Head of the region.
 #[repr(C)]
@@ -38,15 +42,30 @@ pub struct BoxesHeader {
     pub snapshot_bytes: u32,
     /// Of a box's ring: a power of two, or 0 if the application generates again what it had written.
     pub ring_bytes: u32,
+    /// Changes whenever this memory is made anew.
+    pub generation: u64,
+    /// The service, counted from 0 in the order of the target's configuration.
+    pub service: u32,
+    /// One of [`Attachment`](super::Attachment).
+    pub attachment: u32,
+    /// Since when, nanoseconds of the target's monotonic clock.
+    pub since: u64,
+    /// Process id of the server that is attached, or was last; 0: none ever was.
+    pub pid: u64,
+    /// Sessions whose server ended and that could not go on, ever.
+    pub lost: u64,
     /// Zero.
-    pub reserved: [u64; 4],
+    pub reserved: u64,
+    /// The service's name, zero-terminated unless it fills the field.
+    pub name: [u8; MOST_NAME],
 }
 
 /// Head of a box.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct BoxHead {
-    /// The socket's cookie; 0 if the box is nobody's. Written last when a box is made, and first when it ends.
+    /// The socket's cookie; 0 if the box is free. Whoever exchanges 0 for [`BEING_MADE`] has taken the box, and writes the cookie last;
+    /// when the session ends 0 is written first.
     pub cookie: u64,
     /// Number of the newest whole snapshot, which is in buffer `newest % 2`; 0 if there is none. Written last of an export
     /// (thesis, section 3.6.4).
@@ -91,7 +110,7 @@ pub struct ExportHead {
     pub written: u64,
 }
 
-const _: () = assert!(size_of::<BoxesHeader>() == 64);
+const _: () = assert!(size_of::<BoxesHeader>() == 128);
 const _: () = assert!(size_of::<ExportHead>() == 32);
 const _: () = assert!(size_of::<BoxHead>() == 128);
 
@@ -172,19 +191,5 @@ impl Shape {
     #[must_use]
     pub fn ring_offset(self) -> usize {
         size_of::<BoxHead>() + 2 * self.snapshot_bytes as usize
-    }
-
-    pub(super) fn header(self) -> BoxesHeader {
-        BoxesHeader {
-            magic: MAGIC,
-            version: VERSION,
-            header_bytes: size_of::<BoxesHeader>() as u32,
-            capacity: self.capacity,
-            // A box is at most a head, two snapshots and a ring of the largest size.
-            box_bytes: self.box_bytes() as u32,
-            snapshot_bytes: self.snapshot_bytes,
-            ring_bytes: self.ring_bytes,
-            reserved: [0; 4],
-        }
     }
 }

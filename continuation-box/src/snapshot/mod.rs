@@ -7,8 +7,10 @@
 
 mod export;
 pub mod layout;
+mod memory;
 mod view;
 
-pub use export::{BoxMemory, ExportError, MemoryError, RestoreError, SessionBox};
+pub use export::{ExportError, SessionBox};
 pub use layout::{Shape, ShapeError};
-pub use view::{Around, BoxView, Export, Ring, ViewError};
+pub use memory::{BoxMemory, Continued, MemoryError, Owner, RestoreError};
+pub use view::{Around, Attachment, BoxView, BoxesView, Export, Ring, ViewError};

@@ -1,6 +1,6 @@
 //! What is read of a box from outside: of a machine that stands still, or of one that lives and changes it meanwhile.
 
-use super::layout::{BoxHead, BoxesHeader, MAGIC, Shape, ShapeError, VERSION};
+use super::layout::{BEING_MADE, BoxHead, BoxesHeader, MAGIC, Shape, ShapeError, VERSION};
 use core::mem::size_of;
 use core::ops::Range;
 use zerocopy::FromBytes;
@@ -28,6 +28,9 @@ pub enum ViewError {
     /// Sizes that do not fit together.
     #[error("boxes of {0} bytes, which is not what their parts need")]
     BoxBytes(u32),
+    /// A server that is neither attached nor not.
+    #[error("attachment {0}, which nothing has")]
+    Attachment(u32),
     /// The snapshot was exported over while it was read. A new reading can help.
     #[error("the snapshot was replaced while it was read")]
     Replaced,
@@ -112,6 +115,57 @@ impl Shape {
     /// # Errors
     /// Why it holds none.
     pub fn decode(bytes: &[u8]) -> Result<Shape, ViewError> {
+        Ok(BoxesView::decode(bytes)?.shape)
+    }
+
+    /// Where box `index` begins in the region.
+    #[must_use]
+    pub fn box_position(self, index: u32) -> u64 {
+        self.box_offset(index) as u64
+    }
+}
+
+/// Whether the server of a service is attached to its machine's agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Attachment {
+    /// None ever was.
+    Never = 0,
+    /// It is.
+    Attached = 1,
+    /// It ended without a goodbye: its sessions wait for another one.
+    Died = 2,
+    /// It left on purpose.
+    Left = 3,
+}
+
+/// What a region of boxes says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoxesView {
+    /// How large the boxes are.
+    pub shape: Shape,
+    /// Tells this memory from earlier one.
+    pub generation: u64,
+    /// The service, counted from 0 in the order of the target's configuration.
+    pub service: u32,
+    /// Its name.
+    pub name: String,
+    /// Whether its server is attached.
+    pub attachment: Attachment,
+    /// Since when, nanoseconds of the target's monotonic clock.
+    pub since: u64,
+    /// Process id of the server that is attached, or was last.
+    pub pid: u64,
+    /// Sessions whose server ended and that could not go on, ever.
+    pub lost: u64,
+}
+
+impl BoxesView {
+    /// Reads the beginning of a region, its header.
+    ///
+    /// # Errors
+    /// Why it holds no boxes.
+    pub fn decode(bytes: &[u8]) -> Result<BoxesView, ViewError> {
         let short = ViewError::Short { have: bytes.len(), need: size_of::<BoxesHeader>() };
         let (header, _) = BoxesHeader::read_from_prefix(bytes).map_err(|_| short)?;
         if header.magic != MAGIC {
@@ -127,7 +181,13 @@ impl Shape {
         {
             return Err(ViewError::BoxBytes(header.box_bytes));
         }
-        Ok(shape)
+        let attachments = [Attachment::Never, Attachment::Attached, Attachment::Died, Attachment::Left];
+        let attachment = attachments.into_iter().find(|known| *known as u32 == header.attachment);
+        let attachment = attachment.ok_or(ViewError::Attachment(header.attachment))?;
+        let name = header.name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = String::from_utf8_lossy(name).chars().filter(|letter| !letter.is_control()).collect();
+        let BoxesHeader { generation, service, since, pid, lost, .. } = header;
+        Ok(BoxesView { shape, generation, service, name, attachment, since, pid, lost })
     }
 }
 
@@ -141,7 +201,7 @@ impl BoxView {
         let short = ViewError::Short { have: bytes.len(), need: shape.box_bytes() };
         let bytes = bytes.get(..shape.box_bytes()).ok_or(short)?;
         let (head, _) = BoxHead::read_from_prefix(bytes).map_err(|_| ViewError::Magic)?;
-        if head.cookie == 0 {
+        if head.cookie == 0 || head.cookie == BEING_MADE {
             return Ok(None);
         }
         let newest = match around {

@@ -4,6 +4,7 @@
 #![allow(missing_docs)]
 
 // The third makes use of the other two.
+use nix::sys::socket::sockopt;
 use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 
 /// Leaves repair mode without the probe that [`ON_WITH_PROBE`] sends.
@@ -50,6 +51,7 @@ pub struct Windows {
 }
 
 const SO_BUF_LOCK: libc::c_int = 72;
+const SO_COOKIE: libc::c_int = 57;
 
 sockopt_impl!(RepairQueue, SetOnly, libc::IPPROTO_TCP, libc::TCP_REPAIR_QUEUE, u32);
 sockopt_impl!(QueueSequence, Both, libc::IPPROTO_TCP, libc::TCP_QUEUE_SEQ, u32);
@@ -57,6 +59,20 @@ sockopt_impl!(RepairOptions, SetOnly, libc::IPPROTO_TCP, libc::TCP_REPAIR_OPTION
 sockopt_impl!(Timestamp, SetOnly, libc::IPPROTO_TCP, libc::TCP_TIMESTAMP, u32);
 sockopt_impl!(RepairWindow, SetOnly, libc::IPPROTO_TCP, libc::TCP_REPAIR_WINDOW, Windows);
 // The first byte of `struct tcp_info`.
+/// The beginning of `struct tcp_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Info {
+    pub state: u8,
+    bytes: [u8; 7],
+    words: [u32; 24],
+    /// Rates, what was acknowledged, and what was received.
+    pub counts: [u64; 4],
+}
+
+type GetInfo = sockopt::GetStruct<Info>;
+sockopt_impl!(TcpInfo, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, Info, GetInfo);
+sockopt_impl!(Cookie, GetOnly, libc::SOL_SOCKET, SO_COOKIE, u64);
 sockopt_impl!(State, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, u8);
 // Forced sizes are locked; unlocked the kernel fits them to the connection again.
 sockopt_impl!(BufferLock, SetOnly, libc::SOL_SOCKET, SO_BUF_LOCK, u32);

@@ -49,7 +49,7 @@ fn a_shape_is_read_as_it_was_made_and_nothing_else_is_one() {
     let bytes = boxes().bytes();
     assert_eq!(Shape::decode(&bytes), Ok(SHAPE));
     assert_eq!(bytes.len(), SHAPE.region_bytes());
-    assert_eq!(Shape::decode(&bytes[..60]), Err(ViewError::Short { have: 60, need: 64 }));
+    assert_eq!(Shape::decode(&bytes[..120]), Err(ViewError::Short { have: 120, need: 128 }));
     let with = |at: usize, value: u32| {
         let mut bytes = bytes.clone();
         bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
