@@ -19,6 +19,7 @@
 #define BD_CAPABILITY_KERNEL_REFUSES_FORKS 0x100ULL
 #define BD_CAPABILITY_ERRANDS 0x200ULL
 #define BD_CAPABILITY_CAPTURES_SESSIONS 0x400ULL
+#define BD_CAPABILITY_FENCES 0x800ULL
 #define BD_PROCESS_KERNEL 0x1
 #define BD_PROCESS_PROTECTED 0x2
 #define BD_LEASE_RENEWALS 0xffffffULL
@@ -85,6 +86,7 @@
 #define BD_SESSION_PEER_FIN 0x10
 #define BD_SESSION_OWN_FIN 0x20
 #define BD_SESSION_ORPHANED 0x40
+#define BD_MAX_FENCED 16
 #define BD_SENSOR_CPU_SWITCHES 1
 #define BD_SENSOR_CPU_SWITCHES_CLASS 1
 #define BD_SENSOR_CPU_SWITCHES_UNIT 1
@@ -154,6 +156,12 @@
 #define BD_SENSOR_SESSIONS_UNPROTECTED 23
 #define BD_SENSOR_SESSIONS_UNPROTECTED_CLASS 2
 #define BD_SENSOR_SESSIONS_UNPROTECTED_UNIT 1
+#define BD_SENSOR_FENCE_HELD 24
+#define BD_SENSOR_FENCE_HELD_CLASS 2
+#define BD_SENSOR_FENCE_HELD_UNIT 1
+#define BD_SENSOR_FENCE_WITHHELD 25
+#define BD_SENSOR_FENCE_WITHHELD_CLASS 4
+#define BD_SENSOR_FENCE_WITHHELD_UNIT 1
 
 struct bd_box_header {
 	__u64 magic;
@@ -526,5 +534,37 @@ _Static_assert(__builtin_offsetof(struct bd_session, bytes_acked) == 208, "offse
 _Static_assert(__builtin_offsetof(struct bd_session, receive_buffer) == 216, "offset");
 _Static_assert(__builtin_offsetof(struct bd_session, told_end) == 220, "offset");
 _Static_assert(__builtin_offsetof(struct bd_session, reserved) == 224, "offset");
+
+struct bd_fence {
+	__u64 magic;
+	__u32 version;
+	__u32 table_bytes;
+	__u64 generation;
+	__u32 slots;
+	__u32 addresses;
+	__u64 reserved[4];
+	__u64 words[BD_COMMAND_SLOTS];
+	__u64 checks[BD_COMMAND_SLOTS];
+	__u64 withheld;
+	__u64 held;
+	__u64 looked_at;
+	__u64 interfaces;
+	__u64 more_reserved[4];
+};
+_Static_assert(sizeof(struct bd_fence) == 384, "size");
+_Static_assert(__builtin_offsetof(struct bd_fence, magic) == 0, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, version) == 8, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, table_bytes) == 12, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, generation) == 16, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, slots) == 24, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, addresses) == 28, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, reserved) == 32, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, words) == 64, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, checks) == 192, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, withheld) == 320, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, held) == 328, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, looked_at) == 336, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, interfaces) == 344, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, more_reserved) == 352, "offset");
 
 #endif

@@ -19,6 +19,25 @@ impl CommandKey {
     pub const fn from_bytes(bytes: [u8; 16]) -> CommandKey {
         CommandKey(bytes)
     }
+
+    /// The word by which the holder of this key fences its target. Never 0.
+    #[must_use]
+    pub fn fence_word(&self) -> u64 {
+        self.word_for(b"fence: be silent")
+    }
+
+    /// What a target shows to say that this key's fence word counts. It tells nobody the word. Never 0.
+    #[must_use]
+    pub fn fence_check(&self) -> u64 {
+        self.word_for(b"fence: it counts")
+    }
+
+    /// The code of a purpose. The code of a command is made of 256 bytes, so it is never this one.
+    fn word_for(&self, purpose: &[u8; 16]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(purpose);
+        hasher.finish128().h1.max(1)
+    }
 }
 
 impl core::fmt::Debug for CommandKey {

@@ -107,6 +107,8 @@ catalogue! {
     21 FORKS_REFUSED "forks.refused" Pressure Count NO_LIMIT, Machine, "Forks that failed because a monitor had a user's forks refused.";
     22 SESSIONS_OPEN "sessions.open" Level Count NO_LIMIT, Machine, "Connections to services whose live sessions are captured.";
     23 SESSIONS_UNPROTECTED "sessions.unprotected" Level Count 0, Machine, "Open connections to these services that found no free record, or of which received bytes were missed.";
+    24 FENCE_HELD "fence.held" Level Count NO_LIMIT, Machine, "1 while a fence holds: the machine sends nothing from its service addresses.";
+    25 FENCE_WITHHELD "fence.withheld" Pressure Count NO_LIMIT, Machine, "Packets that a fence withheld.";
 }
 
 impl SensorKind {

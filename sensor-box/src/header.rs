@@ -4,6 +4,7 @@ use crate::audit::AuditKind;
 use crate::audit::layout::{AUDIT_RECORDS, AuditHeader, AuditRecord};
 use crate::catalogue::CATALOGUE;
 use crate::command::{CommandState, Refusal};
+use crate::fence::layout::{FenceTable, MAX_FENCED};
 use crate::layout::{
     self, Acknowledgement, BoxHeader, Capabilities, CommandFlags, CommandSlot, LeaseBits, LeaseTable,
     ProcessEntry, ProcessFlags, ProcessTableHeader, SensorRecord,
@@ -74,6 +75,7 @@ pub fn c_header() -> String {
     for (bit, name) in SessionFlags::NAMES {
         constant(&format!("SESSION_{}", c_name(name)), format!("{bit:#x}"));
     }
+    constant("MAX_FENCED", MAX_FENCED.to_string());
     for line in CATALOGUE {
         constant(&format!("SENSOR_{}", line.c_name), line.kind.0.to_string());
         constant(&format!("SENSOR_{}_CLASS", line.c_name), (line.class as u8).to_string());
@@ -142,6 +144,12 @@ pub fn c_header() -> String {
         snd_ssthresh: "__u32" "", prior_cwnd: "__u32" "", prior_ssthresh: "__u32" "", total_retrans: "__u32" "",
         service: "__u32" "", opened_at: "__u64" "", changed_at: "__u64" "", bytes_received: "__u64" "",
         bytes_acked: "__u64" "", receive_buffer: "__u32" "", told_end: "__u32" "", reserved: "__u64" "[4]",
+    });
+    c_struct!(out, "bd_fence", FenceTable {
+        magic: "__u64" "", version: "__u32" "", table_bytes: "__u32" "", generation: "__u64" "", slots: "__u32" "",
+        addresses: "__u32" "", reserved: "__u64" "[4]", words: "__u64" "[BD_COMMAND_SLOTS]",
+        checks: "__u64" "[BD_COMMAND_SLOTS]", withheld: "__u64" "", held: "__u64" "", looked_at: "__u64" "",
+        interfaces: "__u64" "", more_reserved: "__u64" "[4]",
     });
     out.push_str("#endif\n");
     out

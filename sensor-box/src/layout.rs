@@ -1,7 +1,7 @@
 //! The bytes both sides agree on. Little endian, fixed width, every word that must be seen whole eight bytes
 //! and aligned. `include/backdoors_sensor_box.h` says the same to the kernel half; a test compares the two.
 //!
-//! Nine regions make up what a target shows of itself, besides those of its applications:
+//! Eleven regions make up what a target shows of itself, besides those of its applications:
 //!
 //! | region | shape | who writes | who may write remotely |
 //! | --- | --- | --- | --- |
@@ -14,6 +14,8 @@
 //! | [`RegionKind::AUDIT`] | [`AuditHeader`](crate::audit::layout::AuditHeader), then records | kernel half or user half | nobody |
 //! | [`RegionKind::SESSIONS`] | [`crate::session::layout`] | kernel half | nobody |
 //! | [`RegionKind::RECEIVED`] | [`crate::session::layout`] | kernel half | nobody |
+//! | [`RegionKind::FENCE`] | [`crate::fence::layout`] | kernel half, user half | nobody |
+//! | [`RegionKind::FENCE_WORD`] | one word of the fence | its monitor | that monitor alone |
 
 use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -58,6 +60,10 @@ impl RegionKind {
     pub const SESSIONS: u32 = 8;
     /// What these connections received: a ring each.
     pub const RECEIVED: u32 = 9;
+    /// The fence with the words of all monitors: [`crate::fence`]. Only where service addresses can be fenced.
+    pub const FENCE: u32 = 10;
+    /// The word of the fence that the monitor may write that reads the directory.
+    pub const FENCE_WORD: u32 = 11;
     /// The first application's region; those of the others follow.
     pub const APPLICATION_FIRST: u32 = 0x100;
     /// Applications a target has regions for: kinds [`RegionKind::APPLICATION_FIRST`] and up.
@@ -92,9 +98,11 @@ impl Capabilities {
     pub const ERRANDS: u64 = 1 << 9;
     /// The kernel half captures live connections.
     pub const CAPTURES_SESSIONS: u64 = 1 << 10;
+    /// The kernel half can make the target silent on its service addresses.
+    pub const FENCES: u64 = 1 << 11;
 
     /// Every bit this version knows, with the name screens show.
-    pub const NAMES: [(u64, &'static str); 11] = [
+    pub const NAMES: [(u64, &'static str); 12] = [
         (Self::KERNEL_HALF, "kernel-half"),
         (Self::PROCFS, "procfs"),
         (Self::KERNEL_KILLS_ALL, "kernel-kills-all"),
@@ -106,6 +114,7 @@ impl Capabilities {
         (Self::KERNEL_REFUSES_FORKS, "kernel-refuses-forks"),
         (Self::ERRANDS, "errands"),
         (Self::CAPTURES_SESSIONS, "captures-sessions"),
+        (Self::FENCES, "fences"),
     ];
 }
 

@@ -3,12 +3,14 @@
 
 mod audit;
 mod commands;
+mod fence;
 mod processes;
 mod sensors;
 mod sessions;
 
 pub use audit::AuditRing;
 pub use commands::{Acknowledgements, CommandSlots};
+pub use fence::Fence;
 pub use processes::ProcessTable;
 pub use sensors::{NewSensorError, Sensor, SensorBox, Shape};
 pub use sessions::SessionTable;
