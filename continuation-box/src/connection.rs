@@ -72,7 +72,9 @@ pub fn tcp_state(
     let is_closed = closed(session);
     let sending = match plan.output {
         Output::Discard(_) => (record.snd_nxt, written(plan.unacknowledged.clone())?, is_closed),
-        Output::Regenerate { .. } => (record.snd_una, Vec::new(), is_closed && record.snd_una == record.snd_nxt),
+        Output::Regenerate { .. } => {
+            (record.snd_una, Vec::new(), is_closed && record.snd_una == record.snd_nxt)
+        }
     };
     let (next, unacknowledged, closed) = sending;
     let unsent = if closed { Vec::new() } else { written(plan.unsent.clone())? };

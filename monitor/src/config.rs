@@ -157,6 +157,16 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
+    /// A service cannot be recovered.
+    #[error("service `{service}` of target `{target}`: {problem}")]
+    BadService {
+        /// The target.
+        target: String,
+        /// The service.
+        service: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A rule cannot serve.
     #[error("target `{target}`: a rule for {layer}: {problem}")]
     BadRule {

@@ -68,6 +68,10 @@ impl RegionKind {
     pub const APPLICATION_FIRST: u32 = 0x100;
     /// Applications a target has regions for: kinds [`RegionKind::APPLICATION_FIRST`] and up.
     pub const APPLICATIONS: u32 = 64;
+    /// The boxes of the first service's application; those of the others follow.
+    pub const BOXES_FIRST: u32 = 0x200;
+    /// Services a target keeps boxes for: kinds [`RegionKind::BOXES_FIRST`] and up.
+    pub const BOXES: u32 = 8;
 }
 
 /// Bits of [`BoxHeader::capabilities`]: who fills the box, and who can kill what.

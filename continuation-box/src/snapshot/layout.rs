@@ -175,9 +175,7 @@ impl Shape {
         size_of::<BoxesHeader>() + self.capacity as usize * self.box_bytes()
     }
 
-    /// Where a box begins, from the beginning of the region.
-    #[must_use]
-    pub fn box_offset(self, index: u32) -> usize {
+    pub(super) fn box_offset(self, index: u32) -> usize {
         size_of::<BoxesHeader>() + index as usize * self.box_bytes()
     }
 

@@ -38,6 +38,7 @@ pub(super) fn check(
         check_target(target, &mut add);
         check_healers(target, &can_run, &mut add);
         check_rules(target, &can_run, &mut add);
+        check_services(target, &can_run, &mut add);
     }
 }
 
@@ -208,7 +209,7 @@ fn wrong_settings(healer: &HealerConfig, users: &Users) -> Vec<(Option<String>, 
 fn check_rules(target: &TargetConfig, can_run: impl Fn(&Path) -> Result<(), String>, add: Add<'_>) {
     let healers: Vec<&str> = target.healers.iter().map(|healer| healer.name.as_str()).collect();
     for (index, rule) in target.rules.iter().enumerate() {
-        if let Err(problem) = rule.check(&healers) {
+        if let Err(problem) = rule.check(&healers, !target.services.is_empty()) {
             let error = ConfigError::BadRule { target: target.name.clone(), layer: rule.layer, problem };
             add(&[Key("rule"), Item(index)], error);
         }
@@ -219,6 +220,31 @@ fn check_rules(target: &TargetConfig, can_run: impl Fn(&Path) -> Result<(), Stri
             let error =
                 ConfigError::NoProgram { target: target.name.clone(), program: program.clone(), problem };
             add(&[Key("rule"), Item(index), Key("run")], error);
+        }
+    }
+}
+
+fn check_services(target: &TargetConfig, can_run: impl Fn(&Path) -> Result<(), String>, add: Add<'_>) {
+    let mut names = BTreeSet::new();
+    for (index, service) in target.services.iter().enumerate() {
+        let bad = |problem: &str| ConfigError::BadService {
+            target: target.name.clone(),
+            service: service.name.clone(),
+            problem: problem.to_owned(),
+        };
+        let place = [Key("service"), Item(index)];
+        if !names.insert(&service.name) {
+            add(&place, bad("there are two of that name"));
+        }
+        if service.addresses.is_empty() {
+            add(&place, bad("it has no addresses that could move"));
+        }
+        if let Some(program) = service.announce.first().filter(|program| program.starts_with('/'))
+            && let Err(problem) = can_run(Path::new(program))
+        {
+            let error =
+                ConfigError::NoProgram { target: target.name.clone(), program: program.clone(), problem };
+            add(&[Key("service"), Item(index), Key("announce")], error);
         }
     }
 }

@@ -26,6 +26,9 @@ pub struct RuleConfig {
     /// The healer of this target to call, in the mode it is configured with.
     #[serde(default)]
     pub heal: Option<String>,
+    /// Have the target's live sessions go on here.
+    #[serde(default)]
+    pub recover: bool,
     /// A program to run on this machine, with its arguments. It finds target, layer, subject, state, confidence and
     /// evidence in variables `BACKDOORS_TARGET` and so on, and is not waited for.
     #[serde(default)]
@@ -33,11 +36,12 @@ pub struct RuleConfig {
 }
 
 impl RuleConfig {
-    /// Whether it can serve; `healers` are those of its target.
+    /// Whether it can serve; `healers` are those of its target, and `has_services` says whether that has any
+    /// services.
     ///
     /// # Errors
     /// What is wrong.
-    pub fn check(&self, healers: &[&str]) -> Result<(), String> {
+    pub fn check(&self, healers: &[&str], has_services: bool) -> Result<(), String> {
         if self.subject.is_some() && self.layer != Layer::Application {
             return Err("only applications have a `subject`".to_owned());
         }
@@ -47,8 +51,11 @@ impl RuleConfig {
         if !(0.0..=1.0).contains(&self.confidence) {
             return Err("`confidence` must be between 0 and 1".to_owned());
         }
-        if self.heal.is_none() && self.run.is_empty() {
-            return Err("it does nothing: give `heal` or `run`".to_owned());
+        if self.heal.is_none() && self.run.is_empty() && !self.recover {
+            return Err("it does nothing: give `heal`, `run` or `recover`".to_owned());
+        }
+        if self.recover && !has_services {
+            return Err("`recover` has nothing to recover: the target has no [[target.service]]".to_owned());
         }
         match &self.heal {
             Some(healer) if !healers.contains(&healer.as_str()) => {

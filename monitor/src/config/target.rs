@@ -2,8 +2,8 @@
 
 use super::ConfigError;
 use super::rule::RuleConfig;
-use super::service::ServiceConfig;
 use super::safety::{BudgetConfig, SpareConfig};
+use super::service::ServiceConfig;
 use crate::external::{CHILDREN, ExternalHealer};
 use crate::guard::Spare;
 use backdoors_healers::duration::{self, parse as parse_duration};

@@ -263,3 +263,6 @@ impl Course {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,21 +1,64 @@
 //! Fencing a target: after this it sends nothing from its services' addresses, whatever it does.
 
-use crate::link::Link;
+use crate::link::{Link, Region};
+use backdoors_rdma::{AccessError, Operation};
+use backdoors_sensor_box::FetchError;
+use backdoors_sensor_box::fence::{FenceView, LIFTED, NotFenced, fetch_fence};
+use backdoors_sensor_box::layout::RegionKind;
 
-/// Why the fence was not set, or not lifted.
+/// Why a fence was not set, or not lifted.
 #[derive(Debug, thiserror::Error)]
 pub enum FenceError {
-    /// The target has none.
-    #[error("the target cannot be fenced through its memory")]
+    /// The target has none; nothing was written.
+    #[error(
+        "the target has no fence: name `service_addresses` in its agent's configuration, and let this monitor \"fence\"; \
+         `backdoors-agent check` tells what its kernel lacks"
+    )]
     None,
+    /// The memory cannot be reached. What was written may be there.
+    #[error("the target's fence cannot be reached: {0}")]
+    Access(#[from] AccessError),
+    /// What is there is no fence.
+    #[error("the target's fence cannot be read: {0}")]
+    Table(backdoors_sensor_box::DecodeError),
+    /// It was written, and does not hold.
+    #[error(transparent)]
+    NotFenced(#[from] NotFenced),
 }
 
-/// Sets the fence, and reads back that it holds.
-pub fn set(_link: &mut dyn Link) -> Result<(), FenceError> {
-    Err(FenceError::None)
+/// Sets the fence, and reads back that it holds: nothing leaves from the services' addresses from then on. Where it would
+/// not hold nothing is written.
+///
+/// # Errors
+/// [`FenceError`].
+pub fn set(link: &mut dyn Link) -> Result<(), FenceError> {
+    let word = link.region(RegionKind::FENCE_WORD).ok_or(FenceError::None)?;
+    let (slot, key) = (link.slot(), link.command_key());
+    look(link)?.would_hold(slot, &key)?;
+    write(link, &word, key.fence_word())?;
+    Ok(look(link)?.holds(slot, &key)?)
 }
 
 /// Lifts the fence.
-pub fn lift(_link: &mut dyn Link) -> Result<(), FenceError> {
-    Err(FenceError::None)
+///
+/// # Errors
+/// [`FenceError`].
+pub fn lift(link: &mut dyn Link) -> Result<(), FenceError> {
+    let word = link.region(RegionKind::FENCE_WORD).ok_or(FenceError::None)?;
+    write(link, &word, LIFTED)
+}
+
+fn look(link: &mut dyn Link) -> Result<FenceView, FenceError> {
+    let region = link.region(RegionKind::FENCE).ok_or(FenceError::None)?;
+    fetch_fence(|offset, into| crate::link::read(link, &region, offset, into)).map_err(|error| match error {
+        FetchError::Access(error) => FenceError::Access(error),
+        FetchError::Decode(error) => FenceError::Table(error),
+    })
+}
+
+fn write(link: &mut dyn Link, word: &Region, value: u64) -> Result<(), FenceError> {
+    let bytes = value.to_le_bytes();
+    let to = word.range.slice(0, bytes.len() as u64);
+    let to = to.ok_or(AccessError::Invalid("the region of the fence word is smaller than a word"))?;
+    Ok(link.submit(&mut [Operation::Write { to, from: &bytes }])?)
 }

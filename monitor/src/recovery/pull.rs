@@ -8,7 +8,7 @@
 use crate::link::{Link, Region};
 use backdoors_continuation_box::connection::streams;
 use backdoors_continuation_box::snapshot::layout::BoxHead;
-use backdoors_continuation_box::snapshot::{Around, BoxView, Shape, ViewError};
+use backdoors_continuation_box::snapshot::{Around, BoxView, BoxesView, Shape, ViewError};
 use backdoors_rdma::{AccessError, Operation};
 use backdoors_sensor_box::FetchError;
 use backdoors_sensor_box::layout::RegionKind;
@@ -30,13 +30,17 @@ pub enum PullError {
     #[error("the target's memory cannot be read: {0}; nothing was changed, try again")]
     Access(#[from] AccessError),
     /// The target captures no connections.
-    #[error("the target captures no live connections: its agent needs a [[service]], and a kernel half that can capture")]
+    #[error(
+        "the target captures no live connections: its agent needs a [[service]], and a kernel half that can capture"
+    )]
     NotCaptured,
     /// What is there is no session table.
     #[error("the target's session table cannot be read: {0}; nothing was changed")]
     Table(backdoors_sensor_box::DecodeError),
     /// No such service.
-    #[error("the target keeps no boxes for a service `{0}`: add it to its agent's configuration, with that name")]
+    #[error(
+        "the target keeps no boxes for a service `{0}`: add it to its agent's configuration, with that name"
+    )]
     NoService(String),
     /// What is there are no boxes.
     #[error("the boxes of the service cannot be read: {0}; nothing was changed")]
@@ -96,8 +100,11 @@ pub fn pull(link: &mut dyn Link, regions: &Regions, service: u32) -> Result<Pull
     let before = boxes.as_ref().map(|boxes| boxes.heads(link)).transpose()?.unwrap_or_default();
     let table = table(link, &regions.sessions)?;
     let heads = boxes.as_ref().map(|boxes| boxes.heads(link)).transpose()?.unwrap_or_default();
-    let by_cookie: HashMap<u64, usize> =
-        (0..).zip(&heads).filter(|(_, head)| head.cookie != 0).map(|(index, head)| (head.cookie, index)).collect();
+    let by_cookie: HashMap<u64, usize> = (0..)
+        .zip(&heads)
+        .filter(|(_, head)| head.cookie != 0)
+        .map(|(index, head)| (head.cookie, index))
+        .collect();
 
     let mut wanted: Vec<&SessionView> =
         table.sessions.iter().filter(|session| session.record.service == service).collect();
@@ -136,7 +143,7 @@ pub fn service_number(link: &mut dyn Link, name: &str) -> Result<(u32, Region), 
         let Some(region) = link.region(RegionKind::BOXES_FIRST + number) else { continue };
         let mut head = [0; Shape::HEADER_BYTES];
         crate::link::read(link, &region, 0, &mut head)?;
-        if Shape::service(&head).as_deref() == Some(name) {
+        if BoxesView::decode(&head).is_ok_and(|boxes| boxes.name == name) {
             return Ok((number, region));
         }
     }
@@ -200,7 +207,7 @@ impl Boxes {
     fn heads(&self, link: &mut dyn Link) -> Result<Vec<BoxHead>, AccessError> {
         let mut bytes = vec![0; self.shape.capacity as usize * HEAD];
         let heads = (0..).zip(bytes.chunks_exact_mut(HEAD));
-        let pieces = heads.map(|(index, into)| Piece { offset: self.shape.box_offset(index) as u64, into });
+        let pieces = heads.map(|(index, into)| Piece { offset: self.shape.box_position(index), into });
         fetch(link, &self.region, pieces.collect())?;
         Ok(bytes.chunks_exact(HEAD).filter_map(|bytes| BoxHead::read_from_bytes(bytes).ok()).collect())
     }
@@ -255,8 +262,7 @@ impl<'t> Draft<'t> {
         let ring = session.index as u64 * u64::from(table.rings.stride);
         let first = session.received_sequence(held.start) & (table.rings.bytes - 1);
         let received = Stretch::new(held.start, length, ring, u64::from(first), u64::from(table.rings.bytes));
-        let acknowledged =
-            streams(session, &Received { start: held.start, bytes: Vec::new() }).acknowledged;
+        let acknowledged = streams(session, &Received { start: held.start, bytes: Vec::new() }).acknowledged;
         let boxed = by_cookie.get(&session.cookie).zip(boxes).and_then(|(&index, boxes)| {
             Some(DraftBox::new(boxes.shape, index, before.get(index)?, heads.get(index)?, acknowledged))
         });
@@ -313,14 +319,13 @@ impl DraftBox {
         }
         let length = if newest > 0 { usize::try_from(export.length).unwrap_or(0) } else { 0 };
         // A box's number is that of its head, which was read, so it is small.
-        let offset = shape.box_offset(index as u32) as u64;
+        let offset = shape.box_position(index as u32);
         let ring = u64::from(shape.ring_bytes);
         let stretch = head.filled.saturating_sub(acknowledged);
         // What does not fit the ring was overwritten: the plan finds that.
         let stretch = if stretch > ring { 0 } else { usize::try_from(stretch).unwrap_or(0) };
         let at = if ring > 0 { acknowledged % ring } else { 0 };
-        let written =
-            Stretch::new(acknowledged, stretch, offset + shape.ring_offset() as u64, at, ring);
+        let written = Stretch::new(acknowledged, stretch, offset + shape.ring_offset() as u64, at, ring);
         Ok(DraftBox {
             index,
             head: *head,
@@ -340,7 +345,8 @@ impl DraftBox {
     }
 
     fn finish(self, after: &[BoxHead]) -> Result<FoundBox, ViewError> {
-        let now = after.get(self.index).filter(|now| now.cookie == self.head.cookie).ok_or(ViewError::Replaced)?;
+        let now =
+            after.get(self.index).filter(|now| now.cookie == self.head.cookie).ok_or(ViewError::Replaced)?;
         if now.filled.saturating_sub(self.ring) > self.written.start && !self.written.parts[0].is_empty() {
             return Err(ViewError::Replaced);
         }

@@ -122,13 +122,18 @@ impl Report {
     /// A sentence for people.
     #[must_use]
     pub fn text(&self) -> String {
-        let marks = self.marks.iter().map(|mark| format!("{} {:.1} ms", mark.phase, mark.after.as_secs_f64() * 1e3));
+        let marks =
+            self.marks.iter().map(|mark| format!("{} {:.1} ms", mark.phase, mark.after.as_secs_f64() * 1e3));
         let marks = marks.collect::<Vec<_>>().join(", ");
         let (all, lost) = (self.sessions.len(), self.lost());
         match &self.outcome {
             Outcome::Failed(reason) => format!("nothing was taken over: {reason}; {marks}"),
-            Outcome::Done if self.dry_run => format!("{} of {all} sessions could go on here; {marks}", all - lost),
-            Outcome::Done => format!("{} of {all} sessions go on here, {lost} are lost; {marks}", self.resumed()),
+            Outcome::Done if self.dry_run => {
+                format!("{} of {all} sessions could go on here; {marks}", all - lost)
+            }
+            Outcome::Done => {
+                format!("{} of {all} sessions go on here, {lost} are lost; {marks}", self.resumed())
+            }
         }
     }
 

@@ -75,7 +75,8 @@ impl Takeover {
                 let planned = if ends.insert((local, remote)) {
                     plan(service, found, clock)
                 } else {
-                    Err("another record is of the same connection, and nobody knows which is right".to_owned())
+                    Err("another record is of the same connection, and nobody knows which is right"
+                        .to_owned())
                 };
                 let (session, lost) = match planned {
                     Ok(session) => (session, None),
@@ -170,7 +171,8 @@ fn plan(service: usize, found: Found, clock: u64) -> Result<Session, String> {
     };
     let streams = streams(&found.session, &received);
     let plan = Resumption::plan(&streams, &boxed.view).map_err(|lost| lost.to_string())?;
-    let state = tcp_state(&found.session, &received, &boxed.view, &plan, clock).map_err(|error| error.to_string())?;
+    let state =
+        tcp_state(&found.session, &received, &boxed.view, &plan, clock).map_err(|error| error.to_string())?;
     Ok(Session::Planned { service, plan, state: Box::new(state), boxed })
 }
 

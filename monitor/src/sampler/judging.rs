@@ -1,5 +1,6 @@
 //! What the judge is told, and what its verdicts lead to.
 
+use super::recovering::RecoverOrder;
 use super::{Sampler, class_name, unit_name};
 use crate::clock::nanoseconds;
 use crate::config::RuleConfig;
@@ -8,6 +9,7 @@ use crate::journal::What;
 use crate::judge::Failure;
 use crate::levels::{Change, To};
 use crate::peers::{Opinion, Opinions};
+use crate::recovery::Terms;
 use crate::rules::Turn;
 use crate::verdict::{Layer, State, Verdict};
 use std::process::{Command, Stdio};
@@ -193,6 +195,11 @@ impl Sampler {
         {
             self.dispatcher.call(healer);
             actions.push(format!("calls healer {name}"));
+        }
+        if rule.recover {
+            let by = "a rule".to_owned();
+            self.recoveries.push_back(RecoverOrder { terms: Terms::default(), by, reply: None });
+            actions.push("has its live sessions recovered".to_owned());
         }
         if !rule.run.is_empty() {
             actions.push(match run(&rule, &self.config.name, &turn.verdict) {

@@ -2,13 +2,13 @@
 
 use super::Sampler;
 use super::order::OrderError;
+use crate::clock::nanoseconds;
 use crate::journal::What;
 use crate::recovery::course::{Action, Candidate, Course, Fencing};
 use crate::recovery::fence;
 use crate::recovery::pull::{Found, PullError, Regions, pull, service_number};
 use crate::recovery::takeover::Takeover;
 use crate::recovery::{Report, SessionRow, Terms};
-use crate::clock::nanoseconds;
 use backdoors_continuation_box::snapshot::ViewError;
 use backdoors_sensor_box::layout::RegionKind;
 use std::sync::PoisonError;
@@ -96,7 +96,9 @@ impl Sampler {
     }
 
     fn fence(&mut self) -> Fencing {
-        let Some(link) = self.link.as_deref_mut() else { return Fencing::Fails("there is no connection".to_owned()) };
+        let Some(link) = self.link.as_deref_mut() else {
+            return Fencing::Fails("there is no connection".to_owned());
+        };
         match fence::set(link) {
             Ok(()) => Fencing::Holds,
             Err(error) => Fencing::Fails(error.to_string()),
@@ -118,7 +120,8 @@ impl Sampler {
 
     fn found(&mut self) -> Result<Vec<Vec<Found>>, PullError> {
         let services = self.config.services.clone();
-        let link = self.link.as_deref_mut().ok_or(PullError::Access(backdoors_rdma::AccessError::Poisoned))?;
+        let link =
+            self.link.as_deref_mut().ok_or(PullError::Access(backdoors_rdma::AccessError::Poisoned))?;
         let mut all = Vec::new();
         for service in &services {
             let region = |kind| link.region(kind).ok_or(PullError::NotCaptured);

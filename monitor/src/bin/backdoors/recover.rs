@@ -55,7 +55,11 @@ fn show(report: &Report) -> String {
     text.push_str(&match (&report.outcome, report.dry_run) {
         (Outcome::Failed(reason), _) => format!("nothing was taken over: {reason}\n"),
         (Outcome::Done, true) => {
-            format!("{} of {} sessions could go on here\n", report.sessions.len() - report.lost(), report.sessions.len())
+            format!(
+                "{} of {} sessions could go on here\n",
+                report.sessions.len() - report.lost(),
+                report.sessions.len()
+            )
         }
         (Outcome::Done, false) => {
             format!("{} of {} sessions go on here\n", report.resumed(), report.sessions.len())

@@ -1,0 +1,144 @@
+use super::*;
+
+const NOW: Duration = Duration::from_secs(100);
+
+fn at(milliseconds: u64) -> Duration {
+    NOW + Duration::from_millis(milliseconds)
+}
+
+fn candidate(port: u16, lost: Option<&str>) -> Candidate {
+    let end = |port| SocketAddr::from(([10, 0, 0, 1], port));
+    Candidate { local: end(80), remote: end(port), lost: lost.map(str::to_owned) }
+}
+
+/// Drives a course with outcomes until it ends, and says what was done.
+fn drive(course: &mut Course, mut outcome: impl FnMut(Action) -> Result<(), String>) -> Vec<Action> {
+    let mut done = Vec::new();
+    for step in 0.. {
+        let (now, action) = (at(step), course.next());
+        done.push(action);
+        let result = outcome(action);
+        match action {
+            Action::Prepare => course.prepared(now, result),
+            Action::Fence => course.fenced(now, result.map_or_else(Fencing::Fails, |()| Fencing::Holds)),
+            Action::Pull => {
+                let all = vec![candidate(1, None), candidate(2, Some("a hole")), candidate(3, None)];
+                course.pulled(now, result.map(|()| (all, false)));
+            }
+            Action::Rebuild(index) => course.rebuilt(now, index, result),
+            Action::Announce => course.announced(now, result),
+            Action::Resume(index) => course.resumed(now, index, result),
+            Action::Undo => course.undone(now, result),
+            Action::End => return done,
+        }
+    }
+    unreachable!("numbers do not end")
+}
+
+fn fails_at(action: Action) -> impl FnMut(Action) -> Result<(), String> {
+    move |now| if now == action { Err("no".to_owned()) } else { Ok(()) }
+}
+
+use Action::{Announce, End, Fence, Prepare, Pull, Rebuild, Resume, Undo};
+
+#[test]
+fn nothing_is_pulled_before_the_fence_was_seen_nor_announced_before_all_is_rebuilt() {
+    let mut course = Course::new(NOW, Terms::default());
+    let done = drive(&mut course, |_| Ok(()));
+    assert_eq!(done, [Prepare, Fence, Pull, Rebuild(0), Rebuild(2), Announce, Resume(0), Resume(2), End]);
+    let report = course.report("web1");
+    assert_eq!((report.resumed(), report.lost(), report.outcome.clone()), (2, 1, Outcome::Done));
+    assert_eq!(report.sessions[1].fate, Fate::Lost("a hole".to_owned()));
+    let phases: Vec<Phase> = report.marks.iter().map(|mark| mark.phase).collect();
+    assert_eq!(
+        phases,
+        [
+            Phase::Prepared,
+            Phase::Fenced,
+            Phase::Pulled,
+            Phase::Rebuilt,
+            Phase::Announced,
+            Phase::FirstResumed,
+            Phase::Resumed
+        ]
+    );
+    assert!(report.marks.is_sorted_by_key(|mark| mark.after));
+}
+
+#[test]
+fn a_target_that_is_not_seen_to_be_fenced_is_left_as_it_was_unless_that_was_ordered() {
+    let mut course = Course::new(NOW, Terms::default());
+    assert_eq!(drive(&mut course, fails_at(Fence)), [Prepare, Fence, Undo, End]);
+    assert!(course.must_lift(), "what was written may hold");
+    let Outcome::Failed(reason) = course.report("web1").outcome else { panic!() };
+    assert!(reason.contains("--without-fence"), "{reason}");
+
+    let mut course = Course::new(NOW, Terms { without_fence: true, ..Terms::default() });
+    assert_eq!(drive(&mut course, fails_at(Fence)).last_chunk(), Some(&[Resume(2), End]));
+    assert!(course.report("web1").notes[0].contains("without a fence"));
+}
+
+#[test]
+fn what_fails_on_this_machine_before_the_fence_leaves_the_target_alone() {
+    let mut course = Course::new(NOW, Terms::default());
+    assert_eq!(drive(&mut course, fails_at(Prepare)), [Prepare, Undo, End]);
+    assert!(!course.must_lift());
+}
+
+#[test]
+fn what_cannot_be_read_is_read_again_and_then_given_up() {
+    let mut course = Course::new(NOW, Terms::default());
+    assert_eq!(drive(&mut course, fails_at(Pull)), [Prepare, Fence, Pull, Pull, Pull, Undo, End]);
+    assert!(course.must_lift());
+}
+
+#[test]
+fn sessions_that_change_while_they_are_read_are_read_again_and_then_told_lost_alone() {
+    let mut course = Course::new(NOW, Terms { dry_run: true, ..Terms::default() });
+    for _ in 0..PULLS {
+        assert_eq!(course.next(), Pull);
+        course.pulled(NOW, Ok((vec![candidate(1, Some("replaced")), candidate(2, None)], true)));
+    }
+    assert_eq!(course.next(), End);
+    let report = course.report("web1");
+    assert_eq!((report.sessions.len(), report.lost()), (2, 1));
+}
+
+#[test]
+fn a_session_that_cannot_be_rebuilt_or_resumed_is_lost_alone() {
+    for action in [Rebuild(0), Resume(0)] {
+        let mut course = Course::new(NOW, Terms::default());
+        drive(&mut course, fails_at(action));
+        let report = course.report("web1");
+        assert_eq!((report.resumed(), report.lost()), (1, 2), "{action:?}");
+        assert_eq!(report.sessions[0].fate, Fate::Lost("no".to_owned()));
+    }
+}
+
+#[test]
+fn where_the_addresses_cannot_be_announced_all_is_undone() {
+    let mut course = Course::new(NOW, Terms::default());
+    let done = drive(&mut course, fails_at(Announce));
+    assert_eq!(done.last_chunk(), Some(&[Announce, Undo, End]));
+    assert_eq!(course.report("web1").lost(), 3);
+}
+
+#[test]
+fn a_service_without_sessions_moves_all_the_same() {
+    let mut course = Course::new(NOW, Terms::default());
+    course.prepared(NOW, Ok(()));
+    course.fenced(NOW, Fencing::Holds);
+    course.pulled(NOW, Ok((Vec::new(), false)));
+    assert_eq!(course.next(), Announce);
+    course.announced(NOW, Ok(()));
+    assert_eq!((course.next(), course.report("web1").outcome), (End, Outcome::Done));
+}
+
+#[test]
+fn a_dry_run_reads_and_does_nothing_else() {
+    let mut course = Course::new(NOW, Terms { dry_run: true, ..Terms::default() });
+    assert_eq!(drive(&mut course, |_| Ok(())), [Pull, End]);
+    let report = course.report("web1");
+    assert!(report.sessions.iter().all(|session| !matches!(session.fate, Fate::Resumed { .. })));
+    assert!(report.text().contains("2 of 3 sessions could go on here"), "{}", report.text());
+}
