@@ -376,3 +376,6 @@ impl DraftBox {
         Ok(FoundBox { shape, bytes: small, view })
     }
 }
+
+#[cfg(test)]
+mod tests;

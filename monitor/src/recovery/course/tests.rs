@@ -1,4 +1,5 @@
 use super::*;
+use Action::{Announce, End, Fence, Prepare, Pull, Rebuild, Resume, Undo};
 
 const NOW: Duration = Duration::from_secs(100);
 
@@ -19,17 +20,17 @@ fn drive(course: &mut Course, mut outcome: impl FnMut(Action) -> Result<(), Stri
         done.push(action);
         let result = outcome(action);
         match action {
-            Action::Prepare => course.prepared(now, result),
-            Action::Fence => course.fenced(now, result.map_or_else(Fencing::Fails, |()| Fencing::Holds)),
-            Action::Pull => {
+            Prepare => course.prepared(now, result),
+            Fence => course.fenced(now, result.map_or_else(Fencing::Fails, |()| Fencing::Holds)),
+            Pull => {
                 let all = vec![candidate(1, None), candidate(2, Some("a hole")), candidate(3, None)];
                 course.pulled(now, result.map(|()| (all, false)));
             }
-            Action::Rebuild(index) => course.rebuilt(now, index, result),
-            Action::Announce => course.announced(now, result),
-            Action::Resume(index) => course.resumed(now, index, result),
-            Action::Undo => course.undone(now, result),
-            Action::End => return done,
+            Rebuild(index) => course.rebuilt(now, index, result),
+            Announce => course.announced(now, result),
+            Resume(index) => course.resumed(now, index, result),
+            Undo => course.undone(now, result),
+            End => return done,
         }
     }
     unreachable!("numbers do not end")
@@ -38,8 +39,6 @@ fn drive(course: &mut Course, mut outcome: impl FnMut(Action) -> Result<(), Stri
 fn fails_at(action: Action) -> impl FnMut(Action) -> Result<(), String> {
     move |now| if now == action { Err("no".to_owned()) } else { Ok(()) }
 }
-
-use Action::{Announce, End, Fence, Prepare, Pull, Rebuild, Resume, Undo};
 
 #[test]
 fn nothing_is_pulled_before_the_fence_was_seen_nor_announced_before_all_is_rebuilt() {
