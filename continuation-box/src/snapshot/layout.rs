@@ -127,6 +127,9 @@ pub enum ShapeError {
 }
 
 impl Shape {
+    /// Bytes of the header, which tells the shape.
+    pub const HEADER_BYTES: usize = size_of::<BoxesHeader>();
+
     /// Whether this is a shape at all.
     ///
     /// # Errors
