@@ -1,7 +1,8 @@
 //! The bytes both sides agree on. Little endian, fixed width, every word that must be seen whole eight bytes
 //! and aligned. `include/backdoors_sensor_box.h` says the same to the kernel half; a test compares the two.
 //!
-//! Eleven regions make up what a target shows of itself, besides those of its applications:
+//! Eleven regions make up what a target shows of itself, besides those of its applications and of its services'
+//! sessions:
 //!
 //! | region | shape | who writes | who may write remotely |
 //! | --- | --- | --- | --- |
@@ -68,9 +69,9 @@ impl RegionKind {
     pub const APPLICATION_FIRST: u32 = 0x100;
     /// Applications a target has regions for: kinds [`RegionKind::APPLICATION_FIRST`] and up.
     pub const APPLICATIONS: u32 = 64;
-    /// The boxes of the first service's application; those of the others follow.
+    /// The boxes of the first service's sessions; those of the others follow, in the order of the target's configuration.
     pub const BOXES_FIRST: u32 = 0x200;
-    /// Services a target keeps boxes for: kinds [`RegionKind::BOXES_FIRST`] and up.
+    /// Services a target has at most: kinds [`RegionKind::BOXES_FIRST`] and up.
     pub const BOXES: u32 = 8;
 }
 

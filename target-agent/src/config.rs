@@ -76,6 +76,10 @@ pub struct Config {
     /// [`crate::applications::listen`].
     #[serde(default)]
     pub applications: Option<PathBuf>,
+    /// Socket to be made for servers of services, whose sessions are to outlive them; none by default. Who may use it is told in
+    /// [`crate::services::listen`].
+    #[serde(default)]
+    pub service_socket: Option<PathBuf>,
     /// Folder of a bpf file system where the kernel half is kept; no other agent's.
     #[serde(default = "default_pins")]
     pub pins: PathBuf,
@@ -171,6 +175,16 @@ pub enum ConfigError {
     /// A window in which nobody could agree, or in which what is agreed on is old.
     #[error("[agreement] window is {0:?}, but must be 1ms to {LONGEST_WINDOW:?}")]
     Window(Duration),
+    /// More memory for boxes than a machine should give.
+    #[error(
+        "the boxes of all services' sessions take {mebibytes} MiB, but at most {} MiB can be: take fewer sessions, smaller snapshots or \
+         smaller output_rings",
+        services::MOST_MEMORY >> 20
+    )]
+    Boxes {
+        /// What they take.
+        mebibytes: u64,
+    },
     /// A limit for a sensor that does not exist.
     #[error(transparent)]
     Limit(#[from] UnknownSensor),
@@ -219,6 +233,11 @@ impl Config {
         if window < Duration::from_millis(1) || window > LONGEST_WINDOW {
             return Err(ConfigError::Window(window));
         }
+        let bytes = self.services.iter().map(|service| service.boxes.shape.region_bytes() as u64);
+        let boxes: u64 = bytes.sum();
+        if self.service_socket.is_some() && boxes > services::MOST_MEMORY {
+            return Err(ConfigError::Boxes { mebibytes: boxes >> 20 });
+        }
         self.limits().map(drop)?;
         self.variables().map(drop)?;
         Ok(())
@@ -244,6 +263,8 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services::Boxes;
+    use backdoors_continuation_box::snapshot::Shape;
     use backdoors_sensor_box::{Opcode, Opcodes};
 
     const LEAST: &str = "name = 'a'\nlisten = '127.0.0.1:1'\nidentity = '/i'\nowner = '/o'\n";
@@ -323,12 +344,22 @@ mod tests {
     fn a_service_has_ports_of_its_own_and_rings_that_can_be() {
         let with = |lines: &str| checked(lines).map(|config| config.services);
         let least = with("[[service]]\nname = 'web'\nports = [80, 443]\n").unwrap();
+        let shape = Shape { capacity: 256, snapshot_bytes: 4096, ring_bytes: 256 << 10 };
+        let boxes = Boxes { shape, keep: Duration::from_secs(60) };
         assert_eq!(
             least,
-            [Service { name: "web".into(), ports: vec![80, 443], sessions: 256, ring: 256 << 10 }]
+            [Service { name: "web".into(), ports: vec![80, 443], sessions: 256, ring: 256 << 10, boxes }]
         );
         let more = with("[[service]]\nname = 'web'\nports = [80]\nsessions = 7\nring = '1MiB'\n").unwrap();
         assert_eq!((more[0].sessions, more[0].ring), (7, 1 << 20));
+        let boxes = |lines: &str| {
+            with(&format!("[[service]]\nname = 'web'\nports = [80]\n{lines}\n")).unwrap()[0].boxes.clone()
+        };
+        let held = boxes("snapshot = '8KiB'\noutput_ring = '1MiB'\nkeep = '5s'");
+        assert_eq!((held.shape.snapshot_bytes, held.shape.ring_bytes), (8 << 10, 1 << 20));
+        assert_eq!((held.shape.capacity, held.keep), (256, Duration::from_secs(5)));
+        assert_eq!(boxes("output = 'mirrored'").shape, shape);
+        assert_eq!(boxes("output = 'regenerated'").shape.ring_bytes, 0);
         for (wrong, remedy) in [
             ("ports = [0]", "1 to 65535"),
             ("ports = []", "name at least one"),
@@ -339,12 +370,28 @@ mod tests {
             ("ports = [80]\nring = '4MiB'", "128KiB to 2MiB"),
             ("ports = [80]\nring = '1MB'", "KiB or MiB"),
             ("ports = [80]\nsessions = 65536\nring = '2MiB'", "fewer sessions"),
+            ("ports = [80]\nsnapshot = '0KiB'", "1KiB to 1024KiB"),
+            ("ports = [80]\nsnapshot = '2MiB'", "1KiB to 1024KiB"),
+            ("ports = [80]\noutput_ring = '128KiB'", "256KiB to 16MiB"),
+            ("ports = [80]\noutput_ring = '300KiB'", "power of two"),
+            ("ports = [80]\noutput = 'regenerated'\noutput_ring = '256KiB'", "leave one of the two out"),
+            ("ports = [80]\noutput = 'held'", "mirrored"),
+            ("ports = [80]\nkeep = '86401s'", "24 hours"),
+            ("ports = [80]\n[[service]]\nname = ''\nports = [81]", "1 to 48 bytes"),
             ("ports = [80]\n[[service]]\nname = 'web'\nports = [81]", "two services"),
             ("ports = [80]\n[[service]]\nname = 'other'\nports = [80]", "port 80 twice"),
         ] {
             let error = with(&format!("[[service]]\nname = 'web'\n{wrong}\n")).unwrap_err();
             assert!(error.contains(remedy) && error.contains("line "), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn boxes_take_memory_only_where_servers_can_attach() {
+        let service = "[[service]]\nname = 'web'\nports = [80]\nsessions = 1000\noutput_ring = '16MiB'\n";
+        assert!(checked(service).is_ok());
+        let error = checked(&format!("service_socket = '/s'\n{service}")).unwrap_err();
+        assert!(error.contains("fewer sessions"), "{error}");
     }
 
     #[test]

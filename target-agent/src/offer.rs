@@ -2,12 +2,13 @@
 
 use crate::applications::Applications;
 use crate::memory::{Region, TargetMemory};
+use crate::services::ServiceBoxes;
 use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError, RegionId, RegionRequest, Rights};
 use backdoors_sensor_box::layout::{CommandSlot, RegionKind};
 use std::io;
 use std::os::fd::AsFd;
 
-/// Makes the owner's regions those of `memory` and `applications`: takes up what an earlier agent registered and still fits, retires the
+/// Makes the owner's regions those of `memory`, `applications` and `services`: takes up what an earlier agent registered and still fits, retires the
 /// rest, registers what is missing. `slots` are the command slots that monitors have.
 ///
 /// # Errors
@@ -17,8 +18,9 @@ pub fn hand_over(
     memory: &TargetMemory,
     slots: &[u32],
     applications: &Applications,
+    services: &[ServiceBoxes],
 ) -> Result<Vec<RegionId>, OwnerError> {
-    let mut missing = wanted(memory, slots, applications);
+    let mut missing = wanted(memory, slots, applications, services);
     let mut registered = Vec::new();
     for (id, region) in owner.regions()? {
         match missing.iter().position(|(request, _)| *request == region) {
@@ -46,9 +48,10 @@ pub fn is_handed_over(
     memory: &TargetMemory,
     slots: &[u32],
     applications: &Applications,
+    services: &[ServiceBoxes],
 ) -> Result<bool, OwnerError> {
     let there = owner.regions()?;
-    Ok(wanted(memory, slots, applications)
+    Ok(wanted(memory, slots, applications, services)
         .iter()
         .all(|(request, _)| there.iter().any(|(_, region)| region == request)))
 }
@@ -57,6 +60,7 @@ fn wanted<'m>(
     memory: &'m TargetMemory,
     slots: &[u32],
     applications: &'m Applications,
+    services: &'m [ServiceBoxes],
 ) -> Vec<(RegionRequest, &'m Region)> {
     let generation = memory.generation;
     let shown = memory.shown().into_iter().map(|(kind, region)| {
@@ -85,5 +89,6 @@ fn wanted<'m>(
         rights: Rights::Writable,
         slot: None,
     };
-    shown.chain(commands).chain([(lease, &memory.lease)]).chain(applications.wanted()).collect()
+    let boxes = (0..).zip(services).map(|(number, service)| service.wanted(number));
+    shown.chain(commands).chain([(lease, &memory.lease)]).chain(applications.wanted()).chain(boxes).collect()
 }

@@ -3,6 +3,7 @@
 mod calls;
 mod monitors;
 mod reception;
+mod sessions;
 
 pub use monitors::KnownError;
 
@@ -12,6 +13,7 @@ use crate::errand::Watched;
 use crate::kernel::Pins;
 use crate::pressure::PressureWatch;
 use crate::seat::Seat;
+use crate::services::{BoxesError, ServiceBoxes};
 use crate::source::{Source, SourceError};
 use crate::{offer, owner_process};
 use backdoors_rdma::handshake::{
@@ -81,6 +83,19 @@ pub enum RunError {
         /// What the system says.
         source: io::Error,
     },
+    /// Servers of services cannot attach.
+    #[error(
+        "cannot listen for servers of services at {path}: {source}; correct `service_socket`, or make its folder"
+    )]
+    Services {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Sessions have no boxes.
+    #[error("no memory for the boxes of services' sessions: {0}")]
+    Boxes(#[from] BoxesError),
     /// The sensor box cannot be used.
     #[error("the sensor box cannot be used: {0}")]
     Box(String),
@@ -112,6 +127,7 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     let heartbeat = sensors.find(SensorKind::AGENT_HEARTBEAT, 0);
     let heartbeat = heartbeat.ok_or_else(|| RunError::Box("it has no heartbeat".into()))?;
     let applications = reception::take_up(config, &source);
+    let services = Arc::new(sessions::take_up(config, &source)?);
     let variables = source.memory().variables.words.clone();
     let variables =
         Watched::offer(variables, config.variables().map_err(ConfigError::from).map_err(KnownError::from)?);
@@ -121,7 +137,9 @@ pub fn run(path: &Path) -> Result<(), RunError> {
         known,
         source,
         applications,
+        services: Arc::clone(&services),
         reception: None,
+        session_reception: None,
         owner: Some(owner),
         stopped: false,
     };
@@ -134,6 +152,11 @@ pub fn run(path: &Path) -> Result<(), RunError> {
         if matches!(lock(&agent).source, Source::Kernel(_)) {
             calls::serve(&Pins::new(&config.pins), caller)?;
         }
+    }
+    if let Some(path) = &config.service_socket {
+        let memory = Arc::clone(lock(&agent).source.memory());
+        let reception = sessions::serve(path, services, memory)?;
+        lock(&agent).session_reception = Some(reception);
     }
     monitors::reload_when_told(path.into(), Arc::clone(&acceptor), Arc::clone(&agent))?;
     serve_handshakes(listener, acceptor, Arc::clone(&agent))?;
@@ -155,10 +178,14 @@ struct Agent {
     known: Known,
     source: Source,
     applications: Applications,
+    /// The boxes of services, if servers can attach.
+    services: Arc<Vec<ServiceBoxes>>,
     /// `None` if there is no room for any.
     variables: Option<Watched>,
     /// Closing it ends the thread that serves applications.
     reception: Option<UnixStream>,
+    /// The same for servers of services.
+    session_reception: Option<UnixStream>,
     /// `None` while there is none.
     owner: Option<Client>,
     /// Nothing may be brought up any more.
@@ -177,7 +204,8 @@ impl Agent {
             self.known.seat(&mut self.source).map_err(|error| OwnerError::Device(error.to_string()))?;
         let owner = self.owner.as_mut().ok_or_else(|| OwnerError::Lost("it is gone".into()))?;
         monitors::cut_off(owner, &seated)?;
-        offer::hand_over(owner, self.source.memory(), &self.known.slots(), &self.applications).map(drop)
+        offer::hand_over(owner, self.source.memory(), &self.known.slots(), &self.applications, &self.services)
+            .map(drop)
     }
 
     fn look_after(&mut self) {
@@ -189,8 +217,8 @@ impl Agent {
         self.variables.iter().for_each(Watched::look);
         let slots = self.known.slots();
         let memory = self.source.memory();
-        let applications = &self.applications;
-        let look = |owner| offer::is_handed_over(owner, memory, &slots, applications);
+        let (applications, services) = (&self.applications, &self.services);
+        let look = |owner| offer::is_handed_over(owner, memory, &slots, applications, services);
         match self.owner.as_mut().map(look) {
             Some(Ok(true)) => return,
             Some(Err(error)) => tracing::warn!(%error, "asking the owner"),
@@ -225,6 +253,7 @@ impl Agent {
     fn take_down(&mut self) -> Result<(), RunError> {
         self.stopped = true;
         self.reception = None;
+        self.session_reception = None;
         if let Some(owner) = self.owner.as_mut() {
             for (region, _) in owner.regions()? {
                 owner.retire(region)?;

@@ -1,10 +1,18 @@
 //! Handing sessions that were recovered from another node to the server that goes on with them.
 
+use super::channel;
+use super::message::{Begin, Boxed, Hello, MOST_NAME, Message, Offer, Refusal, Role};
 use crate::resume::Resumption;
 use crate::snapshot::Shape;
+use backdoors_rdma::SharedMemory;
+use rustix::net::{RecvFlags, SendFlags};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Longest time to wait for the agent. It answers within milliseconds unless its machine is in trouble.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a session was not handed over. Nothing was changed: no box is taken for it, and its socket is not held.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +27,7 @@ pub enum AdoptError {
         /// What the system says.
         source: io::Error,
     },
-    /// The agent refused.
+    /// The agent refused. After [`Adopter::begin`] it has dropped the session.
     #[error("the agent refused: {reason}")]
     Refused {
         /// What it says, and what may help.
@@ -35,24 +43,32 @@ pub enum AdoptError {
 /// A connection to the agent of this machine, over which recovered sessions of one service are handed to its server.
 #[derive(Debug)]
 pub struct Adopter {
+    connection: OwnedFd,
     shape: Shape,
 }
 
 /// A session that the agent has a box for, and whose socket it holds. The server has not heard of it.
 #[derive(Debug)]
 #[must_use = "a session that is not begun is dropped when its adopter is"]
-pub struct Offered {
-    index: u32,
-}
+pub struct Offered(Boxed);
 
 impl Adopter {
     /// Connects to the agent that listens at `socket`.
     ///
     /// # Errors
     /// [`AdoptError`]: refused if there is no such service, or if no server of it is attached.
-    pub fn connect(socket: &Path, _service: &str) -> Result<Adopter, AdoptError> {
-        let source = io::Error::from(io::ErrorKind::Unsupported);
-        Err(AdoptError::NoAgent { path: socket.into(), source })
+    pub fn connect(socket: &Path, service: &str) -> Result<Adopter, AdoptError> {
+        if service.len() > MOST_NAME {
+            let reason = format!("no service has a name of more than {MOST_NAME} bytes");
+            return Err(AdoptError::Refused { reason, retry_helps: false });
+        }
+        let no_agent = |source| AdoptError::NoAgent { path: socket.into(), source };
+        let connection = channel::connect(socket, PATIENCE).map_err(no_agent)?;
+        let hello = Message::Hello(Hello { role: Role::Adopter, service: service.into() });
+        match ask(&connection, &hello, &[])? {
+            Message::Welcome(welcome) => Ok(Adopter { connection, shape: welcome.shape() }),
+            _ => Err(AdoptError::Lost(senseless())),
+        }
     }
 
     /// The shape of the boxes here.
@@ -62,28 +78,60 @@ impl Adopter {
     }
 
     /// Takes a box for a session, whose old one of shape `old` had these bytes, and has the agent hold its socket, which is
-    /// still silent. The server hears nothing yet.
+    /// still in repair mode. All of the plan's unread bytes are in the socket's queue, and `cookie` is the socket's. The server
+    /// hears nothing yet.
     ///
     /// # Errors
-    /// [`AdoptError`].
+    /// [`AdoptError`]. A plan that is not what [`Resumption::plan`] says of this box is refused, and so is one in which bytes that
+    /// were sent and not acknowledged are held by nobody.
     pub fn offer(
         &mut self,
-        _old: Shape,
-        _old_box: &[u8],
-        _plan: &Resumption,
-        _cookie: u64,
-        _socket: BorrowedFd<'_>,
+        old: Shape,
+        old_box: &[u8],
+        plan: &Resumption,
+        cookie: u64,
+        socket: BorrowedFd<'_>,
     ) -> Result<Offered, AdoptError> {
-        Err(AdoptError::Lost(io::Error::from(io::ErrorKind::Unsupported)))
+        let (memory, descriptor) = SharedMemory::create("backdoors-old-box", old_box.len().max(1))?;
+        memory.write_bytes(0, old_box).map_err(io::Error::other)?;
+        let offer = Message::Offer(Offer::new(cookie, old, plan));
+        match ask(&self.connection, &offer, &[socket, descriptor.as_fd()])? {
+            Message::Offered(offered) => Ok(Offered(offered)),
+            _ => Err(AdoptError::Lost(senseless())),
+        }
     }
 
     /// The connection speaks: the server gets it. The kernel took `written` of the plan's unsent bytes when it was
-    /// resumed; the server's library writes the rest before anything else.
+    /// resumed; the server's library writes the rest before anything else. Nobody may read or write the connection between that
+    /// and this.
     ///
     /// # Errors
-    /// [`AdoptError`].
-    pub fn begin(&mut self, offered: Offered, _written: u64) -> Result<(), AdoptError> {
-        let _ = offered.index;
-        Err(AdoptError::Lost(io::Error::from(io::ErrorKind::Unsupported)))
+    /// [`AdoptError`]; the agent has dropped the session then.
+    pub fn begin(&mut self, offered: Offered, written: u64) -> Result<(), AdoptError> {
+        match ask(&self.connection, &Message::Begin(Begin { offered: offered.0, written }), &[])? {
+            Message::Begun => Ok(()),
+            _ => Err(AdoptError::Lost(senseless())),
+        }
     }
+}
+
+fn ask(
+    connection: &OwnedFd,
+    question: &Message,
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<Message, AdoptError> {
+    channel::send(connection.as_fd(), &question.encode(), descriptors, SendFlags::empty())?;
+    let packet = channel::receive(connection.as_fd(), RecvFlags::empty())?;
+    if packet.bytes.is_empty() {
+        return Err(AdoptError::Lost(io::ErrorKind::UnexpectedEof.into()));
+    }
+    match Message::decode(&packet.bytes) {
+        Ok(Message::Refusal(Refusal { retry_helps, reason })) => Err(AdoptError::Refused { reason, retry_helps }),
+        Ok(message) => Ok(message),
+        Err(error) => Err(AdoptError::Lost(io::Error::other(error))),
+    }
+}
+
+fn senseless() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "what answered is no agent of this version")
 }

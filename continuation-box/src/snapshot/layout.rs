@@ -140,7 +140,7 @@ pub enum ShapeError {
 }
 
 impl Shape {
-    /// Bytes of the header that [`Shape::decode`] reads.
+    /// Bytes of the header, which tells the shape.
     pub const HEADER_BYTES: usize = size_of::<BoxesHeader>();
 
     /// Whether this is a shape at all.

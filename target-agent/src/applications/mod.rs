@@ -10,13 +10,13 @@
 
 mod calls;
 mod entry;
-mod keep;
 pub mod listen;
 
 pub use calls::{CallError, Caller, HookCall, Inbox};
-use entry::{Entry, Holder, Hook, exists};
-pub use keep::{Keep, KeepError};
+pub(crate) use entry::exists;
+use entry::{Entry, Holder, Hook};
 
+use crate::keep::{Keep, KeepError};
 use crate::memory::Region;
 use backdoors_rdma::owner::{RegionRequest, Rights};
 use backdoors_sensor_box::ApplicationState;
@@ -114,7 +114,7 @@ impl Applications {
         let mut applications = Applications { entries: Vec::new(), keep };
         applications.entries.resize_with(RegionKind::APPLICATIONS as usize, || None);
         for index in 0..applications.entries.len() {
-            let Some(found) = applications.keep.open(index) else { continue };
+            let Some(found) = applications.keep.open(&kept(index)) else { continue };
             let entry = found.map_err(|error| error.to_string()).and_then(|memory| Entry::over(memory, now));
             match entry {
                 Ok(entry) if applications.find(&entry.name).is_none() => {
@@ -123,11 +123,11 @@ impl Applications {
                 }
                 Ok(entry) => {
                     tracing::warn!(name = entry.name, "dropped a second region of an application");
-                    applications.keep.discard(index);
+                    applications.keep.discard(&kept(index));
                 }
                 Err(error) => {
                     tracing::info!(error, "dropped an application's region");
-                    applications.keep.discard(index);
+                    applications.keep.discard(&kept(index));
                 }
             }
         }
@@ -157,7 +157,7 @@ impl Applications {
     pub fn clear(&mut self) {
         for (index, entry) in self.entries.iter_mut().enumerate() {
             if entry.take().is_some() {
-                self.keep.discard(index);
+                self.keep.discard(&kept(index));
             }
         }
     }
@@ -191,7 +191,8 @@ impl Applications {
         }
         let index = found.or_else(|| self.entries.iter().position(Option::is_none));
         let index = index.ok_or_else(|| self.full())?;
-        let memory = self.keep.make(index, region_bytes(request.sensors.len(), request.hooks.len()))?;
+        let memory =
+            self.keep.make(&kept(index), region_bytes(request.sensors.len(), request.hooks.len()))?;
         let copy = memory.descriptor.as_fd().try_clone_to_owned().map_err(KeepError::System)?;
         let entry = Entry::new(memory, request, pid, connection).map_err(KeepError::System)?;
         let generation = entry.generation;
@@ -213,7 +214,7 @@ impl Applications {
     pub fn leave(&mut self, connection: ConnectionId) {
         if let Some(index) = self.of(connection) {
             self.entries[index] = None;
-            self.keep.discard(index);
+            self.keep.discard(&kept(index));
         }
     }
 
@@ -282,8 +283,13 @@ impl Applications {
     }
 }
 
+/// The name under which an application's memory is kept.
+fn kept(index: usize) -> String {
+    format!("application_{index}")
+}
+
 /// Nanoseconds of the monotonic clock, which the sensor box's clock is, too.
-fn monotonic() -> u64 {
+pub(crate) fn monotonic() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }

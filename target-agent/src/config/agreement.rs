@@ -23,7 +23,7 @@ fn default_window() -> Duration {
     Duration::from_secs(2)
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     let milliseconds = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(number), _) => number.trim().parse::<u64>().ok(),

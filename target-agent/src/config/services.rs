@@ -1,13 +1,18 @@
 //! The sections `[[service]]`.
 
+use super::agreement::duration;
 use crate::kernel::Service;
 use crate::kernel::settings::{MAX_SERVICE_PORTS, MAX_SERVICES};
+use crate::services::Boxes;
+use backdoors_continuation_box::snapshot::Shape;
+use backdoors_continuation_box::snapshot::layout::{MOST_NAME, MOST_SNAPSHOT};
 use backdoors_sensor_box::session::layout::{LARGEST_RING, LEAST_RING, MAX_SESSIONS, ring_stride};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use std::time::Duration;
 
 /// The kernel takes the memory of all rings at once, and for good.
-const MOST_MEMORY: u64 = 4 << 30;
+pub(super) const MOST_MEMORY: u64 = 4 << 30;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +24,37 @@ struct Section {
     sessions: u32,
     #[serde(default = "default_ring", deserialize_with = "ring")]
     ring: u32,
+    #[serde(default = "default_snapshot", deserialize_with = "snapshot")]
+    snapshot: u32,
+    #[serde(default)]
+    output: Output,
+    #[serde(default, deserialize_with = "output_ring")]
+    output_ring: Option<u32>,
+    #[serde(default = "default_keep", deserialize_with = "duration")]
+    keep: Duration,
+}
+
+/// Whether what a service writes is held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Output {
+    #[default]
+    Mirrored,
+    Regenerated,
+}
+
+/// The smallest ring of written bytes: a part of it must be left when what a kernel puts into a send queue at once is subtracted.
+const LEAST_OUTPUT_RING: u32 = 256 << 10;
+const LARGEST_OUTPUT_RING: u32 = 16 << 20;
+/// Whoever is away for longer does not come back.
+const LONGEST_KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn default_snapshot() -> u32 {
+    4 << 10
+}
+
+fn default_keep() -> Duration {
+    Duration::from_secs(60)
 }
 
 fn default_sessions() -> u32 {
@@ -49,7 +85,7 @@ fn sessions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error>
     })
 }
 
-fn ring<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+fn size<'de, D: Deserializer<'de>>(deserializer: D, what: &str) -> Result<(String, u32), D::Error> {
     let text = String::deserialize(deserializer)?;
     let units = [("KiB", 10), ("MiB", 20)];
     let parsed = units.iter().find_map(|(unit, shift)| {
@@ -58,9 +94,30 @@ fn ring<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     });
     let bytes = parsed.ok_or_else(|| {
         D::Error::custom(format!(
-            "{text:?} is no size of a ring: write a whole number and KiB or MiB, as in 256KiB"
+            "{text:?} is no size of {what}: write a whole number and KiB or MiB, as in 256KiB"
         ))
     })?;
+    Ok((text, bytes))
+}
+
+fn snapshot<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let (text, bytes) = size(deserializer, "a snapshot")?;
+    if (1..=MOST_SNAPSHOT).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(D::Error::custom(format!("snapshots of {text} cannot be: give 1KiB to {}KiB", MOST_SNAPSHOT >> 10)))
+}
+
+fn output_ring<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let (text, bytes) = size(deserializer, "a ring")?;
+    if bytes.is_power_of_two() && (LEAST_OUTPUT_RING..=LARGEST_OUTPUT_RING).contains(&bytes) {
+        return Ok(Some(bytes));
+    }
+    Err(D::Error::custom(format!("a ring of {text} cannot be: give a power of two, 256KiB to 16MiB")))
+}
+
+fn ring<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let (text, bytes) = size(deserializer, "a ring")?;
     if !(LEAST_RING..=LARGEST_RING).contains(&bytes) || !bytes.is_power_of_two() {
         return Err(D::Error::custom(format!(
             "a ring of {text} cannot be: give a power of two, 128KiB to 2MiB"
@@ -80,6 +137,24 @@ fn check(services: &[Section]) -> Result<(), String> {
         ));
     }
     for (index, service) in services.iter().enumerate() {
+        if service.name.is_empty() || service.name.len() > MOST_NAME {
+            return Err(format!(
+                "a service has the name {:?}: give it one of 1 to {MOST_NAME} bytes",
+                service.name
+            ));
+        }
+        if service.output == Output::Regenerated && service.output_ring.is_some() {
+            return Err(format!(
+                "service {:?} generates its output again and has an output_ring: leave one of the two out",
+                service.name
+            ));
+        }
+        if service.keep > LONGEST_KEEP {
+            return Err(format!(
+                "service {:?} keeps sessions for more than a day: say 24 hours at most, in s",
+                service.name
+            ));
+        }
         if services[..index].iter().any(|other| other.name == service.name) {
             return Err(format!("two services have the name {:?}: give each its own", service.name));
         }
@@ -106,6 +181,21 @@ fn check(services: &[Section]) -> Result<(), String> {
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Service>, D::Error> {
     let sections = Vec::<Section>::deserialize(deserializer)?;
     check(&sections).map_err(D::Error::custom)?;
-    let service = |Section { name, ports, sessions, ring }| Service { name, ports, sessions, ring };
+    let service = |section: Section| {
+        let boxes = section.boxes();
+        let Section { name, ports, sessions, ring, .. } = section;
+        Service { name, ports, sessions, ring, boxes }
+    };
     Ok(sections.into_iter().map(service).collect())
+}
+
+impl Section {
+    fn boxes(&self) -> Boxes {
+        let ring_bytes = match self.output {
+            Output::Mirrored => self.output_ring.unwrap_or(LEAST_OUTPUT_RING),
+            Output::Regenerated => 0,
+        };
+        let shape = Shape { capacity: self.sessions, snapshot_bytes: self.snapshot, ring_bytes };
+        Boxes { shape, keep: self.keep }
+    }
 }

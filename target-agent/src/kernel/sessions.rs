@@ -2,6 +2,7 @@
 
 use crate::kernel::settings::{MAX_SERVICE_PORTS, MAX_SERVICES, Settings};
 use crate::memory::SessionMemory;
+use crate::services::Boxes;
 use backdoors_sensor_box::session::layout::ring_stride;
 use backdoors_sensor_box::writer::{LayOutError, SessionTable};
 use libbpf_rs::OpenObject;
@@ -18,6 +19,8 @@ pub struct Service {
     pub sessions: u32,
     /// Bytes of what each received that are held, a power of two.
     pub ring: u32,
+    /// What its server keeps of its sessions.
+    pub boxes: Boxes,
 }
 
 /// What is to be captured.

@@ -2,8 +2,9 @@
 
 use super::{Agent, RunError, lock};
 use crate::applications::listen::{self, Registry};
-use crate::applications::{Applications, CallError, ConnectionId, HookCall, Inbox, Keep};
+use crate::applications::{Applications, CallError, ConnectionId, HookCall, Inbox};
 use crate::config::Config;
+use crate::keep::Keep;
 use crate::kernel::Pins;
 use crate::source::Source;
 use backdoors_rdma::owner::OwnerError;
