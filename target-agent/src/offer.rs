@@ -3,6 +3,7 @@
 use crate::applications::Applications;
 use crate::memory::{Region, TargetMemory};
 use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError, RegionId, RegionRequest, Rights};
+use backdoors_sensor_box::fence::layout::word_offset;
 use backdoors_sensor_box::layout::{CommandSlot, RegionKind};
 use std::io;
 use std::os::fd::AsFd;
@@ -77,6 +78,20 @@ fn wanted<'m>(
         };
         (request, &memory.commands)
     });
+    let fence = memory.laid_out_fence().and(memory.fence.as_ref());
+    let fences = fence.into_iter().flat_map(|region| {
+        slots.iter().map(move |&slot| {
+            let request = RegionRequest {
+                kind: RegionKind::FENCE_WORD,
+                generation,
+                offset: word_offset(slot),
+                length: 8,
+                rights: Rights::Writable,
+                slot: Some(slot),
+            };
+            (request, region)
+        })
+    });
     let lease = RegionRequest {
         kind: RegionKind::LEASE,
         generation,
@@ -85,5 +100,5 @@ fn wanted<'m>(
         rights: Rights::Writable,
         slot: None,
     };
-    shown.chain(commands).chain([(lease, &memory.lease)]).chain(applications.wanted()).collect()
+    shown.chain(commands).chain(fences).chain([(lease, &memory.lease)]).chain(applications.wanted()).collect()
 }
