@@ -550,8 +550,9 @@ struct bd_fence {
 	__u64 looked_at;
 	__u64 interfaces;
 	__u64 more_reserved[4];
+	__u64 covered[BD_MAX_FENCED][2];
 };
-_Static_assert(sizeof(struct bd_fence) == 384, "size");
+_Static_assert(sizeof(struct bd_fence) == 640, "size");
 _Static_assert(__builtin_offsetof(struct bd_fence, magic) == 0, "offset");
 _Static_assert(__builtin_offsetof(struct bd_fence, version) == 8, "offset");
 _Static_assert(__builtin_offsetof(struct bd_fence, table_bytes) == 12, "offset");
@@ -566,5 +567,6 @@ _Static_assert(__builtin_offsetof(struct bd_fence, held) == 328, "offset");
 _Static_assert(__builtin_offsetof(struct bd_fence, looked_at) == 336, "offset");
 _Static_assert(__builtin_offsetof(struct bd_fence, interfaces) == 344, "offset");
 _Static_assert(__builtin_offsetof(struct bd_fence, more_reserved) == 352, "offset");
+_Static_assert(__builtin_offsetof(struct bd_fence, covered) == 384, "offset");
 
 #endif

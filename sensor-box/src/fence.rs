@@ -13,8 +13,9 @@ use crate::decode::{DecodeError, check_beginning, check_sizes};
 use crate::fetch::FetchError;
 use crate::layout::COMMAND_SLOTS;
 use core::mem::size_of;
+use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
-use layout::{FENCE_MAGIC, FenceTable, MAX_FENCED};
+use layout::{FENCE_MAGIC, FenceTable};
 use zerocopy::FromBytes;
 
 const WHAT: &str = "fence";
@@ -23,7 +24,7 @@ const WHAT: &str = "fence";
 pub const LIFTED: u64 = 0;
 
 /// A fence as read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FenceView {
     /// Generation of the regions.
     pub generation: u64,
@@ -33,8 +34,8 @@ pub struct FenceView {
     pub held: u64,
     /// Packets that were withheld, ever.
     pub withheld: u64,
-    /// Addresses that are covered.
-    pub addresses: u32,
+    /// Addresses that are covered: the machine sends nothing from these while the fence holds.
+    pub addresses: Vec<IpAddr>,
     /// Interfaces at which packets are looked at.
     pub covered: u32,
     /// Interfaces at which they should be.
@@ -95,9 +96,7 @@ impl FenceView {
         if raw.slots as usize != COMMAND_SLOTS {
             return Err(layout("number of slots"));
         }
-        if raw.addresses as usize > MAX_FENCED {
-            return Err(layout("number of addresses"));
-        }
+        let addresses = raw.covered.get(..raw.addresses as usize).ok_or(layout("number of addresses"))?;
         let (interfaces, covered) = (raw.interfaces as u32, (raw.interfaces >> 32) as u32);
         if covered > interfaces {
             return Err(layout("more interfaces covered than there are"));
@@ -107,7 +106,7 @@ impl FenceView {
             words: raw.words,
             held: raw.held & ((1 << COMMAND_SLOTS) - 1),
             withheld: raw.withheld,
-            addresses: raw.addresses,
+            addresses: addresses.iter().map(|bytes| Ipv6Addr::from(*bytes).to_canonical()).collect(),
             covered,
             interfaces,
             looked_at: Duration::from_nanos(raw.looked_at),
@@ -115,8 +114,14 @@ impl FenceView {
         })
     }
 
+    /// Whether this address is covered.
+    #[must_use]
+    pub fn covers(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address.to_canonical())
+    }
+
     /// Whether the word of the monitor with this key would fence from its slot, were it written: it counts, and there is
-    /// no hole. What to ask of a target while it is well.
+    /// no hole in the fence. What to ask of a target while it is well.
     ///
     /// # Errors
     /// See [`NotFenced`].
@@ -124,7 +129,7 @@ impl FenceView {
         if self.checks.get(slot as usize) != Some(&key.fence_check()) {
             return Err(NotFenced::NotCounted);
         }
-        if self.addresses == 0 {
+        if self.addresses.is_empty() {
             return Err(NotFenced::NoAddress);
         }
         let FenceView { covered, interfaces, .. } = *self;

@@ -149,7 +149,7 @@ pub fn c_header() -> String {
         magic: "__u64" "", version: "__u32" "", table_bytes: "__u32" "", generation: "__u64" "", slots: "__u32" "",
         addresses: "__u32" "", reserved: "__u64" "[4]", words: "__u64" "[BD_COMMAND_SLOTS]",
         checks: "__u64" "[BD_COMMAND_SLOTS]", withheld: "__u64" "", held: "__u64" "", looked_at: "__u64" "",
-        interfaces: "__u64" "", more_reserved: "__u64" "[4]",
+        interfaces: "__u64" "", more_reserved: "__u64" "[4]", covered: "__u64" "[BD_MAX_FENCED][2]",
     });
     out.push_str("#endif\n");
     out

@@ -10,8 +10,11 @@ use backdoors_sensor_box::{
 };
 use proptest::prelude::*;
 use std::mem::offset_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const SLOT: u32 = 3;
+const ADDRESSES: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 5))];
 
 fn key(byte: u8) -> CommandKey {
     CommandKey::from_bytes([byte; 16])
@@ -19,7 +22,7 @@ fn key(byte: u8) -> CommandKey {
 
 fn made() -> LocalWords {
     let words = LocalWords::zeroed(FenceView::BYTES);
-    let fence = Fence::lay_out(&words, 7, 2).unwrap();
+    let fence = Fence::lay_out(&words, 7, &ADDRESSES).unwrap();
     fence.set_check(SLOT as usize, Some(key(1)));
     fence.set_interfaces(2, 2, 5);
     words
@@ -61,7 +64,10 @@ fn a_fence_with_a_hole_or_around_nothing_does_not_hold() {
     assert_eq!(view(&words).holds(SLOT, &key(1)), Err(uncovered));
     fence.set_interfaces(3, 3, 7);
     assert_eq!(view(&words).holds(SLOT, &key(1)), Ok(()));
-    words.store(offset_of!(FenceTable, addresses) / 8, 16);
+    assert!(view(&words).covers(ADDRESSES[0]) && view(&words).covers("::ffff:10.0.0.5".parse().unwrap()));
+    assert!(view(&words).addresses == ADDRESSES && !view(&words).covers("10.0.0.6".parse().unwrap()));
+    // Next to the number of slots.
+    words.store(offset_of!(FenceTable, slots) / 8, 16);
     assert_eq!(view(&words).holds(SLOT, &key(1)), Err(NotFenced::NoAddress));
     fence.set_check(SLOT as usize, None);
     assert_eq!(view(&words).holds(SLOT, &key(1)), Err(NotFenced::NotCounted));
@@ -89,7 +95,7 @@ fn each_way_a_fence_can_be_wrong_has_an_error_of_its_own() {
         FenceView::decode(&bytes)
     };
     assert!(patched(0, &[]).is_ok());
-    assert!(matches!(FenceView::decode(&[0; 383]), Err(DecodeError::Truncated { have: 383, need: 384, .. })));
+    assert!(matches!(FenceView::decode(&[0; 639]), Err(DecodeError::Truncated { have: 639, need: 640, .. })));
     assert!(matches!(patched(0, b"X"), Err(DecodeError::Magic { .. })));
     assert!(matches!(patched(8, &[9]), Err(DecodeError::Version { found: 9, .. })));
     let layout = |offset: usize, patch: &[u8]| match patched(offset, patch) {
@@ -102,7 +108,7 @@ fn each_way_a_fence_can_be_wrong_has_an_error_of_its_own() {
     let covered = offset_of!(FenceTable, interfaces) + 4;
     assert_eq!(layout(covered, &[3]), "more interfaces covered than there are");
     // A newer target's table is longer, and is read as far as it is known.
-    assert!(patched(12, &[0x88, 1]).is_ok());
+    assert!(patched(12, &[0x88, 2]).is_ok());
 }
 
 #[test]
@@ -110,7 +116,7 @@ fn only_a_fence_that_was_laid_out_is_taken_up() {
     let words = LocalWords::zeroed(FenceView::BYTES);
     assert_eq!(Fence::adopt(&words).err(), Some(LayOutError::OtherLayout));
     assert_eq!(Fence::adopt(LocalWords::zeroed(8)).err(), Some(LayOutError::TooSmall));
-    assert_eq!(Fence::lay_out(LocalWords::zeroed(8), 1, 1).err(), Some(LayOutError::TooSmall));
+    assert_eq!(Fence::lay_out(LocalWords::zeroed(8), 1, &ADDRESSES).err(), Some(LayOutError::TooSmall));
     assert_eq!(Fence::adopt(made()).unwrap().generation(), 7);
 }
 
@@ -128,7 +134,7 @@ fn a_fetch_is_one_read() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_a_fence_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..500), slot: u32) {
+    fn any_bytes_are_a_fence_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..700), slot: u32) {
         if let Ok(view) = FenceView::decode(&bytes) {
             prop_assert!(view.covered <= view.interfaces);
             let _ = view.holds(slot, &key(1));
@@ -137,10 +143,10 @@ proptest! {
 
     #[test]
     fn whatever_lies_in_a_fence_it_holds_for_nobody_whose_word_is_not_there(
-        tail in prop::collection::vec(any::<u8>(), FenceView::BYTES - 24), slot in 0u32..20,
+        tail in prop::collection::vec(any::<u8>(), 256), slot in 0u32..20,
     ) {
         let mut bytes = made().bytes();
-        bytes[64..320].copy_from_slice(&tail[..256]);
+        bytes[64..320].copy_from_slice(&tail);
         if let Ok(view) = FenceView::decode(&bytes) {
             prop_assert!(view.holds(slot, &key(1)).is_err());
         }

@@ -26,6 +26,7 @@
 #include "lifecycle.h"
 #include "sensors.h"
 #include "pressure.h"
+#include "fence.h"
 #include "timer.h"
 #include "sessions.h"
 #include "segments.h"

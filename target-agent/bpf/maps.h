@@ -22,6 +22,7 @@ struct bd_acknowledgement acknowledgements[BD_COMMAND_SLOTS] SEC(".data.acknowle
 /* Monitors alone change it. */
 struct bd_lease_table lease SEC(".data.lease") __attribute__((aligned(64)));
 struct audit audit SEC(".data.audit") __attribute__((aligned(128)));
+struct bd_fence fence SEC(".data.fence") __attribute__((aligned(128)));
 struct control control SEC(".data.control") __attribute__((aligned(64)));
 struct errand errands[BD_COMMAND_SLOTS] SEC(".data.errands") __attribute__((aligned(64)));
 /* The user half alone uses it; it is here so that it is kept with all the rest. */

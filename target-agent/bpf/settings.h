@@ -54,6 +54,11 @@ struct settings {
 	/* Bytes that a session's ring holds, a power of two, and the most that its socket may be given to receive. */
 	__u32 ring_bytes;
 	__u32 receive_cap;
+	__u32 fence_held;
+	__u32 fence_withheld;
+	/* Entries of `fenced` in use. */
+	__u32 fenced_addresses;
+	__u32 reserved;
 	/* Ports whose sessions are captured: service << 16 | port. */
 	__u32 service_ports;
 	__u32 service_port[MAX_SERVICE_PORTS];
@@ -64,8 +69,10 @@ struct settings {
 	/* Nanoseconds. */
 	__u64 tick;
 	__u64 give_up;
+	/* Addresses that a fence covers, IPv4 as ::ffff:a.b.c.d, as they are on the wire. */
+	__u64 fenced[BD_MAX_FENCED][2];
 };
-_Static_assert(sizeof(struct settings) == 224, "size");
+_Static_assert(sizeof(struct settings) == 496, "size");
 
 struct process_name {
 	__u32 pid;
@@ -83,8 +90,12 @@ struct seat {
 	__u64 may;
 	/* 0: nobody. */
 	__u64 admitted;
+	/* The word that fences from this slot; 0: none does. */
+	__u64 fence;
+	/* One that did under an earlier key, and goes on as long as it is there. */
+	__u64 fence_before;
 };
-_Static_assert(sizeof(struct seat) == 40, "size");
+_Static_assert(sizeof(struct seat) == 56, "size");
 
 /* Which commands several monitors must want, and how many; written by the user half. */
 struct agreement {

@@ -26,6 +26,7 @@ static int on_timer(void *map, __u32 *key, struct clockwork *work)
 		else if (unmet)
 			forget_unmet();
 	}
+	tell_fence();
 	obey(now);
 	bpf_timer_start(&work->timer, settings.tick, 0);
 	return 0;

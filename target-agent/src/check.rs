@@ -1,6 +1,6 @@
 //! `backdoors-agent check`: what this machine can do.
 
-use crate::kernel::{OomKills, find_cgroup, probe};
+use crate::kernel::{OomKills, can_fence, find_cgroup, probe};
 use rustix::process::{Resource, getrlimit};
 use std::fmt::Write;
 
@@ -45,6 +45,16 @@ pub fn report() -> String {
                 abilities.captures_sessions && find_cgroup().is_ok(),
                 "those of [[service]]s are captured",
                 "none are captured (needs BTF, programs for sockets, and control groups of version 2 that are mounted)",
+            );
+            let fence = can_fence();
+            let why = fence.as_ref().err().cloned().unwrap_or_default();
+            line(
+                "fence",
+                fence.is_ok(),
+                "a monitor can make this machine silent on its service_addresses",
+                &format!(
+                    "service_addresses cannot be fenced (needs CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF): {why}"
+                ),
             );
             line(
                 "memory variables",

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod certificates;
+mod fence;
 mod may;
 mod services;
 
@@ -16,7 +17,7 @@ use backdoors_sensor_box::layout::{COMMAND_SLOTS, MAX_PROCESSES};
 use backdoors_sensor_box::variables::Variable;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -110,6 +111,12 @@ pub struct Config {
     /// The control group (version 2) whose processes' services these are; the whole machine's by default.
     #[serde(default)]
     pub service_cgroup: Option<PathBuf>,
+    /// The addresses that a monitor may make this machine silent on; none by default.
+    #[serde(default, deserialize_with = "fence::addresses")]
+    pub service_addresses: Vec<IpAddr>,
+    /// The interfaces at which that is seen to; all but loopback devices by default.
+    #[serde(default, deserialize_with = "fence::interfaces")]
+    pub service_interfaces: Vec<String>,
     /// The variables that monitors may set, if they may give that command.
     #[serde(default, rename = "variable")]
     variables: Vec<VariableConfig>,
@@ -185,6 +192,9 @@ pub enum ConfigError {
         /// What they take.
         mebibytes: u64,
     },
+    /// Interfaces at which nothing is to be fenced.
+    #[error("service_interfaces without service_addresses: name these, too, or neither")]
+    NothingToFence,
     /// A limit for a sensor that does not exist.
     #[error(transparent)]
     Limit(#[from] UnknownSensor),
@@ -237,6 +247,9 @@ impl Config {
         let boxes: u64 = bytes.sum();
         if self.service_socket.is_some() && boxes > services::MOST_MEMORY {
             return Err(ConfigError::Boxes { mebibytes: boxes >> 20 });
+        }
+        if self.service_addresses.is_empty() && !self.service_interfaces.is_empty() {
+            return Err(ConfigError::NothingToFence);
         }
         self.limits().map(drop)?;
         self.variables().map(drop)?;
@@ -298,7 +311,11 @@ mod tests {
     fn a_monitor_may_do_everything_unless_it_is_told_what() {
         let may = |line: &str| {
             let text = format!("[[monitor]]\ncertificate = '/c'\nname = 'x'\nslot = 0\n{line}\n");
-            checked(&text).map(|config| config.monitors[0].may.0)
+            checked(&text).map(|config| config.monitors[0].may.commands)
+        };
+        let may_fence = |line: &str| {
+            let text = format!("[[monitor]]\ncertificate = '/c'\nname = 'x'\nslot = 0\n{line}\n");
+            checked(&text).map(|config| config.monitors[0].may.fence)
         };
         let of = |opcodes: &[Opcode]| Ok(opcodes.iter().copied().collect::<Opcodes>());
         let all: Vec<Opcode> = Opcode::ALL.iter().map(|(opcode, _)| *opcode).skip(1).collect();
@@ -308,6 +325,9 @@ mod tests {
         let wrong = may("may = ['kill-usr']").unwrap_err();
         assert!(wrong.contains("line 9") && wrong.contains("kill-process, kill-user, kill-tree"), "{wrong}");
         assert!(may("may = ['nothing']").is_err());
+        assert_eq!(may("may = ['fence', 'kill-user']"), of(&[Opcode::KillUser]));
+        assert_eq!((may_fence(""), may_fence("may = ['fence']")), (Ok(true), Ok(true)));
+        assert_eq!((may_fence("may = []"), may_fence("may = ['kill-user']")), (Ok(false), Ok(false)));
     }
 
     #[test]
@@ -392,6 +412,31 @@ mod tests {
         assert!(checked(service).is_ok());
         let error = checked(&format!("service_socket = '/s'\n{service}")).unwrap_err();
         assert!(error.contains("fewer sessions"), "{error}");
+    }
+
+    #[test]
+    fn service_addresses_are_those_that_a_network_can_see() {
+        let with = |lines: &str| checked(lines).map(|config| config.service_addresses);
+        let good = with("service_addresses = ['10.0.0.5', 'fd00::5', '::ffff:10.0.0.6']").unwrap();
+        assert_eq!(good, ["10.0.0.5", "fd00::5", "10.0.0.6"].map(|text| text.parse::<IpAddr>().unwrap()));
+        let many: Vec<String> = (1..18).map(|last| format!("'10.0.0.{last}'")).collect();
+        for (wrong, remedy) in [
+            ("'10.0.0.5/24'", "without a prefix"),
+            ("'shop'", "without a prefix"),
+            ("'127.0.0.1'", "no network sees"),
+            ("'::'", "no network sees"),
+            ("'224.0.0.1'", "no network sees"),
+            ("'10.0.0.5', '::ffff:10.0.0.5'", "10.0.0.5 twice"),
+            (&many.join(", "), "at most 16"),
+        ] {
+            let error = with(&format!("service_addresses = [{wrong}]")).unwrap_err();
+            assert!(error.contains(remedy) && error.contains("line "), "{wrong}: {error}");
+        }
+        let alone = checked("service_interfaces = ['eth0']").unwrap_err();
+        assert!(alone.contains("without service_addresses"), "{alone}");
+        let named = checked("service_addresses = ['10.0.0.5']\nservice_interfaces = ['eth0']").unwrap();
+        assert_eq!(named.service_interfaces, ["eth0"]);
+        assert!(checked("service_addresses = ['10.0.0.5']\nservice_interfaces = []").is_err());
     }
 
     #[test]

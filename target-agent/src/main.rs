@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use backdoors_target_agent::config::Config;
-use backdoors_target_agent::kernel::Pins;
+use backdoors_target_agent::kernel::{self, Pins};
 use backdoors_target_agent::{audit, check, helper, run};
 use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write};
@@ -29,6 +29,12 @@ enum Action {
     },
     /// Remove the kernel half that a killed agent left.
     Detach {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Lift the fences that monitors set: this machine sends again from its service addresses.
+    Unfence {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
@@ -62,7 +68,16 @@ fn main() -> anyhow::Result<()> {
         .init();
     match arguments.action {
         Action::Run { config } => run::run(&config)?,
-        Action::Detach { config } => Pins::new(&Config::load(&config)?.pins).remove()?,
+        Action::Detach { config } => kernel::remove(&Pins::new(&Config::load(&config)?.pins))?,
+        Action::Unfence { config } => {
+            let held = kernel::unfence(&Pins::new(&Config::load(&config)?.pins))?;
+            let said = if held.0.is_empty() {
+                "no fence held".into()
+            } else {
+                format!("lifted the fence of {held}")
+            };
+            writeln!(std::io::stdout(), "{said}").context("printing")?;
+        }
         Action::Audit { config, last } => {
             let report = audit::report(&Pins::new(&Config::load(&config)?.pins), last)?;
             std::io::stdout().write_all(report.as_bytes()).context("printing")?;

@@ -5,7 +5,7 @@ use backdoors_rdma::{Protection, SharedMemory};
 use backdoors_sensor_box::audit::layout::{AUDIT_RECORDS, audit_bytes};
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::layout::{Acknowledgement, COMMAND_SLOTS, CommandSlot, LeaseTable};
-use backdoors_sensor_box::writer::{AuditRing, LayOutError};
+use backdoors_sensor_box::writer::{AuditRing, Fence, LayOutError};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -64,6 +64,8 @@ pub struct TargetMemory {
     pub audit: Region,
     /// Live connections, where they are captured.
     pub sessions: Option<SessionMemory>,
+    /// Where a fence can be set, if the kernel half does that.
+    pub fence: Option<Region>,
     /// Tells these regions from earlier ones.
     pub generation: u64,
 }
@@ -100,7 +102,14 @@ impl TargetMemory {
         if let Some(SessionMemory { table, rings }) = &self.sessions {
             shown.extend([(RegionKind::SESSIONS, table), (RegionKind::RECEIVED, rings)]);
         }
+        shown.extend(self.laid_out_fence().map(|_| RegionKind::FENCE).zip(self.fence.as_ref()));
         shown
+    }
+
+    /// The fence, if addresses can be fenced.
+    #[must_use]
+    pub fn laid_out_fence(&self) -> Option<Fence<Words>> {
+        Fence::adopt(self.fence.as_ref()?.words.clone()).ok()
     }
 
     /// Tells readers of the audit ring what time it is by the machine's clock, which may be set at any time.

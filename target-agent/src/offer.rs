@@ -4,6 +4,7 @@ use crate::applications::Applications;
 use crate::memory::{Region, TargetMemory};
 use crate::services::ServiceBoxes;
 use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError, RegionId, RegionRequest, Rights};
+use backdoors_sensor_box::fence::layout::word_offset;
 use backdoors_sensor_box::layout::{CommandSlot, RegionKind};
 use std::io;
 use std::os::fd::AsFd;
@@ -81,6 +82,20 @@ fn wanted<'m>(
         };
         (request, &memory.commands)
     });
+    let fence = memory.laid_out_fence().and(memory.fence.as_ref());
+    let fences = fence.into_iter().flat_map(|region| {
+        slots.iter().map(move |&slot| {
+            let request = RegionRequest {
+                kind: RegionKind::FENCE_WORD,
+                generation,
+                offset: word_offset(slot),
+                length: 8,
+                rights: Rights::Writable,
+                slot: Some(slot),
+            };
+            (request, region)
+        })
+    });
     let lease = RegionRequest {
         kind: RegionKind::LEASE,
         generation,
@@ -90,5 +105,6 @@ fn wanted<'m>(
         slot: None,
     };
     let boxes = (0..).zip(services).map(|(number, service)| service.wanted(number));
-    shown.chain(commands).chain([(lease, &memory.lease)]).chain(applications.wanted()).chain(boxes).collect()
+    let own = shown.chain(commands).chain(fences).chain([(lease, &memory.lease)]);
+    own.chain(applications.wanted()).chain(boxes).collect()
 }

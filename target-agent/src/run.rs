@@ -239,13 +239,16 @@ impl Agent {
         }
         // It may have been removed while it proved who it is.
         let known = self.known.holder(monitor, certificate).ok_or("it is not known any more")?;
-        let (slot, may) = (known.slot, known.may.0);
+        let (slot, may) = (known.slot, known.may);
         let owner = self.owner.as_mut().ok_or("the owner of the target's memory is gone; try later")?;
         let admission = owner.admit(monitor, slot, &hello.endpoints).map_err(|error| error.to_string())?;
         // Whatever it wrote by the key of an earlier handshake is nobody's from here on.
         let secret = Secret::generate().map_err(|error| error.to_string())?;
         self.source
-            .change_seat(slot, |_| Seat::new(secret.bytes(), certificate.fingerprint().number(), may))
+            .change_seat(slot, |_| {
+                Seat::new(secret.bytes(), certificate.fingerprint().number(), may.commands)
+                    .that_may_fence(may.fence)
+            })
             .map_err(|error| format!("its key cannot be kept: {error}"))?;
         Ok(Welcome { target: self.config.name.clone(), admission, secret })
     }

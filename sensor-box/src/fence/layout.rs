@@ -7,6 +7,7 @@
 
 use crate::layout::COMMAND_SLOTS;
 use core::mem::{offset_of, size_of};
+use core::net::IpAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// First word of the fence.
@@ -28,7 +29,7 @@ pub struct FenceTable {
     pub generation: u64,
     /// Entries of `words` and of `checks`.
     pub slots: u32,
-    /// Addresses that are covered.
+    /// How many addresses are covered.
     pub addresses: u32,
     /// Zero.
     pub reserved: [u64; 4],
@@ -47,6 +48,17 @@ pub struct FenceTable {
     pub interfaces: u64,
     /// Zero.
     pub more_reserved: [u64; 4],
+    /// The addresses that are covered, IPv4 as `::ffff:a.b.c.d`; as many as `addresses` says.
+    pub covered: [[u8; 16]; MAX_FENCED],
+}
+
+/// An address as it lies in memory.
+#[must_use]
+pub const fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
 }
 
 /// Where a slot's word is.
@@ -56,8 +68,9 @@ pub const fn word_offset(slot: u32) -> u64 {
 }
 
 const _: () = {
-    assert!(size_of::<FenceTable>() == 384);
+    assert!(size_of::<FenceTable>() == 640);
     assert!(offset_of!(FenceTable, words) == 64);
     assert!(offset_of!(FenceTable, checks) == 192);
     assert!(offset_of!(FenceTable, withheld) == 320);
+    assert!(offset_of!(FenceTable, covered) == 384);
 };

@@ -3,10 +3,11 @@
 use super::LayOutError;
 use crate::authentication::CommandKey;
 use crate::fence::LIFTED;
-use crate::fence::layout::{FENCE_MAGIC, FenceTable};
+use crate::fence::layout::{FENCE_MAGIC, FenceTable, MAX_FENCED, address_bytes};
 use crate::layout::{COMMAND_SLOTS, VERSION};
 use crate::words::{SharedWords, to_words};
 use core::mem::{offset_of, size_of};
+use core::net::IpAddr;
 use zerocopy::{FromZeros, IntoBytes};
 
 const TABLE_WORDS: usize = size_of::<FenceTable>() / 8;
@@ -25,13 +26,17 @@ pub struct Fence<W> {
 }
 
 impl<W: SharedWords> Fence<W> {
-    /// Lays a fence out that is not set.
+    /// Lays a fence out that is not set, around the first [`MAX_FENCED`] of these addresses.
     ///
     /// # Errors
     /// [`LayOutError::TooSmall`], and nothing changed.
-    pub fn lay_out(words: W, generation: u64, addresses: u32) -> Result<Fence<W>, LayOutError> {
+    pub fn lay_out(words: W, generation: u64, addresses: &[IpAddr]) -> Result<Fence<W>, LayOutError> {
         if words.len() < TABLE_WORDS {
             return Err(LayOutError::TooSmall);
+        }
+        let mut covered = [[0; 16]; MAX_FENCED];
+        for (place, address) in covered.iter_mut().zip(addresses) {
+            *place = address_bytes(*address);
         }
         let table = FenceTable {
             magic: FENCE_MAGIC,
@@ -39,7 +44,8 @@ impl<W: SharedWords> Fence<W> {
             table_bytes: size_of::<FenceTable>() as u32,
             generation,
             slots: COMMAND_SLOTS as u32,
-            addresses,
+            addresses: addresses.len().min(MAX_FENCED) as u32,
+            covered,
             ..FenceTable::new_zeroed()
         };
         // The magic comes last: without it there is no fence.

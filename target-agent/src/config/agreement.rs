@@ -1,6 +1,6 @@
 //! The section `[agreement]`.
 
-use super::may::May;
+use super::may::Commands;
 use crate::executor::Agreement;
 use serde::{Deserialize, Deserializer};
 use std::time::Duration;
@@ -16,7 +16,7 @@ struct Section {
     window: Duration,
     /// Everything by default.
     #[serde(default)]
-    commands: May,
+    commands: Commands,
 }
 
 fn default_window() -> Duration {

@@ -2,6 +2,7 @@
 
 use crate::kernel::attach::{attach, attach_to_cgroup};
 use crate::kernel::cpus::online_cpus;
+use crate::kernel::fence::{FencePlan, ON_EGRESS};
 use crate::kernel::maps::{KernelHalf, Misfit, PINNED_MAPS};
 use crate::kernel::pins::{Pins, PinsError};
 use crate::kernel::probe::{KernelAbilities, NoTypes, OomKills, probe};
@@ -13,7 +14,7 @@ use crate::memory::new_generation;
 use backdoors_sensor_box::SensorKind;
 use backdoors_sensor_box::SharedWords;
 use backdoors_sensor_box::layout::Capabilities;
-use backdoors_sensor_box::writer::{AuditRing, ProcessTable, SensorBox, Shape};
+use backdoors_sensor_box::writer::{AuditRing, Fence, ProcessTable, SensorBox, Shape};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, ProgramInput};
 use std::fmt;
 use std::io;
@@ -58,6 +59,8 @@ pub struct Plan {
     pub limits: Limits,
     /// Live connections to be captured.
     pub sessions: SessionPlan,
+    /// Addresses that monitors may fence.
+    pub fence: FencePlan,
 }
 
 /// Why no kernel half was loaded. Nothing is left of it unless a variant says otherwise.
@@ -127,6 +130,7 @@ impl Plan {
         };
         shape::place(&mut settings, self.cpus);
         self.sessions.place(&mut settings);
+        self.fence.place(&mut settings);
         settings
     }
 
@@ -161,7 +165,7 @@ fn fingerprint(settings: &Settings, cgroup: &[u8]) -> u64 {
 }
 
 /// Loads, lays out, attaches, fills, starts and pins a kernel half. `protected` are processes no command reaches. If it cannot
-/// capture live connections it does without, and says so: in the log, and by its capabilities.
+/// capture live connections, or fence, it does without, and says so: in the log, and by its capabilities.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -169,13 +173,29 @@ pub fn load(pins: &Pins, plan: &Plan, spared: &[u32], protected: &[u32]) -> Resu
     // Of what was wanted: what could not be had now is tried again when something changes.
     let fingerprint = plan.fingerprint()?;
     let error = match load_planned(pins, plan, fingerprint, spared, protected) {
-        Err(error) if plan.sessions.is_wanted() && !matches!(error, LoadError::Inside) => error,
-        loaded => return loaded,
+        Ok(half) => return Ok(half),
+        Err(error) if matches!(error, LoadError::Inside) => return Err(error),
+        Err(error) => error,
     };
-    let without = Plan { sessions: SessionPlan::default(), ..plan.clone() };
-    let half = load_planned(pins, &without, fingerprint, spared, protected)?;
-    tracing::error!(%error, "no live connection is captured");
-    Ok(half)
+    let (sessions, fence) = (SessionPlan::default, FencePlan::default);
+    let reduced = [
+        (plan.sessions.is_wanted(), Plan { sessions: sessions(), ..plan.clone() }),
+        (plan.fence.is_wanted(), Plan { fence: fence(), ..plan.clone() }),
+        (true, Plan { sessions: sessions(), fence: fence(), ..plan.clone() }),
+    ];
+    let optional = plan.sessions.is_wanted() || plan.fence.is_wanted();
+    for (_, without) in reduced.iter().filter(|(less, _)| optional && *less) {
+        if let Ok(half) = load_planned(pins, without, fingerprint, spared, protected) {
+            if plan.sessions.is_wanted() && !without.sessions.is_wanted() {
+                tracing::error!(%error, "no live connection is captured");
+            }
+            if plan.fence.is_wanted() && !without.fence.is_wanted() {
+                tracing::error!(%error, "no address can be fenced");
+            }
+            return Ok(half);
+        }
+    }
+    Err(error)
 }
 
 fn load_planned(
@@ -237,6 +257,11 @@ fn build(
         let path = pins.map(&map.name().to_string_lossy());
         map.pin(&path).map_err(|source| refused("pinning a map", source))?;
     }
+    if plan.fence.is_wanted() {
+        let program = object.progs_mut().find(|program| program.name() == ON_EGRESS);
+        let mut program = program.ok_or_else(|| LoadError::Memory(format!("no program {ON_EGRESS}")))?;
+        program.pin(pins.program(ON_EGRESS)).map_err(|source| refused("pinning a program", source))?;
+    }
     // Now that their start times are in the table.
     half.protect(protected);
     half.survey().map_err(memory)?;
@@ -259,6 +284,7 @@ fn configure(
             Some("refuse_fork") => abilities.refuses_forks,
             Some("on_oom_kill") => abilities.oom_kills == OomKills::Victim,
             Some("on_oom_kill_before_6_9") => abilities.oom_kills == OomKills::ProcessId,
+            Some(ON_EGRESS) => plan.fence.is_wanted(),
             Some(ON_READ) => plan.sessions.is_wanted(),
             Some(name) if IN_CGROUP.contains(&name) => plan.sessions.is_wanted(),
             _ => true,
@@ -278,6 +304,17 @@ fn configure(
     Ok(object)
 }
 
+/// The fence's program alone, to see whether this kernel takes it.
+pub(super) fn load_fence() -> Result<Object, LoadError> {
+    said("load", || {
+        let mut object = open()?;
+        for mut program in object.progs_mut() {
+            program.set_autoload(program.name() == ON_EGRESS);
+        }
+        object.load()
+    })
+}
+
 fn lay_out(half: &KernelHalf, plan: &Plan, settings: &Settings) -> Result<(), LoadError> {
     let memory_region = &half.memory;
     let shape = Shape {
@@ -292,6 +329,10 @@ fn lay_out(half: &KernelHalf, plan: &Plan, settings: &Settings) -> Result<(), Lo
     AuditRing::lay_out(memory_region.audit.words.clone(), memory_region.generation).map_err(memory)?;
     if let Some(sessions) = &memory_region.sessions {
         plan.sessions.lay_out(sessions, memory_region.generation).map_err(memory)?;
+    }
+    if let Some(fence) = memory_region.fence.as_ref().filter(|_| plan.fence.is_wanted()) {
+        Fence::lay_out(fence.words.clone(), memory_region.generation, &plan.fence.addresses)
+            .map_err(memory)?;
     }
     Ok(())
 }

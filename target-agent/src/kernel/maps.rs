@@ -7,6 +7,8 @@ use crate::memory::{
     ACKNOWLEDGEMENT_BYTES, AUDIT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, SessionMemory, TargetMemory,
 };
 use crate::seat::Seat;
+use backdoors_sensor_box::fence::LIFTED;
+use backdoors_sensor_box::fence::layout::FenceTable;
 use backdoors_sensor_box::layout::{
     BoxHeader, COMMAND_SLOTS, Capabilities, MAX_SENSORS, SensorRecord, process_table_bytes,
 };
@@ -24,12 +26,13 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Maps that others map, or that keep the kernel half alive; all are pinned.
-pub(super) const PINNED_MAPS: [&str; 16] = [
+pub(super) const PINNED_MAPS: [&str; 17] = [
     ".data.sensors",
     ".data.commands",
     ".data.acknowledgements",
     ".data.lease",
     ".data.audit",
+    ".data.fence",
     ".data.control",
     ".data.errands",
     ".data.variables",
@@ -63,7 +66,7 @@ pub struct KernelHalf {
     pub calls: MapHandle,
     /// Who may command through which slot. Not mapped by anybody.
     seats: MapHandle,
-    pins: Pins,
+    pub(super) pins: Pins,
 }
 
 /// Why pinned maps are not taken up. Nothing was changed; [`Pins::remove`] makes room for a new kernel half.
@@ -116,9 +119,10 @@ impl KernelHalf {
             let table = SessionTable::adopt(sessions.table.words.clone()).map_err(|error| layout(&error))?;
             generations.push(table.header().generation);
         }
+        generations.extend(half.memory.laid_out_fence().map(|fence| fence.generation()));
         if generations.iter().any(|other| *other != generation) {
             return Err(Misfit::OtherLayout(
-                "box, process table, audit ring and session table are of different generations".into(),
+                "box, process table, audit ring, session table and fence are of different generations".into(),
             ));
         }
         Ok(half)
@@ -172,6 +176,7 @@ impl KernelHalf {
                 variables: region(".data.variables", VARIABLES_BYTES)?,
                 audit: region(".data.audit", AUDIT_BYTES)?,
                 sessions,
+                fence: Some(region(".data.fence", size_of::<FenceTable>())?),
                 generation,
             }),
             control: region(".data.control", size_of::<Control>())?,
@@ -254,7 +259,37 @@ impl KernelHalf {
     /// # Errors
     /// What the system says; then nothing was changed.
     pub fn set_seat(&self, slot: u32, seat: &Seat) -> io::Result<()> {
-        self.seats.update(&slot.to_ne_bytes(), seat.as_bytes(), MapFlags::ANY).map_err(io::Error::other)
+        let show = |seat: Option<Seat>| {
+            if let Some(fence) = self.memory.laid_out_fence() {
+                fence.set_check(slot as usize, seat.and_then(|seat| seat.fence_key()));
+            }
+        };
+        // A monitor is told that its fence word counts only while it does.
+        show(None);
+        let updated = self.seats.update(&slot.to_ne_bytes(), seat.as_bytes(), MapFlags::ANY);
+        show(self.seat(slot).ok());
+        updated.map_err(io::Error::other)
+    }
+
+    /// The same, and a fence that holds from this slot goes on holding, at every moment, whoever set it.
+    ///
+    /// # Errors
+    /// What the system says; then the seat is as it was.
+    pub fn change_seat(&self, slot: u32, change: impl FnOnce(Seat) -> Seat) -> io::Result<()> {
+        let before = self.seat(slot)?;
+        let after = change(before);
+        if after == before {
+            return Ok(());
+        }
+        // The word may be written until the key is another one: so it is kept first, and looked at last.
+        let word = self.fence_word(slot);
+        let kept = if before.is_fenced_by(word) { word } else { before.fence_word() };
+        self.set_seat(slot, &before.keeping_fence(kept))?;
+        self.set_seat(slot, &after.keeping_fence(kept))?;
+        if kept != LIFTED && self.fence_word(slot) != kept {
+            self.set_seat(slot, &after.keeping_fence(LIFTED))?;
+        }
+        Ok(())
     }
 
     /// Says which process is the agent: `agent.alive` is 1 from now on, until the kernel half sees that process end.

@@ -3,6 +3,8 @@
 mod attach;
 mod census;
 mod cpus;
+mod fence;
+mod interfaces;
 mod load;
 mod maps;
 mod pins;
@@ -12,6 +14,7 @@ pub mod settings;
 mod shape;
 
 pub use cpus::online_cpus;
+pub use fence::{FencePlan, Held, Reach, RemoveError, can_fence, remove, unfence};
 pub use load::{LoadError, Plan, Scope, load};
 pub use maps::{KernelHalf, Misfit};
 pub use pins::{Pins, PinsError};

@@ -81,6 +81,12 @@ impl Pins {
         self.folder.join(format!("link_{program}"))
     }
 
+    /// Where the program with this name is, if it is kept by itself.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("program_{name}"))
+    }
+
     /// Whether anything is pinned.
     #[must_use]
     pub fn any(&self) -> bool {

@@ -1,5 +1,6 @@
 //! What user half and kernel half share besides the sensor box; `bpf/settings.h` says the same.
 
+use backdoors_sensor_box::fence::layout::MAX_FENCED;
 use std::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -64,6 +65,14 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// The largest receive buffer that a captured connection is given, bytes.
     pub receive_cap: u32,
+    /// Record of `fence.held`.
+    pub fence_held: u32,
+    /// Record of `fence.withheld`.
+    pub fence_withheld: u32,
+    /// Entries of `fenced` in use.
+    pub fenced_addresses: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Entries of `service_port` in use.
     pub service_ports: u32,
     /// Ports whose sessions are captured: service << 16 | port.
@@ -78,6 +87,8 @@ pub struct Settings {
     pub tick: u64,
     /// How long a command goes on that cannot finish, nanoseconds.
     pub give_up: u64,
+    /// Addresses that a fence covers.
+    pub fenced: [[u8; 16]; MAX_FENCED],
 }
 
 /// A process, named for good.
@@ -159,7 +170,7 @@ pub struct AgreementWords {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 224);
+    assert!(size_of::<Settings>() == 496);
     assert!(size_of::<ProcessName>() == 16);
     assert!(size_of::<Control>() == 608);
     assert!(size_of::<ErrandWords>() == 64);

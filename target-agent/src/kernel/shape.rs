@@ -8,7 +8,7 @@ use backdoors_sensor_box::writer::{NewSensorError, SensorBox};
 use backdoors_sensor_box::{SensorKind, SharedWords};
 
 /// Sensors of the whole machine, in the order of their records.
-const MACHINE: [SensorKind; 16] = [
+const MACHINE: [SensorKind; 18] = [
     SensorKind::KERNEL_TIMER,
     SensorKind::AGENT_HEARTBEAT,
     SensorKind::PROCESSES,
@@ -25,6 +25,8 @@ const MACHINE: [SensorKind; 16] = [
     SensorKind::FORKS_REFUSED,
     SensorKind::SESSIONS_OPEN,
     SensorKind::SESSIONS_UNPROTECTED,
+    SensorKind::FENCE_HELD,
+    SensorKind::FENCE_WITHHELD,
 ];
 
 /// Sensors of a CPU, in the order `bpf/sensors.h` has.
@@ -40,7 +42,7 @@ const CPU: [SensorKind; 5] = [
 const CPU_RECORDS: u32 = 6;
 
 /// Records of the machine's sensors, an even number too.
-const FIRST_CPU: u32 = 16;
+const FIRST_CPU: u32 = 18;
 
 /// Most CPUs that can have sensors.
 pub const MAX_CPUS: u32 = (MAX_SENSORS as u32 - FIRST_CPU - 2 * USER_PAIRS) / CPU_RECORDS;
@@ -62,6 +64,8 @@ pub fn place(settings: &mut Settings, cpus: u32) {
     settings.forks_refused = record(SensorKind::FORKS_REFUSED);
     settings.sessions_open = record(SensorKind::SESSIONS_OPEN);
     settings.sessions_unprotected = record(SensorKind::SESSIONS_UNPROTECTED);
+    settings.fence_held = record(SensorKind::FENCE_HELD);
+    settings.fence_withheld = record(SensorKind::FENCE_WITHHELD);
     settings.agent_alive = record(SensorKind::AGENT_ALIVE);
     settings.memory_available = record(SensorKind::MEMORY_AVAILABLE);
 }

@@ -1,11 +1,10 @@
 //! The monitors that the agent knows, and what it takes from those that it knows no longer.
 
 use super::{Agent, RunError, lock};
-use crate::config::{Config, ConfigError, MonitorConfig};
+use crate::config::{Config, ConfigError, May, MonitorConfig};
 use crate::source::Source;
 use backdoors_rdma::handshake::{AcceptError, Acceptor, Certificate, Identity, IdentityError};
 use backdoors_rdma::owner::{MemoryOwner, OwnerError};
-use backdoors_sensor_box::Opcodes;
 use backdoors_sensor_box::layout::COMMAND_SLOTS;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -98,10 +97,10 @@ impl Known {
         let mut seated = Vec::new();
         for slot in 0..COMMAND_SLOTS as u32 {
             let monitor = self.0.iter().find(|(monitor, _)| monitor.slot == slot);
-            let (mut numbers, mut may) = (Vec::new(), Opcodes::from_bits(0));
+            let (mut numbers, mut may) = (Vec::new(), May::default());
             if let Some((monitor, certificates)) = monitor {
                 numbers.extend(certificates.iter().map(|certificate| certificate.fingerprint().number()));
-                may = monitor.may.0;
+                may = monitor.may;
             }
             source.change_seat(slot, |seat| {
                 let after = seat.under(&numbers, may);

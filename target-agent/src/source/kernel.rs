@@ -2,11 +2,15 @@
 
 use crate::config::{Config, Kills};
 use crate::helper;
-use crate::kernel::{KernelHalf, LoadError, Pins, PinsError, Plan, SessionPlan, load, online_cpus};
+use crate::kernel::{
+    FencePlan, Held, KernelHalf, LoadError, Pins, PinsError, Plan, Reach, RemoveError, SessionPlan, load,
+    online_cpus, remove,
+};
 use crate::limits::Limits;
 use crate::memory::TargetMemory;
 use crate::seat::Seat;
 use std::io;
+use std::net::IpAddr;
 use std::process::Child;
 use std::sync::Arc;
 
@@ -16,6 +20,8 @@ pub struct KernelSource {
     half: KernelHalf,
     pins: Pins,
     helper: Option<Child>,
+    /// What was last found of the fence.
+    reach: Option<Reach>,
 }
 
 /// Why there is none.
@@ -27,6 +33,20 @@ pub enum KernelSourceError {
     /// The pins of another one cannot be removed.
     #[error(transparent)]
     Pins(#[from] PinsError),
+    /// A fence holds around an address that is not to be fenced any more. Nothing was changed.
+    #[error(
+        "a monitor's fence holds ({held}) around {address}, which the configuration does not name any more: another machine may \
+         have that address by now; see to that, then run `backdoors-agent unfence`, or put it back into `service_addresses`"
+    )]
+    Fenced {
+        /// Which fences.
+        held: Held,
+        /// The address.
+        address: IpAddr,
+    },
+    /// The kernel half cannot be removed.
+    #[error(transparent)]
+    Remove(#[from] RemoveError),
 }
 
 fn plan(config: &Config, limits: Limits) -> Plan {
@@ -37,6 +57,10 @@ fn plan(config: &Config, limits: Limits) -> Plan {
         cpus: cpus(),
         limits,
         sessions: SessionPlan { services: config.services.clone(), cgroup: config.service_cgroup.clone() },
+        fence: FencePlan {
+            addresses: config.service_addresses.clone(),
+            interfaces: config.service_interfaces.clone(),
+        },
     }
 }
 
@@ -57,7 +81,11 @@ impl KernelSource {
             }
             Err(misfit) => {
                 tracing::info!("loading a new kernel half: {misfit}");
-                let seats = KernelHalf::attach(&pins).and_then(|earlier| earlier.seats());
+                let earlier = KernelHalf::attach(&pins);
+                let seats = earlier.as_ref().ok().and_then(|earlier| earlier.seats().ok());
+                if let Ok(earlier) = &earlier {
+                    check_fence(earlier, &plan.fence)?;
+                }
                 pins.remove()?;
                 let half = load(&pins, &plan, &config.spared_users, protected)?;
                 half.demand(&config.agreement).map_err(|error| LoadError::Memory(error.to_string()))?;
@@ -65,12 +93,16 @@ impl KernelSource {
                 for (slot, seat) in (0..).zip(seats.iter().flatten()) {
                     half.set_seat(slot, seat).map_err(|error| LoadError::Memory(error.to_string()))?;
                 }
+                // Until the new program is in its place the old one looks at packets, and at the old words.
+                earlier.iter().for_each(|earlier| half.carry_fence_over(earlier));
                 half
             }
         };
         half.demand(&config.agreement).map_err(|error| LoadError::Memory(error.to_string()))?;
         half.name_agent(std::process::id()).map_err(|error| LoadError::Memory(error.to_string()))?;
-        Ok(KernelSource { half, pins, helper: None })
+        let mut source = KernelSource { half, pins, helper: None, reach: None };
+        source.look_after_fence(config);
+        Ok(source)
     }
 
     pub(super) fn memory(&self) -> &Arc<TargetMemory> {
@@ -79,6 +111,7 @@ impl KernelSource {
 
     pub(super) fn look_after(&mut self, config: &Config, others: &[u32]) {
         self.look_after_helper(config);
+        self.look_after_fence(config);
         let mut protected = others.to_vec();
         let helper = self.half.helper().1;
         if helper != 0 {
@@ -87,6 +120,23 @@ impl KernelSource {
         self.half.protect(&protected);
         if let Err(error) = self.half.survey() {
             tracing::warn!(%error, "the process table may be out of date");
+        }
+    }
+
+    fn look_after_fence(&mut self, config: &Config) {
+        match self.half.watch_interfaces(&config.service_interfaces) {
+            Ok(reach) if self.reach.as_ref() != Some(&reach) => {
+                for failed in &reach.failed {
+                    tracing::error!("a fence would have a hole at interface {failed}");
+                }
+                let held = self.half.fences_held().unwrap_or_default();
+                if !held.0.is_empty() {
+                    tracing::warn!(%held, "a monitor's fence holds: nothing is sent from the service addresses");
+                }
+                self.reach = Some(reach);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "interfaces that are new are not fenced"),
         }
     }
 
@@ -110,20 +160,35 @@ impl KernelSource {
     }
 
     pub(super) fn change_seat(&self, slot: u32, change: impl FnOnce(Seat) -> Seat) -> io::Result<()> {
-        let before = self.half.seat(slot)?;
-        let after = change(before);
-        if after == before { Ok(()) } else { self.half.set_seat(slot, &after) }
+        self.half.change_seat(slot, change)
     }
 
-    /// The helper ends by itself when it notices.
+    /// The helper ends by itself when it notices. While a fence holds all of it stays, for the next agent to take up.
     pub(super) fn take_down(&mut self) -> Result<(), KernelSourceError> {
-        self.pins.remove()?;
+        match remove(&self.pins) {
+            Err(RemoveError::Fenced(held)) => {
+                tracing::warn!(%held, "a monitor's fence holds: the kernel half stays, and keeps it");
+                return Ok(());
+            }
+            removed => removed?,
+        }
         if let Some(helper) = &mut self.helper {
             // It was about to end by itself; that it is gone already is no error.
             let _ = helper.kill();
             let _ = helper.wait();
         }
         Ok(())
+    }
+}
+
+/// Whether a fence that holds goes on with these plans.
+fn check_fence(earlier: &KernelHalf, plan: &FencePlan) -> Result<(), KernelSourceError> {
+    let held = earlier.fences_held().unwrap_or_default();
+    let covered = earlier.fence().map(|fence| fence.addresses).unwrap_or_default();
+    let lost = covered.into_iter().find(|address| !plan.addresses.contains(address));
+    match lost {
+        Some(address) if !held.0.is_empty() => Err(KernelSourceError::Fenced { held, address }),
+        _ => Ok(()),
     }
 }
 

@@ -105,7 +105,8 @@ impl Host {
         self.half = Some(KernelHalf::attach(&self.pins()).unwrap());
         // Each slot's monitor has shaken hands.
         for slot in 0..16 {
-            self.half().set_seat(slot, &Seat::new(key(slot), 1, may_all())).unwrap();
+            let seat = Seat::new(key(slot), 1, may_all()).that_may_fence(true);
+            self.half().change_seat(slot, |_| seat).unwrap();
         }
     }
 

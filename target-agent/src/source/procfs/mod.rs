@@ -79,6 +79,7 @@ impl ProcfsSource {
             variables: Region::create("variables", VARIABLES_BYTES)?,
             audit: Region::create("audit", AUDIT_BYTES)?,
             sessions: None,
+            fence: None,
             generation: new_generation()?,
         });
         let scoped = if config.scope == Scope::PidNamespace { Capabilities::SCOPED } else { 0 };
