@@ -9,4 +9,5 @@ pub mod made_up_target;
 pub mod mutations;
 pub mod pair;
 pub mod rogue;
+pub mod sessions;
 pub mod vm;

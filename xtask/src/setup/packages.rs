@@ -37,6 +37,12 @@ const WANTED: &[(&str, Sign)] = &[
     ("tcpdump", Program("tcpdump")),
     ("stress-ng", Program("stress-ng")),
     ("util-linux", Program("setpriv")),
+    // Clients of services.
+    ("curl", Program("curl")),
+    ("wget", Program("wget")),
+    ("netcat-openbsd", Program("nc")),
+    ("iperf3", Program("iperf3")),
+    ("wrk", Program("wrk")),
     // Pictures of what is measured.
     ("gnuplot-nox", Program("gnuplot")),
     // Virtual machines with soft-RoCE.

@@ -1,0 +1,8 @@
+//! Live sessions that outlive their node: a node that serves clients, a standby that looks after it and goes on with its
+//! sessions, and clients of many kinds.
+
+mod group;
+pub mod scene;
+pub mod wire;
+
+pub use scene::{Machines, Node, Scene, SceneConfig};

@@ -1,0 +1,257 @@
+//! Three machines of a network: a client, the node that serves it, and a standby that looks after the node.
+
+use super::group::Group;
+use crate::deployment::{Deployment, FOLDER, Plan};
+use crate::host::{Host, HostLimits, Network};
+use crate::machine::Machine;
+use crate::vm::{Kernel, SeenFrom, Vm, VmConfig, Wire};
+use anyhow::{Context, Result};
+use backdoors_rdma::handshake::Identity;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// Where the service is served.
+pub const PORT: u16 = 8080;
+/// Its name.
+pub const NAME: &str = "pages";
+const UP: Duration = Duration::from_secs(120);
+/// The last byte of the service's address, which moves.
+const LAST: u8 = 80;
+
+/// The machines of a lab. All in them ends when it is dropped.
+#[derive(Debug)]
+pub struct Machines<M> {
+    /// Who is served.
+    pub client: M,
+    /// Who serves.
+    pub node: M,
+    /// Who goes on.
+    pub standby: M,
+    /// The groups of node's and standby's services; none where each machine has a kernel of its own.
+    groups: Option<[Group; 2]>,
+    provider: &'static str,
+    _network: Option<Network>,
+}
+
+/// How a scene is set up.
+#[derive(Clone, Debug)]
+pub struct SceneConfig {
+    /// Lines of both agents' `[[service]]`.
+    pub service: String,
+    /// Lines of the target's rules in the monitor's configuration.
+    pub rules: String,
+}
+
+impl Default for SceneConfig {
+    fn default() -> Self {
+        SceneConfig { service: "sessions = 16\n".to_owned(), rules: String::new() }
+    }
+}
+
+/// Which of the two hosts that can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// The one that has the address first.
+    First,
+    /// The one that gets it.
+    Standby,
+}
+
+/// The machines with all that runs on them, but servers and clients.
+#[derive(Debug)]
+pub struct Scene<'m, M> {
+    machines: &'m Machines<M>,
+    /// The node's owner of memory and agent, and the monitor on the standby.
+    pub deployment: Deployment<'m, M>,
+    /// Process id of the standby's own agent.
+    pub standby_agent: u32,
+}
+
+impl Machines<Host> {
+    /// Hosts on this machine's kernel.
+    ///
+    /// # Errors
+    /// As [`Host::boot`].
+    pub fn hosts() -> Result<Machines<Host>> {
+        let network = Network::new()?;
+        let boot =
+            |name, last| Host::boot(&network, name, Ipv4Addr::new(10, 88, 0, last), HostLimits::default());
+        let machines = Machines {
+            node: boot("node", 1)?,
+            standby: boot("standby", 2)?,
+            client: boot("client", 3)?,
+            groups: Some([Group::create()?, Group::create()?]),
+            provider: "emulated",
+            _network: Some(network),
+        };
+        machines.give_address()?;
+        Ok(machines)
+    }
+}
+
+impl Machines<Vm> {
+    /// Guests, of which the node has a NIC outside of it, which answers for it whatever becomes of its kernel.
+    ///
+    /// # Errors
+    /// As [`Vm::boot_all`].
+    pub fn guests(kernel: Kernel) -> Result<Machines<Vm>> {
+        let wire = Wire::switch(3)?;
+        let config = |name, cpus, host_link, outside_nic: Option<SeenFrom>, programs: &[&str]| VmConfig {
+            name,
+            cpus,
+            host_link,
+            kernel,
+            reboots: true,
+            network: Some(&wire),
+            outside_nic,
+            programs: programs.iter().map(|program| (*program).to_owned()).collect(),
+            ..VmConfig::default()
+        };
+        let serving = ["backdoors-nic", "backdoors-agent", "backdoors", "backdoors-file-server"];
+        let [node, standby, client] = Vm::boot_all([
+            config("node", 2, false, Some(SeenFrom::Guests), &serving),
+            config("standby", 1, true, None, &serving),
+            config("client", 1, false, None, &["backdoors-client"]),
+        ])?;
+        let machines = Machines { client, node, standby, groups: None, provider: "attached", _network: None };
+        machines.give_address()?;
+        Ok(machines)
+    }
+}
+
+impl<M: Machine> Machines<M> {
+    /// The address that moves.
+    pub fn service(&self) -> Ipv4Addr {
+        let [a, b, c, _] = self.node.address().octets();
+        Ipv4Addr::new(a, b, c, LAST)
+    }
+
+    fn give_address(&self) -> Result<()> {
+        self.node.shell(&format!("ip address add {}/24 dev eth0", self.service()))?;
+        for (number, machine) in [&self.node, &self.standby].into_iter().enumerate() {
+            // Whoever has sockets of the service must be in the group: the server, and on the standby the monitor.
+            let group = self.groups.as_ref().and_then(|groups| groups.get(number));
+            let enter = group
+                .map_or(String::new(), |group| format!("echo 0 > {}/cgroup.procs; ", group.path().display()));
+            machine.shell(&format!("mkdir -p {FOLDER}"))?;
+            machine.write(&format!("{FOLDER}/enter"), &format!("{enter}exec \"$@\""))?;
+        }
+        Ok(())
+    }
+
+    /// Where machines share a kernel each sees its own processes only.
+    fn scope(&self) -> &'static str {
+        if self.groups.is_some() { "scope = \"pid-namespace\"\n" } else { "" }
+    }
+
+    fn machine(&self, node: Node) -> &M {
+        match node {
+            Node::First => &self.node,
+            Node::Standby => &self.standby,
+        }
+    }
+}
+
+impl<'m, M: Machine> Scene<'m, M> {
+    /// Installs the agents and starts the monitor.
+    ///
+    /// # Errors
+    /// If one of them does not come up; the message has what it printed.
+    pub fn install(machines: &'m Machines<M>, config: &SceneConfig) -> Result<Scene<'m, M>> {
+        let address = machines.service();
+        let services = |number: usize| {
+            let group = machines.groups.as_ref().and_then(|groups| groups.get(number));
+            let group = group
+                .map_or(String::new(), |group| format!("service_cgroup = \"{}\"\n", group.path().display()));
+            format!(
+                "service_socket = \"{FOLDER}/services.sock\"\n{group}service_addresses = [\"{address}\"]\n\
+                 [[service]]\nname = \"{NAME}\"\nports = [{PORT}]\n{}\n",
+                config.service
+            )
+        };
+        let plan = Plan {
+            provider: machines.provider,
+            agent: format!("{}{}", machines.scope(), services(0)),
+            watch: "period = \"20ms\"\n".to_owned(),
+            healers: format!(
+                "[[target.service]]\nname = \"{NAME}\"\naddresses = [\"{address}/24\"]\ninterface = \"eth0\"\n\
+                 local = \"{FOLDER}/services.sock\"\n{}",
+                config.rules
+            ),
+            monitor_prefix: "sh /run/backdoors/enter",
+            ..Plan::default()
+        };
+        let deployment = Deployment::install(&machines.node, &machines.standby, plan)?;
+        let mut scene = Scene { machines, deployment, standby_agent: 0 };
+        scene.start_standby_agent(&services(1))?;
+        scene.deployment.start_daemon()?;
+        Ok(scene)
+    }
+
+    fn start_standby_agent(&mut self, services: &str) -> Result<()> {
+        let host = &self.machines.standby;
+        let keys = tempfile::tempdir().context("making a folder for keys")?;
+        Identity::generate("standby")?.save(keys.path())?;
+        for file in ["standby.crt", "standby.key"] {
+            host.write(&format!("{FOLDER}/{file}"), &std::fs::read_to_string(keys.path().join(file))?)?;
+        }
+        host.shell(&format!("chmod 600 {FOLDER}/standby.key"))?;
+        let config = format!(
+            "name = \"standby\"\nlisten = \"127.0.0.1:7801\"\nidentity = \"{FOLDER}\"\nowner = \"{FOLDER}/nic.sock\"\n\
+             {}{services}",
+            self.machines.scope()
+        );
+        host.write(&format!("{FOLDER}/agent.toml"), &config)?;
+        let nic = host.program("backdoors-nic")?;
+        let nic = format!("{nic} --provider emulated --listen 127.0.0.1:7802 --socket {FOLDER}/nic.sock");
+        self.start_and_wait(Node::Standby, &nic, "nic.log", "ready")?;
+        let agent = format!("{} run --config {FOLDER}/agent.toml", host.program("backdoors-agent")?);
+        self.standby_agent = self.start_and_wait(Node::Standby, &agent, "agent.log", "ready")?;
+        Ok(())
+    }
+
+    /// The machines.
+    #[must_use]
+    pub fn machines(&self) -> &'m Machines<M> {
+        self.machines
+    }
+
+    /// Starts a server of the service on a node, and waits until it says `ready`.
+    ///
+    /// # Errors
+    /// If it does not; the message has what it printed.
+    pub fn serve(&self, node: Node, program: &str, arguments: &str) -> Result<u32> {
+        let host = self.machines.machine(node);
+        let command = format!(
+            "env BACKDOORS_SERVICES={FOLDER}/services.sock sh {FOLDER}/enter {} {arguments}",
+            host.program(program)?
+        );
+        self.start_and_wait(node, &command, "server.log", "ready")
+    }
+
+    fn start_and_wait(&self, node: Node, command: &str, log: &str, word: &str) -> Result<u32> {
+        let host = self.machines.machine(node);
+        let log = format!("{FOLDER}/{log}");
+        let pid = host.start(command, &log)?;
+        host.wait_for(word, UP, || {
+            let text = host.shell(&format!("cat {log}; test -d /proc/{pid} || echo ended"))?;
+            anyhow::ensure!(!text.trim_end().ends_with("ended"), "`{command}` ended: {text}");
+            Ok(text.contains(word).then_some(pid))
+        })
+    }
+
+    /// What everybody printed, for messages.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let tail = |host: &M| {
+            let script = format!("cd {FOLDER}; tail -n 40 server.log agent.log 2>&1 || true");
+            host.shell(&script).unwrap_or_else(|error| error.to_string())
+        };
+        format!(
+            "{}\n--- node ---\n{}\n--- standby ---\n{}",
+            self.deployment.logs(),
+            tail(&self.machines.node),
+            tail(&self.machines.standby)
+        )
+    }
+}
