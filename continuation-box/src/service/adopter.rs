@@ -126,7 +126,9 @@ fn ask(
         return Err(AdoptError::Lost(io::ErrorKind::UnexpectedEof.into()));
     }
     match Message::decode(&packet.bytes) {
-        Ok(Message::Refusal(Refusal { retry_helps, reason })) => Err(AdoptError::Refused { reason, retry_helps }),
+        Ok(Message::Refusal(Refusal { retry_helps, reason })) => {
+            Err(AdoptError::Refused { reason, retry_helps })
+        }
         Ok(message) => Ok(message),
         Err(error) => Err(AdoptError::Lost(io::Error::other(error))),
     }
