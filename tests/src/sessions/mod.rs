@@ -3,6 +3,7 @@
 
 mod group;
 pub mod scene;
+pub mod stream;
 pub mod wire;
 
 pub use scene::{Machines, Node, Scene, SceneConfig};

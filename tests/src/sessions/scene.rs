@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use crate::deployment::{Deployment, FOLDER, Plan};
-use crate::host::{Host, HostLimits, Network};
+use crate::host::{Host, HostLimits, Network, Port};
 use crate::machine::Machine;
 use crate::vm::{Kernel, SeenFrom, Vm, VmConfig, Wire};
 use anyhow::{Context, Result};
@@ -16,7 +16,7 @@ pub const PORT: u16 = 8080;
 pub const NAME: &str = "pages";
 const UP: Duration = Duration::from_secs(120);
 /// The last byte of the service's address, which moves.
-const LAST: u8 = 80;
+const SERVICE: u8 = 80;
 
 /// The machines of a lab. All in them ends when it is dropped.
 #[derive(Debug)]
@@ -30,7 +30,13 @@ pub struct Machines<M> {
     /// The groups of node's and standby's services; none where each machine has a kernel of its own.
     groups: Option<[Group; 2]>,
     provider: &'static str,
-    _network: Option<Network>,
+    /// The address that moves.
+    pub service: Ipv4Addr,
+    /// Name of the interface that leads to the clients.
+    interface: &'static str,
+    /// Where the node is plugged into the clients' network, if that is one of its own.
+    port: Option<Port>,
+    _networks: Vec<Network>,
 }
 
 /// How a scene is set up.
@@ -73,19 +79,36 @@ impl Machines<Host> {
     /// # Errors
     /// As [`Host::boot`].
     pub fn hosts() -> Result<Machines<Host>> {
-        let network = Network::new()?;
-        let boot =
-            |name, last| Host::boot(&network, name, Ipv4Addr::new(10, 88, 0, last), HostLimits::default());
+        let (inside, outside) = (Network::new()?, Network::new()?);
+        let limits = HostLimits::default();
+        let boot = |name, last| Host::boot(&inside, name, Ipv4Addr::new(10, 88, 0, last), limits);
+        let (node, standby) = (boot("node", 1)?, boot("standby", 2)?);
+        let at = |last| Ipv4Addr::new(10, 99, 0, last);
+        let port = node.plug_in(&outside, "eth1", at(1))?;
+        standby.plug_in(&outside, "eth1", at(2))?;
         let machines = Machines {
-            node: boot("node", 1)?,
-            standby: boot("standby", 2)?,
-            client: boot("client", 3)?,
+            client: Host::boot(&outside, "client", at(3), limits)?,
+            node,
+            standby,
+            service: at(SERVICE),
+            interface: "eth1",
             groups: Some([Group::create()?, Group::create()?]),
             provider: "emulated",
-            _network: Some(network),
+            port: Some(port),
+            _networks: vec![inside, outside],
         };
         machines.give_address()?;
         Ok(machines)
+    }
+}
+
+impl Machines<Host> {
+    /// Cuts the node off from its clients. The monitor still reaches its memory, over another network.
+    ///
+    /// # Errors
+    /// If the network is gone.
+    pub fn cut_off(&self) -> Result<()> {
+        self.port.context("the node has no port of its own")?.cut()
     }
 }
 
@@ -113,21 +136,26 @@ impl Machines<Vm> {
             config("standby", 1, true, None, &serving),
             config("client", 1, false, None, &["backdoors-client"]),
         ])?;
-        let machines = Machines { client, node, standby, groups: None, provider: "attached", _network: None };
+        let [a, b, c, _] = Machine::address(&node).octets();
+        let machines = Machines {
+            client,
+            node,
+            standby,
+            service: Ipv4Addr::new(a, b, c, SERVICE),
+            interface: "eth0",
+            groups: None,
+            provider: "attached",
+            port: None,
+            _networks: Vec::new(),
+        };
         machines.give_address()?;
         Ok(machines)
     }
 }
 
 impl<M: Machine> Machines<M> {
-    /// The address that moves.
-    pub fn service(&self) -> Ipv4Addr {
-        let [a, b, c, _] = self.node.address().octets();
-        Ipv4Addr::new(a, b, c, LAST)
-    }
-
     fn give_address(&self) -> Result<()> {
-        self.node.shell(&format!("ip address add {}/24 dev eth0", self.service()))?;
+        self.node.shell(&format!("ip address add {}/24 dev {}", self.service, self.interface))?;
         for (number, machine) in [&self.node, &self.standby].into_iter().enumerate() {
             // Whoever has sockets of the service must be in the group: the server, and on the standby the monitor.
             let group = self.groups.as_ref().and_then(|groups| groups.get(number));
@@ -158,7 +186,7 @@ impl<'m, M: Machine> Scene<'m, M> {
     /// # Errors
     /// If one of them does not come up; the message has what it printed.
     pub fn install(machines: &'m Machines<M>, config: &SceneConfig) -> Result<Scene<'m, M>> {
-        let address = machines.service();
+        let (address, interface) = (machines.service, machines.interface);
         let services = |number: usize| {
             let group = machines.groups.as_ref().and_then(|groups| groups.get(number));
             let group = group
@@ -174,7 +202,7 @@ impl<'m, M: Machine> Scene<'m, M> {
             agent: format!("{}{}", machines.scope(), services(0)),
             watch: "period = \"20ms\"\n".to_owned(),
             healers: format!(
-                "[[target.service]]\nname = \"{NAME}\"\naddresses = [\"{address}/24\"]\ninterface = \"eth0\"\n\
+                "[[target.service]]\nname = \"{NAME}\"\naddresses = [\"{address}/24\"]\ninterface = \"{interface}\"\n\
                  local = \"{FOLDER}/services.sock\"\n{}",
                 config.rules
             ),
