@@ -52,7 +52,9 @@ pub fn report() -> String {
                 "fence",
                 fence.is_ok(),
                 "a monitor can make this machine silent on its service_addresses",
-                &format!("service_addresses cannot be fenced (needs CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF): {why}"),
+                &format!(
+                    "service_addresses cannot be fenced (needs CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF): {why}"
+                ),
             );
             line(
                 "memory variables",

@@ -71,7 +71,11 @@ fn main() -> anyhow::Result<()> {
         Action::Detach { config } => kernel::remove(&Pins::new(&Config::load(&config)?.pins))?,
         Action::Unfence { config } => {
             let held = kernel::unfence(&Pins::new(&Config::load(&config)?.pins))?;
-            let said = if held.0.is_empty() { "no fence held".into() } else { format!("lifted the fence of {held}") };
+            let said = if held.0.is_empty() {
+                "no fence held".into()
+            } else {
+                format!("lifted the fence of {held}")
+            };
             writeln!(std::io::stdout(), "{said}").context("printing")?;
         }
         Action::Audit { config, last } => {

@@ -22,9 +22,9 @@ pub(super) fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {
-    let address: IpAddr = text
-        .parse()
-        .map_err(|_| format!("{text:?} is no address: write one as in 10.0.0.5 or fd00::5, without a prefix"))?;
+    let address: IpAddr = text.parse().map_err(|_| {
+        format!("{text:?} is no address: write one as in 10.0.0.5 or fd00::5, without a prefix")
+    })?;
     let address = address.to_canonical();
     if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
         return Err(format!("{address} is an address that no network sees: there is nothing to fence"));

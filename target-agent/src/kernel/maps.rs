@@ -7,11 +7,11 @@ use crate::memory::{
     ACKNOWLEDGEMENT_BYTES, AUDIT_BYTES, COMMAND_BYTES, LEASE_BYTES, Region, SessionMemory, TargetMemory,
 };
 use crate::seat::Seat;
+use backdoors_sensor_box::fence::LIFTED;
+use backdoors_sensor_box::fence::layout::FenceTable;
 use backdoors_sensor_box::layout::{
     BoxHeader, COMMAND_SLOTS, Capabilities, MAX_SENSORS, SensorRecord, process_table_bytes,
 };
-use backdoors_sensor_box::fence::LIFTED;
-use backdoors_sensor_box::fence::layout::FenceTable;
 use backdoors_sensor_box::session::layout::SessionRecord;
 use backdoors_sensor_box::variables::VARIABLES_BYTES;
 use backdoors_sensor_box::writer::{AuditRing, ProcessTable, SensorBox, SessionTable};
