@@ -2,8 +2,8 @@
 
 use libbpf_rs::{Program, TC_EGRESS, TC_INGRESS, TcHook};
 use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
-use std::collections::BTreeMap;
+use nix::net::if_::{InterfaceFlags, if_nameindex};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -14,14 +14,17 @@ const HANDLE: u32 = 0xbac0_d002;
 
 /// By number, the names of all interfaces but loopback devices; with names in `only`, of those alone.
 pub(super) fn interfaces(only: &[String]) -> io::Result<BTreeMap<i32, String>> {
-    let wanted = |name: &String| only.is_empty() || only.contains(name);
-    // Each interface is listed with the address of its card, and once more with each other address it has.
-    let cards = getifaddrs()?.filter(|card| !card.flags.contains(InterfaceFlags::IFF_LOOPBACK));
-    let numbered = cards.filter_map(|card| {
-        let number = card.address?.as_link_addr()?.ifindex();
-        Some((i32::try_from(number).ok()?, card.interface_name))
-    });
-    Ok(numbered.filter(|(_, name)| wanted(name)).collect())
+    // Not all are there with a number: those without an address on their wire are not.
+    let loopback = getifaddrs()?.filter(|found| found.flags.contains(InterfaceFlags::IFF_LOOPBACK));
+    let loopback: BTreeSet<String> = loopback.map(|found| found.interface_name).collect();
+    let mut found = BTreeMap::new();
+    for interface in &if_nameindex()? {
+        let name = interface.name().to_string_lossy().into_owned();
+        if !loopback.contains(&name) && (only.is_empty() || only.contains(&name)) {
+            found.extend(i32::try_from(interface.index()).map(|number| (number, name)));
+        }
+    }
+    Ok(found)
 }
 
 fn filter(program: BorrowedFd<'_>, interface: i32) -> TcHook {

@@ -361,6 +361,29 @@ fn the_word_of_a_monitor_that_may_not_fence_does_not_count() {
 }
 
 #[test]
+fn an_interface_without_ethernet_is_fenced_too() {
+    inside_network("fence::an_interface_without_ethernet_is_fenced_too", || {
+        let (host, _peer) = start();
+        // Nobody is at its other end, but packets get as far as that.
+        run("ip tuntap add bare mode tun");
+        run("ip link set bare up");
+        run("ip route add 10.98.0.1 dev bare");
+        run("ip route add fd98::1 dev bare");
+        eventually("its fence", || (view(&host).covered == 2).then_some(()));
+        write(&host, own_key(SLOT).fence_word());
+        for (family, to) in ["10.98.0.1", "fd98::1"].into_iter().enumerate() {
+            for (from, withheld) in [(SERVICE[family], 1), (OTHER[family], 0)] {
+                let socket = UdpSocket::bind((from, 0)).unwrap();
+                let before = view(&host).withheld;
+                let _ = socket.send_to(b"hello", (to, 9));
+                assert_eq!(view(&host).withheld - before, withheld, "from {from}");
+            }
+        }
+        drop(host);
+    });
+}
+
+#[test]
 fn every_interface_is_covered_also_a_later_one_and_a_hole_is_told() {
     inside_network("fence::every_interface_is_covered_also_a_later_one_and_a_hole_is_told", || {
         let (host, _peer) = start();
