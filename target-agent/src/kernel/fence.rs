@@ -2,8 +2,8 @@
 //! own operator.
 
 use crate::kernel::interfaces::{interfaces, unwatch, watch};
-use crate::kernel::load::{load_fence, said};
-use crate::kernel::maps::{KernelHalf, Misfit};
+use crate::kernel::load::{load_fence, overheard};
+use crate::kernel::maps::{KernelHalf, Misfit, incomplete};
 use crate::kernel::pins::{Pins, PinsError};
 use crate::kernel::settings::Settings;
 use crate::seat::Seat;
@@ -110,6 +110,17 @@ impl KernelHalf {
         FenceView::decode(&bytes).ok()
     }
 
+    /// Has no earlier key's word count any more from where it was lifted or replaced.
+    pub(crate) fn forget_earlier_fences(&self) -> Result<(), Misfit> {
+        for (slot, seat) in (0..).zip(self.seats()?) {
+            let kept = seat.kept_fence();
+            if kept != LIFTED && self.fence_word(slot) != kept {
+                self.set_seat(slot, &seat.keeping_fence(LIFTED)).map_err(incomplete("map seats"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes over what `earlier` was told to be silent by.
     pub(crate) fn carry_fence_over(&self, earlier: &KernelHalf) {
         let (Some(from), Some(to)) = (earlier.memory.laid_out_fence(), self.memory.laid_out_fence()) else {
@@ -131,7 +142,7 @@ impl KernelHalf {
         let there = interfaces(only)?;
         let mut reach = Reach::default();
         for (number, name) in &there {
-            match said("watching an interface", || watch(program.as_fd(), *number)) {
+            match overheard(|| watch(program.as_fd(), *number)).0 {
                 Ok(()) => reach.covered += 1,
                 Err(error) => reach.failed.push(format!("{name}: {error}")),
             }
@@ -160,7 +171,7 @@ pub fn can_fence() -> Result<(), String> {
         let object = load_fence().map_err(|error| error.to_string())?;
         let program = object.progs_mut().find(|program| program.name() == ON_EGRESS);
         let program = program.ok_or_else(|| format!("no program {ON_EGRESS}"))?;
-        said("watching an interface", || watch(program.as_fd(), LOOPBACK)).map_err(|error| error.to_string())
+        overheard(|| watch(program.as_fd(), LOOPBACK)).0.map_err(|error| error.to_string())
     });
     tried.join().unwrap_or_else(|_| Err("trying it failed".into()))
 }
@@ -214,7 +225,7 @@ pub fn unfence(pins: &Pins) -> Result<Held, RemoveError> {
 
 fn unwatch_all(keep: Option<u32>) -> io::Result<()> {
     for (number, name) in interfaces(&[])? {
-        if let Err(error) = said("leaving an interface", || unwatch(number, keep)) {
+        if let Err(error) = overheard(|| unwatch(number, keep)).0 {
             tracing::warn!(interface = name, %error, "a program of the fence is left there");
         }
     }

@@ -124,6 +124,9 @@ impl KernelSource {
     }
 
     fn look_after_fence(&mut self, config: &Config) {
+        if let Err(error) = self.half.forget_earlier_fences() {
+            tracing::warn!(%error, "fence words of earlier keys may count");
+        }
         match self.half.watch_interfaces(&config.service_interfaces) {
             Ok(reach) if self.reach.as_ref() != Some(&reach) => {
                 for failed in &reach.failed {
