@@ -144,7 +144,8 @@ fn a_server_for_other_tests() {
 /// An agent whose services can be served, and their servers.
 pub struct Served {
     pub host: Host,
-    pub group: Group,
+    /// Left after the agent's end.
+    _group: Group,
     socket: PathBuf,
     server: Option<Child>,
     _folder: tempfile::TempDir,
@@ -158,7 +159,7 @@ impl Served {
         let group = Group::enter();
         let top = format!("service_socket = '{}'", socket.display());
         let host = crate::captured::start_with(&top, service, &group);
-        let mut served = Served { host, group, socket, server: None, _folder: folder };
+        let mut served = Served { host, _group: group, socket, server: None, _folder: folder };
         served.serve();
         served
     }

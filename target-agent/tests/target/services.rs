@@ -10,7 +10,7 @@ use backdoors_sensor_box::layout::RegionKind;
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 /// What the region of the boxes says of itself.
@@ -65,6 +65,30 @@ impl Transfer {
         })
     }
 
+    /// Transfers pieces as long as it is to go on.
+    fn repeated(served: &Served, request: u8, go_on: &Arc<AtomicBool>) -> Transfer {
+        let (mut client, go_on) = (served.connect_protected(), Arc::clone(go_on));
+        Transfer::new(move |done| {
+            while go_on.load(Ordering::Relaxed) {
+                client.ask(request, REPEATED);
+                if request == b'd' {
+                    client.receive(0..REPEATED);
+                } else {
+                    let bytes: Vec<u8> = (0..REPEATED).map(byte).collect();
+                    client.stream.write_all(&bytes).unwrap();
+                    assert_eq!(client.word(), add(0, &bytes));
+                }
+                done.fetch_add(REPEATED, Ordering::Relaxed);
+            }
+        })
+    }
+
+    fn await_more(&self) {
+        let before = self.done.load(Ordering::Relaxed);
+        self.await_bytes(before + REPEATED);
+        assert!(!self.thread.is_finished());
+    }
+
     fn new(work: impl FnOnce(&AtomicU64) + Send + 'static) -> Transfer {
         let done = Arc::new(AtomicU64::new(0));
         let noted = Arc::clone(&done);
@@ -78,6 +102,7 @@ impl Transfer {
 }
 
 const SIZE: u64 = 4 << 20;
+const REPEATED: u64 = 200_000;
 
 fn killed_again_and_again(service: &str) {
     let mut served = Served::start(service);
@@ -178,22 +203,25 @@ fn an_agent_that_is_restarted_holds_the_sessions_again() {
     inside_network("services::an_agent_that_is_restarted_holds_the_sessions_again", || {
         let mut served = Served::start("ring = '1MiB'");
         let mut client = served.connect_protected();
-        let download = Transfer::download(&served, SIZE);
-        let upload = Transfer::upload(&served, SIZE);
+        let go_on = Arc::new(AtomicBool::new(true));
+        let transfers = [b'd', b'u'].map(|request| Transfer::repeated(&served, request, &go_on));
         let generation = boxes(&served).generation;
-        for part in 1..4 {
-            download.await_bytes(SIZE / 5 * part);
-            upload.await_bytes(SIZE / 5 * part);
+        for _ in 0..3 {
+            transfers.iter().for_each(Transfer::await_more);
             served.host.end_agent(Signal::KILL);
             served.host.start_agent();
             // All sessions are told at once, so where one is protected again all are.
             eventually("protection", || client.is_protected().then_some(()));
+            transfers.iter().for_each(Transfer::await_more);
             served.kill();
             served.serve();
+            // Agent and server must not be gone at the same time: nobody would hold the sessions.
+            assert!(client.is_protected());
         }
+        transfers.iter().for_each(Transfer::await_more);
+        go_on.store(false, Ordering::Relaxed);
         assert_eq!(boxes(&served).generation, generation);
-        download.thread.join().unwrap();
-        upload.thread.join().unwrap();
+        transfers.into_iter().for_each(|transfer| transfer.thread.join().unwrap());
         assert_eq!(boxes(&served).lost, 0);
     });
 }
@@ -233,10 +261,10 @@ fn sessions_that_no_server_comes_for_are_closed_after_a_while() {
 fn a_server_that_leaves_takes_its_sessions_along() {
     inside_network("services::a_server_that_leaves_takes_its_sessions_along", || {
         let mut served = Served::start("");
-        drop(served.connect_protected());
         served.kill();
         served.serve_once();
         let mut client = served.connect();
+        assert!(client.is_protected());
         client.ask(b'q', 1);
         served.await_end();
         await_attachment(&served, Attachment::Left);
