@@ -12,7 +12,7 @@ use nix::sys::socket::{
     send, setsockopt, socket, sockopt,
 };
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use thiserror::Error;
 
 /// Why a connection was not rebuilt. Nothing has changed then: nothing was sent, and no socket is left.
@@ -79,6 +79,13 @@ pub struct Rebuilt<'a> {
     pub(super) state: &'a TcpState,
     pub(super) flight: Flight,
     pub(super) entrance: Option<Entrance>,
+}
+
+impl AsFd for Rebuilt<'_> {
+    /// The socket, which is silent as long as it is in repair mode: for whoever is to have it afterwards.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// How what was sent and not acknowledged is put back, such that the kernel speaks at once.

@@ -26,15 +26,15 @@ const PIECE: usize = 16 << 10;
 
 /// What a session has come to.
 #[derive(Clone, Copy, Debug, Default)]
-struct Progress {
-    request: u8,
-    size: u64,
-    done: u64,
-    sum: u64,
+pub struct Progress {
+    pub request: u8,
+    pub size: u64,
+    pub done: u64,
+    pub sum: u64,
 }
 
 impl Progress {
-    fn bytes(self) -> Vec<u8> {
+    pub fn bytes(self) -> Vec<u8> {
         let mut bytes = vec![self.request];
         [self.size, self.done, self.sum].iter().for_each(|word| bytes.extend(word.to_le_bytes()));
         bytes
