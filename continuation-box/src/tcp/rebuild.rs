@@ -81,13 +81,6 @@ pub struct Rebuilt {
     pub(super) entrance: Option<Entrance>,
 }
 
-impl AsFd for Rebuilt<'_> {
-    /// The socket, which is silent as long as it is in repair mode: for whoever is to have it afterwards.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
 /// How what was sent and not acknowledged is put back, such that the kernel speaks at once.
 ///
 /// A kernel that is told in repair mode what it has sent knows no round-trip time, believes that all of that is under

@@ -81,12 +81,12 @@ fn a_recovered_session_goes_on_with_the_server_here_when_it_speaks_and_not_befor
             let segments = Segments::start(OLD_PORT);
 
             // Offered, not begun, and dropped: nobody hears anything of it, and nothing is left.
-            let rebuilt = rebuild(&state).unwrap();
+            let rebuilt = rebuild(state.clone()).unwrap();
             let cookie = tcp::cookie(rebuilt.as_fd()).unwrap();
             let mut adopter = Adopter::connect(served.socket(), "web").unwrap();
             let offered = adopter.offer(OLD, &old_box, &plan, cookie, rebuilt.as_fd()).unwrap();
             drop((offered, adopter, rebuilt));
-            let rebuilt = eventually("a connection that is let go", || rebuild(&state).ok());
+            let rebuilt = eventually("a connection that is let go", || rebuild(state.clone()).ok());
             assert_eq!(segments.end().len(), 0);
 
             let cookie = tcp::cookie(rebuilt.as_fd()).unwrap();
@@ -117,7 +117,7 @@ fn a_session_that_began_while_its_server_ended_waits_for_the_next() {
         let mut served = Served::start("");
         assert!(served.connect_protected().is_protected());
         let Old { mut client, state, old_box, plan } = old_session(OLD);
-        let rebuilt = rebuild(&state).unwrap();
+        let rebuilt = rebuild(state.clone()).unwrap();
         let cookie = tcp::cookie(rebuilt.as_fd()).unwrap();
         let mut adopter = Adopter::connect(served.socket(), "web").unwrap();
         let offered = adopter.offer(OLD, &old_box, &plan, cookie, rebuilt.as_fd()).unwrap();
@@ -136,7 +136,7 @@ fn what_cannot_go_on_here_is_refused_with_the_reason() {
         let mut served = Served::start("output_ring = '256KiB'\nsessions = 2");
         assert!(served.connect_protected().is_protected());
         let Old { client, state, old_box, plan } = old_session(OLD);
-        let rebuilt = rebuild(&state).unwrap();
+        let rebuilt = rebuild(state.clone()).unwrap();
         let cookie = tcp::cookie(rebuilt.as_fd()).unwrap();
         let connect = |name: &str| Adopter::connect(served.socket(), name);
         let (reason, retry_helps) = refusal(connect("mail"));
@@ -181,7 +181,7 @@ fn bytes_that_nobody_holds_and_the_client_may_lack_are_not_passed_over() {
         assert!(served.connect_protected().is_protected());
         let shape = Shape { ring_bytes: 0, ..OLD };
         let Old { mut client, state, old_box, plan } = old_session(shape);
-        let rebuilt = rebuild(&state).unwrap();
+        let rebuilt = rebuild(state.clone()).unwrap();
         let cookie = tcp::cookie(rebuilt.as_fd()).unwrap();
         let mut adopter = Adopter::connect(served.socket(), "web").unwrap();
         let view = BoxView::decode(shape, &old_box, None).unwrap().unwrap();
