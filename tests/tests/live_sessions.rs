@@ -1,45 +1,60 @@
-//! Live sessions that outlive their node, on hosts of this machine's kernel.
+//! Live sessions that outlive their node, on hosts of this machine's kernel: every byte is checked at the client, in both
+//! directions, and no reset may be on the wire.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on should panic
 
-use anyhow::Result;
-use backdoors_tests::machine::Machine;
-use backdoors_tests::sessions::scene::PORT;
-use backdoors_tests::sessions::wire::Wire;
-use backdoors_tests::sessions::{Machines, Node, Scene, SceneConfig};
-use std::time::Duration;
+use backdoors_tests::sessions::rows::{Client, Fault, Row};
 
-#[test]
-fn a_download_goes_on_at_the_standby() {
-    let machines = Machines::hosts().unwrap();
-    let scene = Scene::install(&machines, &SceneConfig::default()).unwrap();
-    download_goes_on(&machines, &scene).unwrap_or_else(|error| panic!("{error:#}\n{}", scene.logs()));
+fn go_on(fault: Fault, client: Client, sessions: usize) {
+    let outcome = Row { fault, client, sessions }.run().unwrap_or_else(|error| panic!("{error:#}"));
+    let longest = outcome.stalls.iter().max().unwrap();
+    println!("{fault:?}, {sessions} x {client:?}: longest stall {longest:?}, {}", outcome.report["marks"]);
 }
 
-fn download_goes_on(
-    machines: &Machines<backdoors_tests::host::Host>,
-    scene: &Scene<'_, backdoors_tests::host::Host>,
-) -> Result<()> {
-    let first = scene.serve(Node::First, "backdoors-echo", &PORT.to_string())?;
-    scene.serve(Node::Standby, "backdoors-echo", &PORT.to_string())?;
-    let resets = Wire::watch_resets(&machines.client, PORT)?;
-    let client = machines.client.program("backdoors-client")?;
-    let at = machines.service;
-    let log = "/run/backdoors/client.log";
-    machines.client.start(&format!("{client} {at}:{PORT} 'download 20000000' --rate 5000000"), log)?;
-    std::thread::sleep(Duration::from_secs(1));
-    println!("{}", scene.deployment.backdoors("boxes target")?);
-    println!("{}", scene.deployment.backdoors("recover target --dry-run")?);
-    machines.node.signal("STOP", first)?;
-    machines.node.signal("STOP", scene.deployment.agent)?;
-    println!("{:?}", scene.deployment.try_backdoors("recover target")?);
-    let said = machines.client.wait_for("the client's end", Duration::from_secs(30), || {
-        let text = machines.client.shell(&format!("cat {log}"))?;
-        Ok(text.lines().find(|line| line.contains(' ')).map(str::to_owned))
-    })?;
-    println!("{said}");
-    anyhow::ensure!(said.ends_with("ok"), "{said}");
-    let seen = resets.end()?;
-    anyhow::ensure!(seen.is_empty(), "{seen:?}");
-    Ok(())
+#[test]
+fn downloads_go_on_when_their_server_is_killed() {
+    go_on(Fault::ServerKilled, Client::Downloads, 1);
+}
+
+#[test]
+fn downloads_go_on_when_their_server_is_stopped() {
+    go_on(Fault::ServerStopped, Client::Downloads, 1);
+}
+
+#[test]
+fn uploads_go_on_when_their_server_is_killed() {
+    go_on(Fault::ServerKilled, Client::Uploads, 1);
+}
+
+#[test]
+fn many_small_pieces_both_ways_go_on_when_their_node_starves() {
+    go_on(Fault::NodeStarved, Client::Dribbles, 1);
+}
+
+#[test]
+fn a_client_whose_window_is_closed_goes_on_when_its_node_is_cut_off() {
+    go_on(Fault::NodeCutOff, Client::Stalls, 1);
+}
+
+#[test]
+fn a_client_that_has_closed_its_direction_goes_on_when_its_node_is_cut_off() {
+    go_on(Fault::NodeCutOff, Client::HalfCloses, 1);
+}
+
+#[test]
+fn two_hundred_sessions_go_on_when_their_node_starves() {
+    go_on(Fault::NodeStarved, Client::Downloads, 200);
+}
+
+/// `cargo xtask test --full`.
+#[test]
+#[ignore = "takes many minutes"]
+fn every_client_outlives_every_fault() {
+    for sessions in [1, 200] {
+        for fault in Fault::ALL {
+            for client in Client::ALL {
+                go_on(fault, client, sessions);
+            }
+        }
+    }
 }

@@ -77,6 +77,10 @@ fn client(arguments: &Arguments) -> (u64, Duration, Result<()>) {
 
 fn converse(arguments: &Arguments, incoming: &mut Incoming) -> Result<()> {
     let mut stream = connect(arguments)?;
+    if arguments.rate > 0 {
+        // Or else the kernel would read ahead of it.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 32 << 10)?;
+    }
     println!("connected");
     stream.set_read_timeout(Some(Duration::from_secs(arguments.patience)))?;
     stream.write_all(format!("{}\n", arguments.wish).as_bytes())?;

@@ -2,6 +2,7 @@
 //! sessions, and clients of many kinds.
 
 mod group;
+pub mod rows;
 pub mod scene;
 pub mod stream;
 pub mod wire;

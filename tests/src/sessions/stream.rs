@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 /// Byte number `position` of a stream: the same everywhere, and never the same twice in a row of 251.
 #[must_use]
@@ -17,10 +18,22 @@ pub fn byte(position: u64) -> u8 {
     (position % 251) as u8 ^ (position / 251 % 13) as u8
 }
 
+/// After so many bytes the stream begins anew.
+const ROUND: u64 = 251 * 13;
+
 /// The bytes of the stream from a position on.
 #[must_use]
 pub fn bytes(from: u64, length: usize) -> Vec<u8> {
-    (from..from + length as u64).map(byte).collect()
+    static ONCE: LazyLock<Vec<u8>> = LazyLock::new(|| (0..ROUND).map(byte).collect());
+    // The remainder is less than a round.
+    let first = (from % ROUND) as usize;
+    let mut bytes = Vec::with_capacity(length + ROUND as usize);
+    bytes.extend_from_slice(&ONCE[first..]);
+    while bytes.len() < length {
+        bytes.extend_from_slice(&ONCE);
+    }
+    bytes.truncate(length);
+    bytes
 }
 
 /// What comes back for a byte.
@@ -81,5 +94,26 @@ impl Hash {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_the_stream_are_its_bytes_wherever_they_begin() {
+        for (from, length) in [(0, 1), (0, 10_000), (3262, 3), (5000, 0), (1 << 40, 7000)] {
+            let right: Vec<u8> = (from..from + length).map(byte).collect();
+            assert_eq!(bytes(from, length as usize), right, "{length} from {from}");
+        }
+    }
+
+    #[test]
+    fn a_wish_is_read_as_it_was_said() {
+        for wish in [Wish::Download(7), Wish::Echo, Wish::Sink] {
+            assert_eq!(wish.to_string().parse(), Ok(wish));
+        }
+        assert!("download much".parse::<Wish>().is_err());
     }
 }
