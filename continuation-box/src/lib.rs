@@ -4,6 +4,7 @@
 //! - [`snapshot`]: the memory an application exports its snapshots into, and what is read of it after its end;
 //! - [`resume`]: what is to be restored, replayed and discarded so that the client's streams go on exactly, or why they
 //!   cannot;
+//! - [`service`]: what a server uses: sessions that outlive it, and what hands sessions to it that were recovered elsewhere;
 //! - [`tcp`]: rebuilds a live connection in this machine's kernel from plain data, so that the peer notices no more than
 //!   lost packets, and takes over its address.
 //!
