@@ -12,6 +12,7 @@ mod counts;
 #[allow(dead_code, reason = "others use other parts of it")]
 mod dump;
 mod fence;
+mod files;
 mod guard;
 mod hooks;
 mod host;
