@@ -6,7 +6,6 @@ use crate::kernel::load::{load_fence, overheard};
 use crate::kernel::maps::{KernelHalf, Misfit, incomplete};
 use crate::kernel::pins::{Pins, PinsError};
 use crate::kernel::settings::Settings;
-use crate::seat::Seat;
 use backdoors_sensor_box::FenceView;
 use backdoors_sensor_box::fence::LIFTED;
 use backdoors_sensor_box::fence::layout::address_bytes;
@@ -96,9 +95,15 @@ impl KernelHalf {
     /// # Errors
     /// [`Misfit::Incomplete`] if that cannot be told.
     pub fn fences_held(&self) -> Result<Held, Misfit> {
-        let seats = self.seats()?;
-        let held = |(slot, seat): (u32, &Seat)| seat.is_fenced_by(self.fence_word(slot)).then_some(slot);
-        Ok(Held((0..).zip(&seats).filter_map(held).collect()))
+        let mut held = Vec::new();
+        for slot in 0..COMMAND_SLOTS as u32 {
+            let word = self.fence_word(slot);
+            // Seats of another version cannot be read, and need not be where no word is.
+            if word != LIFTED && self.seat(slot).map_err(incomplete("map seats"))?.is_fenced_by(word) {
+                held.push(slot);
+            }
+        }
+        Ok(Held(held))
     }
 
     /// The fence as monitors see it, if addresses can be fenced.
@@ -214,7 +219,8 @@ pub fn remove(pins: &Pins) -> Result<(), RemoveError> {
 /// See [`RemoveError`].
 pub fn unfence(pins: &Pins) -> Result<Held, RemoveError> {
     let half = pinned(pins)?;
-    let held = half.as_ref().map(KernelHalf::fences_held).transpose()?.unwrap_or_default();
+    // Also what cannot be told apart is lifted.
+    let held = half.as_ref().and_then(|half| half.fences_held().ok()).unwrap_or_default();
     if let Some(fence) = half.and_then(|half| half.memory.laid_out_fence()) {
         (0..COMMAND_SLOTS).for_each(|slot| fence.set_word(slot, LIFTED));
     }

@@ -186,7 +186,7 @@ impl KernelSource {
 
 /// Whether a fence that holds goes on with these plans.
 fn check_fence(earlier: &KernelHalf, plan: &FencePlan) -> Result<(), KernelSourceError> {
-    let held = earlier.fences_held().unwrap_or_default();
+    let held = earlier.fences_held().map_err(RemoveError::from)?;
     let covered = earlier.fence().map(|fence| fence.addresses).unwrap_or_default();
     let lost = covered.into_iter().find(|address| !plan.addresses.contains(address));
     match lost {

@@ -328,10 +328,18 @@ fn a_monitor_fences_from_afar_and_its_fence_outlives_its_key_and_its_admission()
             });
             silent(&host);
 
-            // A configuration that does not know the monitor any more.
+            // A configuration that does not let it fence any more, and one that does not know it.
+            let reload = |text: &str| {
+                std::fs::write(host.path("agent.toml"), text).unwrap();
+                host.signal(host.agent_pid(), Signal::HUP);
+            };
+            reload(&format!("{config}may = ['kill-user']\n"));
+            eventually("a word that does not count", || {
+                (holds(&mut second) == Err(NotFenced::NotCounted)).then_some(())
+            });
+            silent(&host);
             let (without, _) = config.split_once("[[monitor]]").unwrap();
-            std::fs::write(host.path("agent.toml"), without).unwrap();
-            host.signal(host.agent_pid(), Signal::HUP);
+            reload(without);
             eventually("an empty seat", || host.half().seat(3).unwrap().key().is_none().then_some(()));
             silent(&host);
             let owns = |held: u32| host.half().fences_held().unwrap().0 == [held];
