@@ -172,9 +172,9 @@ impl<S: Held> Desk<S> {
                     Message::Goodbye => {
                         place.leave(now);
                         self.peers.remove(&connection);
-                        return over;
+                        over
                     }
-                    _ => return over,
+                    _ => over,
                 }
             }
             (Some(Peer::Adopter(place)), message) => {

@@ -66,7 +66,7 @@ mod tests {
     fn session(shape: Shape) -> BoxView {
         let (boxes, _fd) = BoxMemory::create(shape).unwrap();
         let mut session = boxes.take(7).unwrap();
-        let mut write = |session: &mut backdoors_continuation_box::snapshot::SessionBox, bytes: &[u8]| {
+        let write = |session: &mut backdoors_continuation_box::snapshot::SessionBox, bytes: &[u8]| {
             let count = session.will_write(bytes);
             session.has_written(count);
         };

@@ -41,8 +41,15 @@ impl Drop for Group {
 }
 
 pub fn start(more: &str, group: &Group) -> Host {
+    start_with("", more, group)
+}
+
+/// The same with lines for the agent itself.
+pub fn start_with(top: &str, more: &str, group: &Group) -> Host {
     let group = group.folder.display();
-    Host::start(&format!("service_cgroup = '{group}'\n[[service]]\nname = 'web'\nports = [{PORT}]\n{more}\n"))
+    Host::start(&format!(
+        "{top}\nservice_cgroup = '{group}'\n[[service]]\nname = 'web'\nports = [{PORT}]\n{more}\n"
+    ))
 }
 
 pub fn reader(words: &Words) -> impl Fn(u64, &mut [u8]) -> Result<(), String> {
