@@ -4,6 +4,7 @@
 mod group;
 pub mod rows;
 pub mod scene;
+pub mod story;
 pub mod stream;
 pub mod wire;
 

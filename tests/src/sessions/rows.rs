@@ -113,7 +113,7 @@ impl Row {
         let machines = Machines::hosts()?;
         let room = self.sessions.next_power_of_two().max(16);
         let config = SceneConfig {
-            service: format!("sessions = {room}\nring = \"128KiB\"\n"),
+            lines: format!("sessions = {room}\nring = \"128KiB\"\n"),
             ..SceneConfig::default()
         };
         let scene = Scene::install(&machines, &config)?;
@@ -121,8 +121,9 @@ impl Row {
     }
 
     fn happen(self, machines: &Machines<Host>, scene: &Scene<'_, Host>) -> Result<Outcome> {
-        let first = scene.serve(Node::First, "backdoors-echo", &PORT.to_string())?;
-        scene.serve(Node::Standby, "backdoors-echo", &PORT.to_string())?;
+        let (server, at) = (machines.node.program("backdoors-echo")?, PORT.to_string());
+        let first = scene.serve(Node::First, &server, &at)?;
+        scene.serve(Node::Standby, &server, &at)?;
         let resets = Wire::watch_resets(&machines.client, PORT)?;
         let program = machines.client.program("backdoors-client")?;
         let log = format!("{FOLDER}/client.log");

@@ -39,18 +39,36 @@ pub struct Machines<M> {
     _networks: Vec<Network>,
 }
 
+/// A service of both nodes.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it is served.
+    pub port: u16,
+}
+
 /// How a scene is set up.
 #[derive(Clone, Debug)]
 pub struct SceneConfig {
-    /// Lines of both agents' `[[service]]`.
-    pub service: String,
+    /// The services.
+    pub services: Vec<Served>,
+    /// Lines of both agents' `[[service]]`s.
+    pub lines: String,
+    /// Limits of the node's sensors, lines of `[limits]`.
+    pub limits: String,
     /// Lines of the target's rules in the monitor's configuration.
     pub rules: String,
 }
 
 impl Default for SceneConfig {
     fn default() -> Self {
-        SceneConfig { service: "sessions = 16\n".to_owned(), rules: String::new() }
+        SceneConfig {
+            services: vec![Served { name: NAME, port: PORT }],
+            lines: "sessions = 16\n".to_owned(),
+            limits: String::new(),
+            rules: String::new(),
+        }
     }
 }
 
@@ -191,21 +209,27 @@ impl<'m, M: Machine> Scene<'m, M> {
             let group = machines.groups.as_ref().and_then(|groups| groups.get(number));
             let group = group
                 .map_or(String::new(), |group| format!("service_cgroup = \"{}\"\n", group.path().display()));
+            let services = config.services.iter().map(|Served { name, port }| {
+                format!("[[service]]\nname = \"{name}\"\nports = [{port}]\n{}\n", config.lines)
+            });
             format!(
                 "service_socket = \"{FOLDER}/services.sock\"\n{group}service_addresses = [\"{address}\"]\n\
-                 [[service]]\nname = \"{NAME}\"\nports = [{PORT}]\n{}\n",
-                config.service
+                 [limits]\n{}\n{}",
+                config.limits,
+                services.collect::<String>()
             )
         };
+        let moving = config.services.iter().map(|Served { name, .. }| {
+            format!(
+                "[[target.service]]\nname = \"{name}\"\naddresses = [\"{address}/24\"]\ninterface = \"{interface}\"\n\
+                 local = \"{FOLDER}/services.sock\"\n"
+            )
+        });
         let plan = Plan {
             provider: machines.provider,
             agent: format!("{}{}", machines.scope(), services(0)),
             watch: "period = \"20ms\"\n".to_owned(),
-            healers: format!(
-                "[[target.service]]\nname = \"{NAME}\"\naddresses = [\"{address}/24\"]\ninterface = \"{interface}\"\n\
-                 local = \"{FOLDER}/services.sock\"\n{}",
-                config.rules
-            ),
+            healers: moving.collect::<String>() + &config.rules,
             monitor_prefix: "sh /run/backdoors/enter",
             ..Plan::default()
         };
@@ -249,12 +273,10 @@ impl<'m, M: Machine> Scene<'m, M> {
     /// # Errors
     /// If it does not; the message has what it printed.
     pub fn serve(&self, node: Node, program: &str, arguments: &str) -> Result<u32> {
-        let host = self.machines.machine(node);
-        let command = format!(
-            "env BACKDOORS_SERVICES={FOLDER}/services.sock sh {FOLDER}/enter {} {arguments}",
-            host.program(program)?
-        );
-        self.start_and_wait(node, &command, "server.log", "ready")
+        let command =
+            format!("env BACKDOORS_SERVICES={FOLDER}/services.sock sh {FOLDER}/enter {program} {arguments}");
+        let name = program.rsplit('/').next().unwrap_or(program);
+        self.start_and_wait(node, &command, &format!("{name}.log"), "ready")
     }
 
     fn start_and_wait(&self, node: Node, command: &str, log: &str, word: &str) -> Result<u32> {
@@ -272,7 +294,7 @@ impl<'m, M: Machine> Scene<'m, M> {
     #[must_use]
     pub fn logs(&self) -> String {
         let tail = |host: &M| {
-            let script = format!("cd {FOLDER}; tail -n 40 server.log agent.log 2>&1 || true");
+            let script = format!("cd {FOLDER}; tail -n 40 agent.log backdoors-*.log 2>&1 || true");
             host.shell(&script).unwrap_or_else(|error| error.to_string())
         };
         format!(
