@@ -30,6 +30,8 @@ pub struct Machines<M> {
     /// The groups of node's and standby's services; none where each machine has a kernel of its own.
     groups: Option<[Group; 2]>,
     provider: &'static str,
+    /// Lines of the target in the monitor's configuration.
+    watch: &'static str,
     /// The address that moves.
     pub service: Ipv4Addr,
     /// Name of the interface that leads to the clients.
@@ -112,6 +114,7 @@ impl Machines<Host> {
             interface: "eth1",
             groups: Some([Group::create()?, Group::create()?]),
             provider: "emulated",
+            watch: "period = \"20ms\"\n",
             port: Some(port),
             _networks: vec![inside, outside],
         };
@@ -145,10 +148,11 @@ impl Machines<Vm> {
             reboots: true,
             network: Some(&wire),
             outside_nic,
+            memory_mib: 768,
             programs: programs.iter().map(|program| (*program).to_owned()).collect(),
             ..VmConfig::default()
         };
-        let serving = ["backdoors-nic", "backdoors-agent", "backdoors", "backdoors-file-server"];
+        let serving = ["backdoors-nic", "backdoors-agent", "backdoors", "backdoors-echo"];
         let [node, standby, client] = Vm::boot_all([
             config("node", 2, false, Some(SeenFrom::Guests), &serving),
             config("standby", 1, true, None, &serving),
@@ -163,6 +167,8 @@ impl Machines<Vm> {
             interface: "eth0",
             groups: None,
             provider: "attached",
+            // Emulated processors are slow.
+            watch: "period = \"100ms\"\ndeadline = \"1s\"\n",
             port: None,
             _networks: Vec::new(),
         };
@@ -228,7 +234,7 @@ impl<'m, M: Machine> Scene<'m, M> {
         let plan = Plan {
             provider: machines.provider,
             agent: format!("{}{}", machines.scope(), services(0)),
-            watch: "period = \"20ms\"\n".to_owned(),
+            watch: machines.watch.to_owned(),
             healers: moving.collect::<String>() + &config.rules,
             monitor_prefix: "sh /run/backdoors/enter",
             ..Plan::default()

@@ -75,7 +75,11 @@ fn happen(machines: &Machines<Host>, scene: &Scene<'_, Host>, say: &mut dyn FnMu
     machines.client.start(&listen, &format!("{FOLDER}/nc.log"))?;
     let came = || {
         Ok::<_, anyhow::Error>(
-            machines.client.shell(&format!("cat {FOLDER}/lines 2>/dev/null | wc -l"))?.trim().parse::<usize>()?,
+            machines
+                .client
+                .shell(&format!("cat {FOLDER}/lines 2>/dev/null | wc -l"))?
+                .trim()
+                .parse::<usize>()?,
         )
     };
     machines
