@@ -51,9 +51,12 @@ fn goes_on(strike: fn(&Vm) -> Result<(), VmError>) {
     happen().unwrap_or_else(|error| panic!("{error:#}\n{}", scene.deployment.first().logs()));
 }
 
+/// With `cargo xtask test --full`, as it takes as long as the other one.
 #[test]
 fn sessions_go_on_when_their_node_panics() {
-    goes_on(break_kernel::panic);
+    if std::env::var_os("BACKDOORS_FULL").is_some() {
+        goes_on(break_kernel::panic);
+    }
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl Client {
         let (bytes, rate) = (each(20_000_000), each(5_000_000));
         match self {
             Client::Downloads => format!("'download {bytes}' --rate {rate}"),
-            Client::Stalls => format!("'download {}' --stall 2500", 8 * bytes),
+            Client::Stalls => format!("'download {bytes}' --rate {} --stall 2500", 4 * rate),
             Client::Dribbles => {
                 // As many pieces as there is time for, all the same for one as for many.
                 let pieces = 400;
