@@ -87,7 +87,7 @@ fn serve(mut session: Session) -> std::io::Result<()> {
                     session.write_all(&progress.sum.to_le_bytes())?;
                 }
                 // Not every time, so that there is something to be read again.
-                if progress.done != progress.size && progress.done / PIECE as u64 % 3 != 0 {
+                if progress.done != progress.size && !(progress.done / PIECE as u64).is_multiple_of(3) {
                     continue;
                 }
             }
