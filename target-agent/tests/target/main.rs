@@ -17,4 +17,5 @@ mod sensors;
 mod served;
 mod services;
 mod sessions;
+mod streamed;
 mod wire;

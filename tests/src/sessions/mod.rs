@@ -3,6 +3,7 @@
 
 mod group;
 pub mod scene;
+pub mod streaming;
 pub mod wire;
 
 pub use scene::{Machines, Node, Scene, SceneConfig};
