@@ -24,4 +24,5 @@ mod sensors;
 mod served;
 mod services;
 mod sessions;
+mod streamed;
 mod wire;

@@ -6,6 +6,7 @@ pub mod rows;
 pub mod scene;
 pub mod story;
 pub mod stream;
+pub mod streaming;
 pub mod wire;
 
 pub use scene::{Machines, Node, Scene, SceneConfig};
