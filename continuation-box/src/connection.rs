@@ -17,6 +17,13 @@ pub enum NotRebuilt {
     /// Nobody waits for anything any more.
     #[error("it was over: both ends had closed")]
     Over,
+    /// Nobody holds what is under way. A connection that is rebuilt without it never hears the client again, which acknowledges
+    /// what it has.
+    #[error(
+        "{0} bytes are under way to the client, and nobody holds them: let the service's output be mirrored, or wait until it is \
+         acknowledged"
+    )]
+    NotHeld(u64),
     /// The plan wants bytes that are not there. Plans made of the same views never do.
     #[error("bytes that are needed were not fetched")]
     Missing,
@@ -49,9 +56,6 @@ pub fn streams(session: &SessionView, received: &Received) -> Streams {
 /// What a connection is rebuilt from. `clock` is the monotonic clock of its node now, in nanoseconds; it may be ahead of
 /// the truth, but not behind.
 ///
-/// Where the application generates its output again, the connection is rebuilt as if nothing had been sent that is not
-/// acknowledged: what the client answers to more than that counts as soon as the application has come as far.
-///
 /// # Errors
 /// [`NotRebuilt`].
 pub fn tcp_state(
@@ -70,27 +74,23 @@ pub fn tcp_state(
     let unread = held(received, plan).ok_or(NotRebuilt::Missing)?;
     let written = |range| session_box.written_bytes(range).ok_or(NotRebuilt::Missing);
     let is_closed = closed(session);
-    let sending = match plan.output {
-        Output::Discard(_) => (record.snd_nxt, written(plan.unacknowledged.clone())?, is_closed),
-        Output::Regenerate { .. } => {
-            (record.snd_una, Vec::new(), is_closed && record.snd_una == record.snd_nxt)
-        }
-    };
-    let (next, unacknowledged, closed) = sending;
-    let unsent = if closed { Vec::new() } else { written(plan.unsent.clone())? };
+    if let Output::Regenerate { sent: sent @ 1.., .. } = plan.output {
+        return Err(NotRebuilt::NotHeld(sent));
+    }
+    let unsent = if is_closed { Vec::new() } else { written(plan.unsent.clone())? };
     let has = |flag| session.has(flag);
     let state = TcpState {
         local: session.local,
         remote: session.remote,
         send: SendSide {
             una: record.snd_una,
-            next,
+            next: record.snd_nxt,
             window: record.snd_wnd,
             window_at: record.snd_wl1,
             max_window: record.max_window,
-            unacknowledged,
+            unacknowledged: written(plan.unacknowledged.clone())?,
             unsent,
-            closed,
+            closed: is_closed,
         },
         receive: ReceiveSide {
             copied: session.received_sequence(plan.unread.start),

@@ -129,7 +129,8 @@ fn a_server_in_c_may_die_between_any_two_steps() {
                     is_over.store(true, Ordering::Relaxed);
                 });
                 while !is_over.load(Ordering::Relaxed) && !client.is_finished() {
-                    let command = stage.command().env("DIES_AT", steps.to_string()).stdout(Stdio::null()).spawn();
+                    let command =
+                        stage.command().env("DIES_AT", steps.to_string()).stdout(Stdio::null()).spawn();
                     let mut server = Server(command.unwrap());
                     lives += 1;
                     eventually("a server's death", || {
