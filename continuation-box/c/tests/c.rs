@@ -63,6 +63,18 @@ fn the_library_exports_what_the_header_declares_and_nothing_else() {
 }
 
 #[test]
+fn the_library_carries_neither_nics_nor_tls() {
+    // As it is built alone, which the documents ask for.
+    let tree = run(Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(["--package", env!("CARGO_PKG_NAME")])
+        .current_dir(root()));
+    assert!(tree.contains("backdoors-rdma "), "{tree}");
+    let heavy = ["rustls", "ring", "rcgen", "rdma-mummy-sys"];
+    assert!(tree.lines().all(|line| heavy.iter().all(|heavy| !line.starts_with(heavy))), "{tree}");
+}
+
+#[test]
 fn the_header_is_good_cpp_and_good_twice() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("twice.cpp");
@@ -82,7 +94,10 @@ fn what_is_misused_in_c_has_its_number_and_its_reason() {
     let output = Command::new(&program).arg(folder.path().join("nobody.sock")).output().unwrap();
     let heard = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{heard}");
-    assert!(heard.starts_with("backdoors: no agent: sessions are unprotected until one comes, path: "), "{heard}");
+    assert!(
+        heard.starts_with("backdoors: no agent: sessions are unprotected until one comes, path: "),
+        "{heard}"
+    );
     assert_eq!(heard.lines().count(), 1, "{heard}");
     let said = String::from_utf8(output.stdout).unwrap();
     let reasons: Vec<&str> = said.lines().collect();
@@ -212,13 +227,19 @@ fn without_an_agent_the_example_serves_all_the_same() {
     assert_eq!(example.answer("STREAM 1 3\nRATE 1000\n"), lines);
     let told = example.answer("TIME\nSTREAM 1000 1\n");
     let time = told.split(' ').nth(1).unwrap();
-    assert!(told.starts_with(&format!("time {time} ")) && told.contains(&format!("\nline 1 after {time} ")), "{told}");
+    assert!(
+        told.starts_with(&format!("time {time} ")) && told.contains(&format!("\nline 1 after {time} ")),
+        "{told}"
+    );
     // Whoever reads late is sent everything all the same, and holds up nobody.
     let mut late = example.connect();
     late.write_all(b"STREAM 100000 200000\n").unwrap();
     assert_eq!(example.answer("STREAM 1000 3\n"), lines);
     let received = BufReader::new(late).lines().map(Result::unwrap).enumerate();
-    assert!(received.inspect(|(at, line)| assert!(line.starts_with(&format!("line {} ", at + 1)))).count() == 200_000);
+    assert!(
+        received.inspect(|(at, line)| assert!(line.starts_with(&format!("line {} ", at + 1)))).count()
+            == 200_000
+    );
     assert_eq!(example.end(), "");
 }
 

@@ -22,18 +22,18 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(options: &[&str]) -> Stage {
+    fn new(program: PathBuf) -> Stage {
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("server");
-        streaming::compile(&program, options).unwrap();
         let group = Group::enter();
         let top = format!("service_socket = '{}'", folder.path().join("services.sock").display());
         Stage { _host: start_with(&top, "", &group), _group: group, program, folder }
     }
 
+    /// A server, which has no capability: it needs none.
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(["web", &PORT.to_string()]);
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", "-all", "--inh-caps", "-all"]);
+        command.arg(&self.program).args(["web", &PORT.to_string()]);
         command.env("BACKDOORS_SERVICES", self.folder.path().join("services.sock"));
         command
     }
@@ -62,7 +62,7 @@ impl Drop for Server {
 fn a_server_in_c_that_is_killed_again_and_again_sends_every_line_once() {
     inside_network("streamed::a_server_in_c_that_is_killed_again_and_again_sends_every_line_once", || {
         const LINES: u64 = 3000;
-        let stage = Stage::new(&[]);
+        let stage = Stage::new(streaming::build().unwrap());
         let mut server = Some(stage.serve());
         let come: Vec<AtomicU64> = (0..4).map(|_| AtomicU64::new(0)).collect();
         let serve = |number: usize| {
@@ -103,7 +103,10 @@ fn a_server_in_c_may_die_between_any_two_steps() {
     inside_network("streamed::a_server_in_c_may_die_between_any_two_steps", || {
         const LINES: u64 = 12;
         let dying = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/target/dying.h");
-        let stage = Stage::new(&["-Wno-unused-value", "-include", dying]);
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("dying");
+        streaming::compile(&program, &["-Wno-unused-value", "-include", dying]).unwrap();
+        let stage = Stage::new(program);
         // With fewer steps none gets from a line to the time behind it.
         for steps in 7..24 {
             let is_over = AtomicBool::new(false);
@@ -126,7 +129,8 @@ fn a_server_in_c_may_die_between_any_two_steps() {
                     is_over.store(true, Ordering::Relaxed);
                 });
                 while !is_over.load(Ordering::Relaxed) && !client.is_finished() {
-                    let command = stage.command().env("DIES_AT", steps.to_string()).stdout(Stdio::null()).spawn();
+                    let command =
+                        stage.command().env("DIES_AT", steps.to_string()).stdout(Stdio::null()).spawn();
                     let mut server = Server(command.unwrap());
                     lives += 1;
                     assert!(lives < 100, "with {steps} steps a life nothing gets on");

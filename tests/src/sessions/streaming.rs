@@ -107,9 +107,8 @@ impl Client {
             return Ok(Received::End);
         }
         let (text, sum) = line.trim_end().rsplit_once(' ').with_context(|| format!("no line: {line:?}"))?;
-        let expected = text.bytes().fold(0x811c_9dc5_u32, |sum, byte| {
-            (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let expected =
+            text.bytes().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         ensure!(sum == format!("{expected:08x}"), "{line:?} has not the sum {expected:08x}, {}", after());
         if let Some(time) = text.strip_prefix("time ") {
             let time = time.parse()?;
