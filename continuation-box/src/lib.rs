@@ -5,6 +5,7 @@
 //! - [`resume`]: what is to be restored, replayed and discarded so that the client's streams go on exactly, or why they
 //!   cannot;
 //! - [`connection`]: what the kernel half recorded of a connection, as those streams, and as what it is rebuilt from;
+//! - [`service`]: what a server uses: sessions that outlive it, and what hands sessions to it that were recovered elsewhere;
 //! - [`tcp`]: rebuilds a live connection in this machine's kernel from plain data, so that the peer notices no more than
 //!   lost packets, and takes over its address.
 //!

@@ -56,6 +56,12 @@ impl Seat {
         self.fence
     }
 
+    /// The word of an earlier key that fences, too; [`LIFTED`] if there is none.
+    #[must_use]
+    pub fn kept_fence(&self) -> u64 {
+        self.fence_before
+    }
+
     /// The same, where this word fences, too, though an earlier key made it. With [`LIFTED`] none but the own does.
     #[must_use]
     pub fn keeping_fence(self, word: u64) -> Seat {

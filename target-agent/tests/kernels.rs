@@ -223,6 +223,40 @@ fn sensors_move_and_victims_die_on_the_newest_kernel() {
     kernel_half_serves(Kernel::Newest, "kernel-kills-all");
 }
 
+/// What is sent from an address that is fenced does not leave, also while the agent is frozen, and though the monitor has
+/// another key by then; what else is sent does.
+fn fences_hold(machine: &Vm, deployment: &Deployment<'_, Vm>) {
+    let rogue = |deed: &str| {
+        let told = machine.shell(format!(
+            "backdoors-rogue --address {}:7801 --certificate /run/backdoors/target.crt --identity /run/backdoors \
+             --name monitor fence {deed}",
+            Machine::address(machine)
+        ));
+        serde_json::from_str::<Value>(&told.unwrap()).unwrap()
+    };
+    machine.shell("ip addr add 10.99.0.5/24 dev eth0 && ip addr add 10.99.0.6/24 dev eth0").unwrap();
+    // It asks for the other one's card, in its own name. Nobody answers.
+    let speak = |address: &str| {
+        machine.shell(format!("ping -c 1 -W 1 -I {address} 10.99.0.1; true")).unwrap();
+    };
+    let told = rogue("--set");
+    assert!(told["holds"] == true && told["covered"] == 1 && told["interfaces"] == 1, "{told}");
+    machine.shell(format!("kill -STOP {}", deployment.agent)).unwrap();
+    speak("10.99.0.6");
+    speak("10.99.0.5");
+    machine.shell(format!("kill -CONT {}", deployment.agent)).unwrap();
+    let after = rogue("");
+    assert!(after["held"] == 1 && after["holds"] == false, "{after}");
+    assert!(after["withheld"].as_u64() > told["withheld"].as_u64(), "{after}");
+    let lifted = rogue("--lift");
+    speak("10.99.0.5");
+    let later = rogue("--word 1");
+    assert!(lifted["holds"] == false && later["withheld"] == lifted["withheld"], "{lifted} {later}");
+    speak("10.99.0.5");
+    let last = rogue("--lift");
+    assert!(last["held"] == 0 && last["withheld"] == later["withheld"], "{last}");
+}
+
 /// On a path that loses, repeats and reorders packets: what a server that reads nothing was sent is held, byte for byte, also
 /// while the agent is frozen; and once it is read, that is known.
 fn live_connections_are_captured(kernel: Kernel) {
@@ -232,12 +266,14 @@ fn live_connections_are_captured(kernel: Kernel) {
     let machine = boot(kernel, &wire);
     let plan = Plan {
         provider: "emulated",
-        agent: "[[service]]\nname = \"pages\"\nports = [8080]\nsessions = 8\n".to_owned(),
+        agent: "service_addresses = [\"10.99.0.5\"]\n[[service]]\nname = \"pages\"\nports = [8080]\nsessions = 8\n"
+            .to_owned(),
         ..Plan::default()
     };
     let said = || machine.shell("cat /run/backdoors/*.log").unwrap();
     let deployment =
         Deployment::install(&machine, &machine, plan).unwrap_or_else(|error| panic!("{error}\n{}", said()));
+    fences_hold(&machine, &deployment);
     machine.shell(format!("kill -STOP {}", deployment.agent)).unwrap();
     machine.shell("tc qdisc add dev lo root netem limit 1000 delay 3ms 2ms loss 3% duplicate 3%").unwrap();
     let server = machine.spawn(GuestCommand::new("sleep 1000 | nc -l -p 8080 > /run/got")).unwrap();

@@ -37,7 +37,7 @@ enum Bench {
     Detection,
     /// One monitor thread with 1 to 1000 targets
     Scale,
-    /// An export and an import of a session's snapshot against a copy of as many bytes
+    /// An export and an import of a session's snapshot against a copy of as many bytes, and recoveries
     Sessions,
 }
 

@@ -23,8 +23,8 @@ struct Arguments {
 enum Task {
     /// Install the system packages and fetch the guest kernels that are missing
     Setup(setup::Arguments),
-    /// Show the main job: a fork bomb on one host, eradicated by another through its memory
-    Demo,
+    /// Show the main job: a fork bomb that a peer eradicates, and live sessions that outlive their node
+    Demo(demo::Arguments),
     /// Run all tests
     Test(test::Arguments),
     /// Feed any bytes to the parsers of a target's memory
@@ -38,7 +38,7 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Setup(arguments) => setup::run(&arguments),
-        Task::Demo => demo::run(),
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),

@@ -247,8 +247,9 @@ impl Shared {
             let mut descriptors = packet.descriptors.into_iter();
             match (Message::decode(&packet.bytes), descriptors.next()) {
                 (Ok(Message::NotKept(boxed, reason)), _) => {
-                    tracing::warn!(service = self.service, reason, "a session is not kept by the agent");
+                    // It may have ended meanwhile.
                     if let Some(live) = self.state().live.get(&boxed.cookie) {
+                        tracing::warn!(service = self.service, reason, "a session is not kept by the agent");
                         live.is_kept.store(false, Ordering::Relaxed);
                     }
                 }

@@ -341,12 +341,16 @@ impl Drop for Session {
             // Nobody is left to hear that it cannot be sent.
             let _ = self.send_held(SendFlags::DONTWAIT);
         }
-        let Some((link, Seat { session, cookie, .. })) = self.seat.take() else { return };
-        // From here on it is nobody's: if the server ends now the agent closes it.
-        drop(session);
+        let seat = self.seat.take().map(|(link, Seat { session, cookie, .. })| {
+            // From here on it is nobody's: if the server ends now the agent closes it.
+            drop(session);
+            (link, cookie)
+        });
         self.throw_unread_away();
         // It may have been closed by the client.
         let _ = shutdown(&*self.socket, Shutdown::Both);
-        link.end(cookie);
+        if let Some((link, cookie)) = seat {
+            link.end(cookie);
+        }
     }
 }

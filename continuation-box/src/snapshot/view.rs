@@ -246,7 +246,10 @@ impl BoxView {
         if positions.start < held.start || positions.end > held.end {
             return None;
         }
-        Some(positions.map(|position| bytes[(position % bytes.len() as u64) as usize]).collect())
+        let first = (positions.start % bytes.len() as u64) as usize;
+        let length = usize::try_from(positions.end - positions.start).ok()?;
+        let upper = length.min(bytes.len() - first);
+        Some([bytes.get(first..first + upper)?, bytes.get(..length - upper)?].concat())
     }
 }
 

@@ -2,11 +2,10 @@
 //! own operator.
 
 use crate::kernel::interfaces::{interfaces, unwatch, watch};
-use crate::kernel::load::{load_fence, said};
-use crate::kernel::maps::{KernelHalf, Misfit};
+use crate::kernel::load::{load_fence, overheard};
+use crate::kernel::maps::{KernelHalf, Misfit, incomplete};
 use crate::kernel::pins::{Pins, PinsError};
 use crate::kernel::settings::Settings;
-use crate::seat::Seat;
 use backdoors_sensor_box::FenceView;
 use backdoors_sensor_box::fence::LIFTED;
 use backdoors_sensor_box::fence::layout::address_bytes;
@@ -96,9 +95,15 @@ impl KernelHalf {
     /// # Errors
     /// [`Misfit::Incomplete`] if that cannot be told.
     pub fn fences_held(&self) -> Result<Held, Misfit> {
-        let seats = self.seats()?;
-        let held = |(slot, seat): (u32, &Seat)| seat.is_fenced_by(self.fence_word(slot)).then_some(slot);
-        Ok(Held((0..).zip(&seats).filter_map(held).collect()))
+        let mut held = Vec::new();
+        for slot in 0..COMMAND_SLOTS as u32 {
+            let word = self.fence_word(slot);
+            // Seats of another version cannot be read, and need not be where no word is.
+            if word != LIFTED && self.seat(slot).map_err(incomplete("map seats"))?.is_fenced_by(word) {
+                held.push(slot);
+            }
+        }
+        Ok(Held(held))
     }
 
     /// The fence as monitors see it, if addresses can be fenced.
@@ -108,6 +113,17 @@ impl KernelHalf {
         let mut bytes = [0; FenceView::BYTES];
         memory.read_bytes(0, &mut bytes).ok()?;
         FenceView::decode(&bytes).ok()
+    }
+
+    /// Has no earlier key's word count any more from where it was lifted or replaced.
+    pub(crate) fn forget_earlier_fences(&self) -> Result<(), Misfit> {
+        for (slot, seat) in (0..).zip(self.seats()?) {
+            let kept = seat.kept_fence();
+            if kept != LIFTED && self.fence_word(slot) != kept {
+                self.set_seat(slot, &seat.keeping_fence(LIFTED)).map_err(incomplete("map seats"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes over what `earlier` was told to be silent by.
@@ -131,7 +147,7 @@ impl KernelHalf {
         let there = interfaces(only)?;
         let mut reach = Reach::default();
         for (number, name) in &there {
-            match said("watching an interface", || watch(program.as_fd(), *number)) {
+            match overheard(|| watch(program.as_fd(), *number)).0 {
                 Ok(()) => reach.covered += 1,
                 Err(error) => reach.failed.push(format!("{name}: {error}")),
             }
@@ -160,7 +176,7 @@ pub fn can_fence() -> Result<(), String> {
         let object = load_fence().map_err(|error| error.to_string())?;
         let program = object.progs_mut().find(|program| program.name() == ON_EGRESS);
         let program = program.ok_or_else(|| format!("no program {ON_EGRESS}"))?;
-        said("watching an interface", || watch(program.as_fd(), LOOPBACK)).map_err(|error| error.to_string())
+        overheard(|| watch(program.as_fd(), LOOPBACK)).0.map_err(|error| error.to_string())
     });
     tried.join().unwrap_or_else(|_| Err("trying it failed".into()))
 }
@@ -203,7 +219,8 @@ pub fn remove(pins: &Pins) -> Result<(), RemoveError> {
 /// See [`RemoveError`].
 pub fn unfence(pins: &Pins) -> Result<Held, RemoveError> {
     let half = pinned(pins)?;
-    let held = half.as_ref().map(KernelHalf::fences_held).transpose()?.unwrap_or_default();
+    // Also what cannot be told apart is lifted.
+    let held = half.as_ref().and_then(|half| half.fences_held().ok()).unwrap_or_default();
     if let Some(fence) = half.and_then(|half| half.memory.laid_out_fence()) {
         (0..COMMAND_SLOTS).for_each(|slot| fence.set_word(slot, LIFTED));
     }
@@ -214,7 +231,7 @@ pub fn unfence(pins: &Pins) -> Result<Held, RemoveError> {
 
 fn unwatch_all(keep: Option<u32>) -> io::Result<()> {
     for (number, name) in interfaces(&[])? {
-        if let Err(error) = said("leaving an interface", || unwatch(number, keep)) {
+        if let Err(error) = overheard(|| unwatch(number, keep)).0 {
             tracing::warn!(interface = name, %error, "a program of the fence is left there");
         }
     }

@@ -1,9 +1,9 @@
 //! The interfaces of the agent's network, and the program that looks at what leaves by them.
 
-use libbpf_rs::{Program, TC_EGRESS, TcHook};
+use libbpf_rs::{Program, TC_EGRESS, TC_INGRESS, TcHook};
 use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
-use std::collections::BTreeMap;
+use nix::net::if_::{InterfaceFlags, if_nameindex};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -14,14 +14,17 @@ const HANDLE: u32 = 0xbac0_d002;
 
 /// By number, the names of all interfaces but loopback devices; with names in `only`, of those alone.
 pub(super) fn interfaces(only: &[String]) -> io::Result<BTreeMap<i32, String>> {
-    let wanted = |name: &String| only.is_empty() || only.contains(name);
-    // Each interface is listed with the address of its card, and once more with each other address it has.
-    let cards = getifaddrs()?.filter(|card| !card.flags.contains(InterfaceFlags::IFF_LOOPBACK));
-    let numbered = cards.filter_map(|card| {
-        let number = card.address?.as_link_addr()?.ifindex();
-        Some((i32::try_from(number).ok()?, card.interface_name))
-    });
-    Ok(numbered.filter(|(_, name)| wanted(name)).collect())
+    // Not all are there with a number: those without an address on their wire are not.
+    let loopback = getifaddrs()?.filter(|found| found.flags.contains(InterfaceFlags::IFF_LOOPBACK));
+    let loopback: BTreeSet<String> = loopback.map(|found| found.interface_name).collect();
+    let mut found = BTreeMap::new();
+    for interface in &if_nameindex()? {
+        let name = interface.name().to_string_lossy().into_owned();
+        if !loopback.contains(&name) && (only.is_empty() || only.contains(&name)) {
+            found.extend(i32::try_from(interface.index()).map(|number| (number, name)));
+        }
+    }
+    Ok(found)
 }
 
 fn filter(program: BorrowedFd<'_>, interface: i32) -> TcHook {
@@ -30,14 +33,35 @@ fn filter(program: BorrowedFd<'_>, interface: i32) -> TcHook {
     hook
 }
 
+/// Why nothing looks at what leaves by an interface.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WatchError {
+    /// The kernel refuses it.
+    #[error(transparent)]
+    Refused(#[from] libbpf_rs::Error),
+    /// What filters are attached to has no place for what leaves.
+    #[error(
+        "it has a queueing discipline \"ingress\", which takes the place of \"clsact\" and sees nothing that leaves: run \
+         `tc qdisc del dev NAME ingress`, and attach its filters to a clsact one"
+    )]
+    Ingress,
+}
+
 /// Sees that the program looks at all that leaves by an interface, in the place of an earlier one.
-pub(super) fn watch(program: BorrowedFd<'_>, interface: i32) -> libbpf_rs::Result<()> {
-    let mut filter = filter(program, interface);
-    if filter.query().is_ok_and(|found| Program::id_from_fd(program).is_ok_and(|own| own == found)) {
+pub(super) fn watch(program: BorrowedFd<'_>, interface: i32) -> Result<(), WatchError> {
+    let mut leaving = filter(program, interface);
+    if leaving.query().is_ok_and(|found| Program::id_from_fd(program).is_ok_and(|own| own == found)) {
         return Ok(());
     }
-    filter.create()?;
-    filter.attach().map(drop)
+    leaving.create()?;
+    leaving.attach()?;
+    // Where there is no clsact but an ingress, the kernel takes the filter for one of what comes in.
+    let mut coming = leaving;
+    if coming.attach_point(TC_INGRESS).query().is_ok() {
+        leaving.detach()?;
+        return Err(WatchError::Ingress);
+    }
+    Ok(())
 }
 
 /// Has no agent's program look at what leaves by an interface, but the one with the number in `keep`. What filters are

@@ -380,6 +380,16 @@ const MOST_SAID: usize = 4096;
 
 /// Runs a step and keeps what the loader says about it for the error.
 pub(super) fn said<T>(step: &str, action: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<T, LoadError> {
+    let (result, text) = overheard(action);
+    result.map_err(|source| {
+        let start = text.len().saturating_sub(MOST_SAID);
+        let start = (start..text.len()).find(|index| text.is_char_boundary(*index)).unwrap_or(text.len());
+        LoadError::Refused { step: step.into(), source, said: text[start..].into() }
+    })
+}
+
+/// Runs an action, and returns what the loader says meanwhile.
+pub(super) fn overheard<T>(action: impl FnOnce() -> T) -> (T, String) {
     let clear = || SAID.lock().map(|mut said| std::mem::take(&mut *said)).unwrap_or_default();
     clear();
     let before = libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
@@ -389,12 +399,7 @@ pub(super) fn said<T>(step: &str, action: impl FnOnce() -> libbpf_rs::Result<T>)
     })));
     let result = action();
     libbpf_rs::set_print(before);
-    let text = clear();
-    result.map_err(|source| {
-        let start = text.len().saturating_sub(MOST_SAID);
-        let start = (start..text.len()).find(|index| text.is_char_boundary(*index)).unwrap_or(text.len());
-        LoadError::Refused { step: step.into(), source, said: text[start..].into() }
-    })
+    (result, clear())
 }
 
 pub(super) fn refused(step: &str, source: libbpf_rs::Error) -> LoadError {

@@ -356,7 +356,9 @@ impl<S: Held> Place<S> {
             );
         };
         if cookie == BEING_MADE || cookie == 0 || self.boxes.cookie(index) != Some(cookie) {
-            return refusal("the box is not this session's".into());
+            // Mostly it has ended already, and the word of that is under way.
+            let reason = "the box is not this session's".into();
+            return Told::answer(Message::NotKept(Boxed { cookie, index, reserved: 0 }, reason));
         }
         if socket.cookie() != Some(cookie) {
             return refusal("the socket is not this session's".into());
@@ -520,3 +522,6 @@ enum EndOfSession {
     /// It cannot go on exactly.
     Lost(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use backdoors_continuation_box::service::message::{Message, Recovered, Refusal};
 use backdoors_continuation_box::tcp::{self, Counts, CountsError};
 use backdoors_rdma::SharedMemory;
 use backdoors_rdma::owner::Listener;
+use nix::libc::linger;
 use nix::sys::socket::{Shutdown, getsockopt, setsockopt, shutdown, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
@@ -311,7 +312,7 @@ impl Held for OwnedFd {
     }
 
     fn reset(self) {
-        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        let at_once = linger { l_onoff: 1, l_linger: 0 };
         if let Err(error) = setsockopt(&self, sockopt::Linger, &at_once) {
             tracing::warn!(%error, "a lost session's client is not told at once");
         }

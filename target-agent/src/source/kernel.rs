@@ -124,6 +124,9 @@ impl KernelSource {
     }
 
     fn look_after_fence(&mut self, config: &Config) {
+        if let Err(error) = self.half.forget_earlier_fences() {
+            tracing::warn!(%error, "fence words of earlier keys may count");
+        }
         match self.half.watch_interfaces(&config.service_interfaces) {
             Ok(reach) if self.reach.as_ref() != Some(&reach) => {
                 for failed in &reach.failed {
@@ -183,7 +186,7 @@ impl KernelSource {
 
 /// Whether a fence that holds goes on with these plans.
 fn check_fence(earlier: &KernelHalf, plan: &FencePlan) -> Result<(), KernelSourceError> {
-    let held = earlier.fences_held().unwrap_or_default();
+    let held = earlier.fences_held().map_err(RemoveError::from)?;
     let covered = earlier.fence().map(|fence| fence.addresses).unwrap_or_default();
     let lost = covered.into_iter().find(|address| !plan.addresses.contains(address));
     match lost {

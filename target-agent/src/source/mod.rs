@@ -63,6 +63,9 @@ impl Source {
         if let Some(error) = without {
             tracing::warn!(%error, "no kernel half: the user half samples /proc instead");
         }
+        if !config.service_addresses.is_empty() {
+            tracing::error!("service_addresses cannot be fenced: that takes the kernel half");
+        }
         Ok(Source::Procfs(ProcfsSource::bring_up(config, limits, protected)?))
     }
 

@@ -26,15 +26,15 @@ const PIECE: usize = 16 << 10;
 
 /// What a session has come to.
 #[derive(Clone, Copy, Debug, Default)]
-struct Progress {
-    request: u8,
-    size: u64,
-    done: u64,
-    sum: u64,
+pub struct Progress {
+    pub request: u8,
+    pub size: u64,
+    pub done: u64,
+    pub sum: u64,
 }
 
 impl Progress {
-    fn bytes(self) -> Vec<u8> {
+    pub fn bytes(self) -> Vec<u8> {
         let mut bytes = vec![self.request];
         [self.size, self.done, self.sum].iter().for_each(|word| bytes.extend(word.to_le_bytes()));
         bytes
@@ -87,7 +87,7 @@ fn serve(mut session: Session) -> std::io::Result<()> {
                     session.write_all(&progress.sum.to_le_bytes())?;
                 }
                 // Not every time, so that there is something to be read again.
-                if progress.done != progress.size && progress.done / PIECE as u64 % 3 != 0 {
+                if progress.done != progress.size && !(progress.done / PIECE as u64).is_multiple_of(3) {
                     continue;
                 }
             }

@@ -233,14 +233,18 @@ fn a_session_that_its_server_ends_is_closed_at_once_whatever_the_agent_does() {
         || {
             let served = Served::start("");
             let mut client = served.connect_protected();
+            let segments = Segments::start(PORT);
             served.host.freeze_agent();
-            client.ask(b'q', 1);
-            // Nobody reads this: the answer is to arrive all the same.
-            client.stream.write_all(&[1; 5000]).unwrap();
+            // Nobody reads what follows the request, and they come together: the answer is to arrive all the same.
+            let request: Vec<u8> = [b'q'].into_iter().chain(1u64.to_le_bytes()).chain([1; 5000]).collect();
+            client.stream.write_all(&request).unwrap();
             let mut answer = Vec::new();
             client.stream.read_to_end(&mut answer).unwrap();
             assert_eq!(answer.len(), 4);
             served.host.signal(served.host.agent_pid(), Signal::CONT);
+            // By then the agent has let go of it.
+            assert!(served.connect_protected().is_protected());
+            assert!(segments.end().iter().all(|segment| !segment.reset));
         },
     );
 }

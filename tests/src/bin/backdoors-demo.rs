@@ -1,15 +1,35 @@
-//! `cargo xtask demo`: the main job on two hosts of this machine, told as a timeline.
+//! `cargo xtask demo`: what a peer can do for a machine, on hosts of this one, told as timelines: a fork bomb is eradicated, and live
+//! sessions go on elsewhere.
 
 use anyhow::Result;
 use backdoors_tests::deployment::Deployment;
 use backdoors_tests::healing::{BOMB, Healing, plan};
 use backdoors_tests::host::{Host, HostLimits, Network};
+use backdoors_tests::sessions::story;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 const USER: u32 = 60_666;
 
 fn main() -> Result<()> {
+    match std::env::args().nth(1).as_deref() {
+        None => healing().and_then(|()| live_sessions()),
+        Some("healing") => healing(),
+        Some("sessions") => live_sessions(),
+        Some(other) => anyhow::bail!("there is no demonstration `{other}`: say healing or sessions"),
+    }
+}
+
+fn live_sessions() -> Result<()> {
+    println!("\n--- live sessions ---");
+    let told = story::tell(&mut |line| println!("{line}"))?;
+    println!("{}", told.text());
+    println!("both clients went on, byte by byte, and saw no reset");
+    Ok(())
+}
+
+fn healing() -> Result<()> {
+    println!("--- healing ---");
     let healing = Healing {
         user: USER,
         processes: 400,

@@ -7,7 +7,7 @@
 mod cgroup;
 mod network;
 
-pub use network::Network;
+pub use network::{Network, Port};
 
 use anyhow::{Context, Result, bail};
 use cgroup::Cgroup;
@@ -55,7 +55,7 @@ impl Host {
             "mount -t tmpfs tmpfs /run && mkdir /run/backdoors && mount -t bpf bpf /sys/fs/bpf && \
              hostname {name} && ip link set lo up"
         ))?;
-        network.plug(first.pid, address)?;
+        network.plug(first.pid, "eth0", address)?;
         Ok(Host { name: name.to_owned(), address, first, cgroup })
     }
 
@@ -75,6 +75,14 @@ impl Host {
     #[must_use]
     pub fn path(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.first.pid))
+    }
+
+    /// Plugs the host into one more network.
+    ///
+    /// # Errors
+    /// If it has an interface of that name, or has ended.
+    pub fn plug_in(&self, network: &Network, interface: &str, address: Ipv4Addr) -> Result<Port> {
+        network.plug(self.first.pid, interface, address)
     }
 
     /// Moves the calling thread, and the threads and programs that it starts from now on, into the host's network;

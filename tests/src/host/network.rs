@@ -23,17 +23,38 @@ impl Network {
         Ok(Network { holder, ports: AtomicU32::new(0) })
     }
 
-    /// Gives the network namespace of process `pid` an interface `eth0` with this address, in a /24.
-    pub(super) fn plug(&self, pid: u32, address: Ipv4Addr) -> Result<()> {
+    /// Gives the network namespace of process `pid` an interface with this address, in a /24.
+    pub(super) fn plug(&self, pid: u32, interface: &str, address: Ipv4Addr) -> Result<Port> {
         let port = self.ports.fetch_add(1, Ordering::Relaxed);
         let bridge = self.holder.pid;
         let script = format!(
-            "nsenter -t {bridge} -n ip link add port{port} type veth peer name eth0 netns {pid} && \
+            "nsenter -t {bridge} -n ip link add port{port} type veth peer name {interface} netns {pid} && \
              nsenter -t {bridge} -n ip link set port{port} master bridge0 up && \
-             nsenter -t {pid} -n ip address add {address}/24 dev eth0 && \
-             nsenter -t {pid} -n ip link set eth0 up"
+             nsenter -t {pid} -n ip address add {address}/24 dev {interface} && \
+             nsenter -t {pid} -n ip link set {interface} up"
         );
         let output = Command::new("sh").args(["-c", &script]).output().context("plugging a host in")?;
+        text(&script, &output)?;
+        Ok(Port { bridge, number: port })
+    }
+}
+
+/// Where a host is plugged into a network.
+#[derive(Clone, Copy, Debug)]
+pub struct Port {
+    bridge: u32,
+    number: u32,
+}
+
+impl Port {
+    /// Cuts the host off from this network: its frames, and those to it, are lost from now on.
+    ///
+    /// # Errors
+    /// If the network is gone.
+    pub fn cut(self) -> Result<()> {
+        let Port { bridge, number } = self;
+        let script = format!("nsenter -t {bridge} -n ip link set port{number} down");
+        let output = Command::new("sh").args(["-c", &script]).output().context("cutting a host off")?;
         text(&script, &output).map(drop)
     }
 }

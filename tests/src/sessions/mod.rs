@@ -2,7 +2,10 @@
 //! sessions, and clients of many kinds.
 
 mod group;
+pub mod rows;
 pub mod scene;
+pub mod story;
+pub mod stream;
 pub mod streaming;
 pub mod wire;
 

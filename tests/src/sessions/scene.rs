@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use crate::deployment::{Deployment, FOLDER, Plan};
-use crate::host::{Host, HostLimits, Network};
+use crate::host::{Host, HostLimits, Network, Port};
 use crate::machine::Machine;
 use crate::vm::{Kernel, SeenFrom, Vm, VmConfig, Wire};
 use anyhow::{Context, Result};
@@ -16,7 +16,7 @@ pub const PORT: u16 = 8080;
 pub const NAME: &str = "pages";
 const UP: Duration = Duration::from_secs(120);
 /// The last byte of the service's address, which moves.
-const LAST: u8 = 80;
+const SERVICE: u8 = 80;
 
 /// The machines of a lab. All in them ends when it is dropped.
 #[derive(Debug)]
@@ -30,21 +30,47 @@ pub struct Machines<M> {
     /// The groups of node's and standby's services; none where each machine has a kernel of its own.
     groups: Option<[Group; 2]>,
     provider: &'static str,
-    _network: Option<Network>,
+    /// Lines of the target in the monitor's configuration.
+    watch: &'static str,
+    /// The address that moves.
+    pub service: Ipv4Addr,
+    /// Name of the interface that leads to the clients.
+    interface: &'static str,
+    /// Where the node is plugged into the clients' network, if that is one of its own.
+    port: Option<Port>,
+    _networks: Vec<Network>,
+}
+
+/// A service of both nodes.
+#[derive(Clone, Copy, Debug)]
+pub struct Served {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it is served.
+    pub port: u16,
 }
 
 /// How a scene is set up.
 #[derive(Clone, Debug)]
 pub struct SceneConfig {
-    /// Lines of both agents' `[[service]]`.
-    pub service: String,
+    /// The services.
+    pub services: Vec<Served>,
+    /// Lines of both agents' `[[service]]`s.
+    pub lines: String,
+    /// Limits of the node's sensors, lines of `[limits]`.
+    pub limits: String,
     /// Lines of the target's rules in the monitor's configuration.
     pub rules: String,
 }
 
 impl Default for SceneConfig {
     fn default() -> Self {
-        SceneConfig { service: "sessions = 16\n".to_owned(), rules: String::new() }
+        SceneConfig {
+            services: vec![Served { name: NAME, port: PORT }],
+            lines: "sessions = 16\n".to_owned(),
+            limits: String::new(),
+            rules: String::new(),
+        }
     }
 }
 
@@ -73,19 +99,37 @@ impl Machines<Host> {
     /// # Errors
     /// As [`Host::boot`].
     pub fn hosts() -> Result<Machines<Host>> {
-        let network = Network::new()?;
-        let boot =
-            |name, last| Host::boot(&network, name, Ipv4Addr::new(10, 88, 0, last), HostLimits::default());
+        let (inside, outside) = (Network::new()?, Network::new()?);
+        let limits = HostLimits::default();
+        let boot = |name, last| Host::boot(&inside, name, Ipv4Addr::new(10, 88, 0, last), limits);
+        let (node, standby) = (boot("node", 1)?, boot("standby", 2)?);
+        let at = |last| Ipv4Addr::new(10, 99, 0, last);
+        let port = node.plug_in(&outside, "eth1", at(1))?;
+        standby.plug_in(&outside, "eth1", at(2))?;
         let machines = Machines {
-            node: boot("node", 1)?,
-            standby: boot("standby", 2)?,
-            client: boot("client", 3)?,
+            client: Host::boot(&outside, "client", at(3), limits)?,
+            node,
+            standby,
+            service: at(SERVICE),
+            interface: "eth1",
             groups: Some([Group::create()?, Group::create()?]),
             provider: "emulated",
-            _network: Some(network),
+            watch: "period = \"20ms\"\n",
+            port: Some(port),
+            _networks: vec![inside, outside],
         };
         machines.give_address()?;
         Ok(machines)
+    }
+}
+
+impl Machines<Host> {
+    /// Cuts the node off from its clients. The monitor still reaches its memory, over another network.
+    ///
+    /// # Errors
+    /// If the network is gone.
+    pub fn cut_off(&self) -> Result<()> {
+        self.port.context("the node has no port of its own")?.cut()
     }
 }
 
@@ -104,30 +148,38 @@ impl Machines<Vm> {
             reboots: true,
             network: Some(&wire),
             outside_nic,
+            memory_mib: 768,
             programs: programs.iter().map(|program| (*program).to_owned()).collect(),
             ..VmConfig::default()
         };
-        let serving = ["backdoors-nic", "backdoors-agent", "backdoors", "backdoors-file-server"];
+        let serving = ["backdoors-nic", "backdoors-agent", "backdoors", "backdoors-echo"];
         let [node, standby, client] = Vm::boot_all([
             config("node", 2, false, Some(SeenFrom::Guests), &serving),
             config("standby", 1, true, None, &serving),
             config("client", 1, false, None, &["backdoors-client"]),
         ])?;
-        let machines = Machines { client, node, standby, groups: None, provider: "attached", _network: None };
+        let [a, b, c, _] = Machine::address(&node).octets();
+        let machines = Machines {
+            client,
+            node,
+            standby,
+            service: Ipv4Addr::new(a, b, c, SERVICE),
+            interface: "eth0",
+            groups: None,
+            provider: "attached",
+            // Emulated processors are slow.
+            watch: "period = \"100ms\"\ndeadline = \"1s\"\n",
+            port: None,
+            _networks: Vec::new(),
+        };
         machines.give_address()?;
         Ok(machines)
     }
 }
 
 impl<M: Machine> Machines<M> {
-    /// The address that moves.
-    pub fn service(&self) -> Ipv4Addr {
-        let [a, b, c, _] = self.node.address().octets();
-        Ipv4Addr::new(a, b, c, LAST)
-    }
-
     fn give_address(&self) -> Result<()> {
-        self.node.shell(&format!("ip address add {}/24 dev eth0", self.service()))?;
+        self.node.shell(&format!("ip address add {}/24 dev {}", self.service, self.interface))?;
         for (number, machine) in [&self.node, &self.standby].into_iter().enumerate() {
             // Whoever has sockets of the service must be in the group: the server, and on the standby the monitor.
             let group = self.groups.as_ref().and_then(|groups| groups.get(number));
@@ -158,26 +210,32 @@ impl<'m, M: Machine> Scene<'m, M> {
     /// # Errors
     /// If one of them does not come up; the message has what it printed.
     pub fn install(machines: &'m Machines<M>, config: &SceneConfig) -> Result<Scene<'m, M>> {
-        let address = machines.service();
+        let (address, interface) = (machines.service, machines.interface);
         let services = |number: usize| {
             let group = machines.groups.as_ref().and_then(|groups| groups.get(number));
             let group = group
                 .map_or(String::new(), |group| format!("service_cgroup = \"{}\"\n", group.path().display()));
+            let services = config.services.iter().map(|Served { name, port }| {
+                format!("[[service]]\nname = \"{name}\"\nports = [{port}]\n{}\n", config.lines)
+            });
             format!(
                 "service_socket = \"{FOLDER}/services.sock\"\n{group}service_addresses = [\"{address}\"]\n\
-                 [[service]]\nname = \"{NAME}\"\nports = [{PORT}]\n{}\n",
-                config.service
+                 [limits]\n{}\n{}",
+                config.limits,
+                services.collect::<String>()
             )
         };
+        let moving = config.services.iter().map(|Served { name, .. }| {
+            format!(
+                "[[target.service]]\nname = \"{name}\"\naddresses = [\"{address}/24\"]\ninterface = \"{interface}\"\n\
+                 local = \"{FOLDER}/services.sock\"\n"
+            )
+        });
         let plan = Plan {
             provider: machines.provider,
             agent: format!("{}{}", machines.scope(), services(0)),
-            watch: "period = \"20ms\"\n".to_owned(),
-            healers: format!(
-                "[[target.service]]\nname = \"{NAME}\"\naddresses = [\"{address}/24\"]\ninterface = \"eth0\"\n\
-                 local = \"{FOLDER}/services.sock\"\n{}",
-                config.rules
-            ),
+            watch: machines.watch.to_owned(),
+            healers: moving.collect::<String>() + &config.rules,
             monitor_prefix: "sh /run/backdoors/enter",
             ..Plan::default()
         };
@@ -221,12 +279,10 @@ impl<'m, M: Machine> Scene<'m, M> {
     /// # Errors
     /// If it does not; the message has what it printed.
     pub fn serve(&self, node: Node, program: &str, arguments: &str) -> Result<u32> {
-        let host = self.machines.machine(node);
-        let command = format!(
-            "env BACKDOORS_SERVICES={FOLDER}/services.sock sh {FOLDER}/enter {} {arguments}",
-            host.program(program)?
-        );
-        self.start_and_wait(node, &command, "server.log", "ready")
+        let command =
+            format!("env BACKDOORS_SERVICES={FOLDER}/services.sock sh {FOLDER}/enter {program} {arguments}");
+        let name = program.rsplit('/').next().unwrap_or(program);
+        self.start_and_wait(node, &command, &format!("{name}.log"), "ready")
     }
 
     fn start_and_wait(&self, node: Node, command: &str, log: &str, word: &str) -> Result<u32> {
@@ -244,7 +300,7 @@ impl<'m, M: Machine> Scene<'m, M> {
     #[must_use]
     pub fn logs(&self) -> String {
         let tail = |host: &M| {
-            let script = format!("cd {FOLDER}; tail -n 40 server.log agent.log 2>&1 || true");
+            let script = format!("cd {FOLDER}; tail -n 40 agent.log backdoors-*.log 2>&1 || true");
             host.shell(&script).unwrap_or_else(|error| error.to_string())
         };
         format!(

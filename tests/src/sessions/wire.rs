@@ -3,7 +3,7 @@
 use crate::host::Host;
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A capture that is under way. Dropping it ends it.
@@ -18,13 +18,18 @@ impl Wire {
     /// # Errors
     /// If tcpdump cannot be run.
     pub fn watch(host: &Host, filter: &str) -> Result<Wire> {
-        let mut tcpdump = host
-            .command("tcpdump")
-            .args(["-i", "eth0", "-n", "-e", "-l", "-s", "128", "--immediate-mode", filter])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("starting tcpdump")?;
+        // Only the network is the host's: so that it is tcpdump itself that is told to end.
+        let tcpdump = std::thread::scope(|threads| {
+            let start = || -> Result<Child> {
+                host.enter_network()?;
+                let options = ["-i", "eth0", "-n", "-e", "-l", "-s", "128", "--immediate-mode", filter];
+                let mut command = Command::new("tcpdump");
+                let command = command.args(options).stdin(Stdio::null());
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("starting tcpdump")
+            };
+            threads.spawn(start).join()
+        });
+        let mut tcpdump = tcpdump.map_err(|_| anyhow::anyhow!("a thread panicked"))??;
         let mut line = String::new();
         if let Some(stderr) = tcpdump.stderr.take() {
             let mut stderr = BufReader::new(stderr);
@@ -60,7 +65,8 @@ impl Wire {
             stdout.read_to_string(&mut text)?;
         }
         self.tcpdump.wait()?;
-        Ok(text.lines().map(str::to_owned).collect())
+        // It ends its own last line, also if there is none.
+        Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
 }
 

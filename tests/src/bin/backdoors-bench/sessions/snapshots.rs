@@ -14,14 +14,7 @@ const CALLS: u32 = 1000;
 /// What may be added to one and a half times the copy.
 const SURPLUS: f64 = 100.0;
 
-#[derive(clap::Args)]
-pub struct Arguments {
-    /// Times that copy, export and import take turns
-    #[arg(long, default_value_t = 500)]
-    rounds: usize,
-}
-
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(rounds: usize) -> Result<()> {
     let (boxes, _kept) = BoxMemory::create(SHAPE)?;
     let mut session = boxes.take(1).context("no box")?;
     println!("snapshot    copy  export  import  export, thesis  import, thesis    (ns)");
@@ -30,7 +23,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         // Two buffers take turns in a box, too.
         let mut copies = [vec![0; size], vec![0; size]];
         let (mut copying, mut exporting, mut importing) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..arguments.rounds {
+        for _ in 0..rounds {
             let mut turn = 0;
             copying.push(nanoseconds(|| {
                 turn ^= 1;

@@ -1,6 +1,8 @@
 //! A monitor that keeps to no rules: what the daemon would never write or read, this does, and prints what came of it
 //! as one line of JSON. A target must bear it.
 
+mod fence;
+
 use anyhow::{Context, Result, bail};
 use backdoors_rdma::handshake::{Certificate, Identity};
 use backdoors_rdma::session::{Provider, Session, SessionConfig};
@@ -59,6 +61,8 @@ enum Deed {
     KeepReading(Place),
     /// Tell the live connections, and what of that which each received is held
     Sessions,
+    /// Set the fence, lift it or look at it, and tell whether it holds
+    Fence(fence::FenceWords),
 }
 
 #[derive(clap::Args)]
@@ -137,6 +141,7 @@ fn main() -> Result<()> {
         }
         Deed::KeepReading(place) => keep_reading(&mut session, place)?,
         Deed::Sessions => sessions(&mut session)?,
+        Deed::Fence(words) => fence::fence(&mut session, words)?,
         Deed::Write(place) => {
             let range = place.range(&session)?;
             let bytes = vec![0; usize::try_from(range.length)?];

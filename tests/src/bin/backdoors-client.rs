@@ -1,0 +1,195 @@
+//! Clients for labs, that check every byte: see `backdoors_tests::sessions::stream` for what they say. At the end each prints a line:
+//! how many bytes it got, the longest time without any (ms), and `ok` or what was wrong.
+
+use anyhow::{Context, Result, bail, ensure};
+use backdoors_tests::sessions::stream::{Hash, Wish, bytes, echoed};
+use clap::Parser;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A client that checks every byte.
+#[derive(Clone, Parser)]
+struct Arguments {
+    /// The server.
+    server: SocketAddr,
+    /// What is wanted: `download N`, `echo` or `sink`.
+    #[arg(value_parser = |text: &str| text.parse::<Wish>())]
+    wish: Wish,
+    /// Bytes that are written, for `echo` and `sink`.
+    #[arg(long, default_value_t = 0)]
+    write: u64,
+    /// Bytes that are written at once.
+    #[arg(long, default_value_t = 16 << 10)]
+    piece: usize,
+    /// Pause after each of them, milliseconds.
+    #[arg(long, default_value_t = 0)]
+    pause: u64,
+    /// Bytes a second that are read at most; 0: as many as come.
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
+    /// Read nothing for so many milliseconds after a quarter of what comes.
+    #[arg(long, default_value_t = 0)]
+    stall: u64,
+    /// Close the own direction before anything is read, as far as it can be.
+    #[arg(long)]
+    half_close: bool,
+    /// So many of it at once.
+    #[arg(long, default_value_t = 1)]
+    sessions: usize,
+    /// Longest time without a byte before it gives up, seconds.
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let clients: Vec<_> = (0..arguments.sessions)
+        .map(|_| {
+            let arguments = arguments.clone();
+            thread::Builder::new().stack_size(256 << 10).spawn(move || client(&arguments))
+        })
+        .collect::<Result<_, _>>()?;
+    let mut all_good = true;
+    for client in clients {
+        let Ok((got, longest, outcome)) = client.join() else { bail!("a client panicked") };
+        let said = outcome.as_ref().map_or_else(|error| format!("{error:#}"), |()| "ok".to_owned());
+        all_good &= outcome.is_ok();
+        println!("{got} {} {said}", longest.as_millis());
+    }
+    ensure!(all_good, "not all got what they wanted");
+    Ok(())
+}
+
+/// What came, in order, and how long the longest wait was.
+struct Incoming {
+    got: u64,
+    longest: Duration,
+    last: Instant,
+}
+
+fn client(arguments: &Arguments) -> (u64, Duration, Result<()>) {
+    let mut incoming = Incoming { got: 0, longest: Duration::ZERO, last: Instant::now() };
+    let outcome = converse(arguments, &mut incoming);
+    (incoming.got, incoming.longest, outcome)
+}
+
+fn converse(arguments: &Arguments, incoming: &mut Incoming) -> Result<()> {
+    let mut stream = connect(arguments)?;
+    if arguments.rate > 0 {
+        // Or else the kernel would read ahead of it.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 32 << 10)?;
+    }
+    println!("connected");
+    stream.set_read_timeout(Some(Duration::from_secs(arguments.patience)))?;
+    stream.write_all(format!("{}\n", arguments.wish).as_bytes())?;
+    let writing = {
+        let (arguments, stream) = (arguments.clone(), stream.try_clone()?);
+        let writer = thread::Builder::new().stack_size(128 << 10);
+        writer.spawn(move || write(&arguments, stream))?
+    };
+    if arguments.half_close {
+        // What is read comes after the end was said.
+        wait_for(writing)?;
+        read(arguments, &mut stream, incoming)
+    } else {
+        read(arguments, &mut stream, incoming).and(wait_for(writing))
+    }
+}
+
+fn wait_for(writing: thread::JoinHandle<Result<()>>) -> Result<()> {
+    match writing.join() {
+        Ok(outcome) => outcome,
+        Err(_) => bail!("the writer panicked"),
+    }
+}
+
+fn connect(arguments: &Arguments) -> Result<TcpStream> {
+    let begun = Instant::now();
+    loop {
+        match TcpStream::connect_timeout(&arguments.server, Duration::from_secs(10)) {
+            // A thousand at once do not fit a listener's queue.
+            Err(_) if begun.elapsed() < Duration::from_secs(20) => thread::sleep(Duration::from_millis(20)),
+            other => return other.context("connecting"),
+        }
+    }
+}
+
+fn write(arguments: &Arguments, mut stream: TcpStream) -> Result<()> {
+    let mut at = 0;
+    while at < arguments.write {
+        let length = usize::try_from(arguments.write - at).unwrap_or(usize::MAX).min(arguments.piece);
+        stream.write_all(&bytes(at, length)).with_context(|| format!("writing at byte {at}"))?;
+        at += length as u64;
+        thread::sleep(Duration::from_millis(arguments.pause));
+    }
+    if !matches!(arguments.wish, Wish::Download(_)) || arguments.half_close {
+        stream.shutdown(Shutdown::Write).context("closing the own direction")?;
+    }
+    Ok(())
+}
+
+fn read(arguments: &Arguments, stream: &mut TcpStream, incoming: &mut Incoming) -> Result<()> {
+    let expected = match arguments.wish {
+        Wish::Download(count) => count,
+        Wish::Echo => arguments.write,
+        Wish::Sink => return hear_of_it(arguments, stream, incoming),
+    };
+    let mut buffer = vec![0; 64 << 10];
+    let begun = Instant::now();
+    let mut has_stalled = arguments.stall == 0;
+    loop {
+        if !has_stalled && incoming.got > expected / 4 {
+            has_stalled = true;
+            thread::sleep(Duration::from_millis(arguments.stall));
+            incoming.last = Instant::now();
+        }
+        let length = some(stream, &mut buffer, incoming)
+            .with_context(|| format!("reading at byte {}", incoming.got))?;
+        if length == 0 {
+            break;
+        }
+        let mut right = bytes(incoming.got - length as u64, length);
+        if arguments.wish == Wish::Echo {
+            right.iter_mut().for_each(|byte| *byte = echoed(*byte));
+        }
+        ensure!(buffer[..length] == right, "wrong bytes before byte {}", incoming.got);
+        if arguments.rate > 0 {
+            let due = Duration::from_secs_f64(incoming.got as f64 / arguments.rate as f64);
+            thread::sleep(due.saturating_sub(begun.elapsed()));
+        }
+    }
+    ensure!(incoming.got == expected, "{} bytes of {expected}", incoming.got);
+    Ok(())
+}
+
+fn hear_of_it(arguments: &Arguments, stream: &mut TcpStream, incoming: &mut Incoming) -> Result<()> {
+    let mut hash = Hash::default();
+    hash.add(&bytes(0, usize::try_from(arguments.write)?));
+    let mut text = Vec::new();
+    let mut buffer = [0; 256];
+    loop {
+        let length = some(stream, &mut buffer, incoming).context("reading what came of it")?;
+        if length == 0 {
+            break;
+        }
+        text.extend_from_slice(&buffer[..length]);
+    }
+    let right = format!("{} {:016x}\n", arguments.write, hash.0);
+    ensure!(text == right.as_bytes(), "the server got {:?}, not {right:?}", String::from_utf8_lossy(&text));
+    Ok(())
+}
+
+fn some(stream: &mut TcpStream, buffer: &mut [u8], incoming: &mut Incoming) -> Result<usize> {
+    let length = loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    incoming.longest = incoming.longest.max(incoming.last.elapsed());
+    incoming.last = Instant::now();
+    incoming.got += length as u64;
+    Ok(length)
+}

@@ -1,0 +1,123 @@
+//! Live sessions that outlive their node, on hosts of this machine's kernel: every byte is checked at the client, in both
+//! directions, and no reset may be on the wire.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on should panic
+
+use anyhow::{Context, Result, ensure};
+use backdoors_tests::machine::Machine;
+use backdoors_tests::sessions::rows::{Client, Fault, Row};
+use backdoors_tests::sessions::scene::PORT;
+use backdoors_tests::sessions::wire::Wire;
+use backdoors_tests::sessions::{Machines, Node, Scene, SceneConfig, story};
+use std::time::Duration;
+
+fn is_full() -> bool {
+    std::env::var_os("BACKDOORS_FULL").is_some()
+}
+
+fn go_on(fault: Fault, client: Client, sessions: usize) {
+    let outcome = Row { fault, client, sessions }.run().unwrap_or_else(|error| panic!("{error:#}"));
+    let longest = outcome.stalls.iter().max().unwrap();
+    println!("{fault:?}, {sessions} x {client:?}: longest stall {longest:?}, {}", outcome.report["marks"]);
+}
+
+#[test]
+fn downloads_go_on_when_their_server_is_killed() {
+    go_on(Fault::ServerKilled, Client::Downloads, 1);
+}
+
+#[test]
+fn downloads_go_on_when_their_server_is_stopped() {
+    go_on(Fault::ServerStopped, Client::Downloads, 1);
+}
+
+#[test]
+fn uploads_go_on_when_their_server_is_killed() {
+    go_on(Fault::ServerKilled, Client::Uploads, 1);
+}
+
+#[test]
+fn many_small_pieces_both_ways_go_on_when_their_node_starves() {
+    go_on(Fault::NodeStarved, Client::Dribbles, 1);
+}
+
+#[test]
+fn a_client_whose_window_is_closed_goes_on_when_its_node_is_cut_off() {
+    go_on(Fault::NodeCutOff, Client::Stalls, 1);
+}
+
+#[test]
+fn a_client_that_has_closed_its_direction_goes_on_when_its_node_is_cut_off() {
+    go_on(Fault::NodeCutOff, Client::HalfCloses, 1);
+}
+
+#[test]
+fn two_hundred_sessions_go_on_when_their_node_starves() {
+    go_on(Fault::NodeStarved, Client::Downloads, 200);
+}
+
+/// With `cargo xtask test --full`; the rows above are a sample.
+#[test]
+fn every_client_outlives_every_fault() {
+    let numbers: &[usize] = if is_full() { &[1, 200, 1000] } else { &[] };
+    for &sessions in numbers {
+        for fault in Fault::ALL {
+            for client in Client::ALL {
+                go_on(fault, client, sessions);
+            }
+        }
+    }
+}
+
+#[test]
+fn curl_and_a_stream_go_on_when_a_verdict_says_that_their_node_is_dead() {
+    let told = story::tell(&mut |line| println!("{line}")).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{}", told.text());
+    assert!(
+        told.journal.iter().any(|entry| entry["kind"] == "sessions-recovered" && entry["by"] == "a rule")
+    );
+}
+
+#[test]
+fn a_node_that_was_only_slow_and_wakes_up_says_nothing_more_on_the_services_address() {
+    let machines = Machines::hosts().unwrap();
+    let scene = Scene::install(&machines, &SceneConfig::default()).unwrap();
+    let logs = |error| panic!("{error:#}\n{}", scene.logs());
+    let wakes_up = || -> Result<()> {
+        let (server, at) = (machines.node.program("backdoors-echo")?, PORT.to_string());
+        let first = scene.serve(Node::First, &server, &at)?;
+        scene.serve(Node::Standby, &server, &at)?;
+        let client = machines.client.program("backdoors-client")?;
+        let log = "/run/backdoors/client.log";
+        let said = || machines.client.shell(&format!("cat {log}"));
+        let service = machines.service;
+        machines
+            .client
+            .start(&format!("{client} {service}:{PORT} 'download 30000000' --rate 5000000"), log)?;
+        machines.client.wait_for("a client", Duration::from_secs(20), || {
+            Ok(said()?.contains("connected").then_some(()))
+        })?;
+        std::thread::sleep(Duration::from_secs(1));
+        machines.node.signal("STOP", first)?;
+        scene.deployment.backdoors("recover target")?;
+        let card = machines.node.shell("ip -o link show eth1 | sed 's/.*ether \\([^ ]*\\).*/\\1/'")?;
+        let wire =
+            Wire::watch(&machines.client, &format!("ether src {} and (host {service} or arp)", card.trim()))?;
+        // The server writes what it was about to write, and its kernel sends it, again and again.
+        machines.node.signal("CONT", first)?;
+        machines.client.wait_for("the client's end", Duration::from_secs(30), || {
+            let text = said()?;
+            ensure!(!text.contains("bytes") && !text.contains("reading"), "{text}");
+            Ok(text.contains("ok").then_some(()))
+        })?;
+        let seen = wire.end()?;
+        ensure!(seen.is_empty(), "the node says: {seen:?}");
+        let sensors = scene.deployment.json("sensors target")?;
+        let withheld = sensors["sensors"].as_array().context("no sensors")?.iter();
+        let mut withheld = withheld.filter(|sensor| sensor["name"] == "fence.withheld");
+        let withheld = withheld.next().context("no sensor fence.withheld")?["value"].as_u64();
+        ensure!(withheld > Some(0), "the node never tried to say anything: nothing was shown");
+        Ok(())
+    };
+    wakes_up().unwrap_or_else(logs);
+}
