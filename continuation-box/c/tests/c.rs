@@ -63,6 +63,18 @@ fn the_library_exports_what_the_header_declares_and_nothing_else() {
 }
 
 #[test]
+fn the_library_carries_neither_nics_nor_tls() {
+    // As it is built alone, which the documents ask for.
+    let tree = run(Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(["--package", env!("CARGO_PKG_NAME")])
+        .current_dir(root()));
+    assert!(tree.contains("backdoors-rdma "), "{tree}");
+    let heavy = ["rustls", "ring", "rcgen", "rdma-mummy-sys"];
+    assert!(tree.lines().all(|line| heavy.iter().all(|heavy| !line.starts_with(heavy))), "{tree}");
+}
+
+#[test]
 fn the_header_is_good_cpp_and_good_twice() {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("twice.cpp");

@@ -1,4 +1,5 @@
 /* Has a server die at the step that the variable DIES_AT numbers, before it. */
+#define _POSIX_C_SOURCE 200809L
 #include "../../../continuation-box/c/include/backdoors-sessions.h"
 #include <signal.h>
 #include <stdlib.h>

@@ -22,18 +22,18 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(options: &[&str]) -> Stage {
+    fn new(program: PathBuf) -> Stage {
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("server");
-        streaming::compile(&program, options).unwrap();
         let group = Group::enter();
         let top = format!("service_socket = '{}'", folder.path().join("services.sock").display());
         Stage { _host: start_with(&top, "", &group), _group: group, program, folder }
     }
 
+    /// A server, which has no capability: it needs none.
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(["web", &PORT.to_string()]);
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", "-all", "--inh-caps", "-all"]);
+        command.arg(&self.program).args(["web", &PORT.to_string()]);
         command.env("BACKDOORS_SERVICES", self.folder.path().join("services.sock"));
         command
     }
@@ -62,26 +62,23 @@ impl Drop for Server {
 fn a_server_in_c_that_is_killed_again_and_again_sends_every_line_once() {
     inside_network("streamed::a_server_in_c_that_is_killed_again_and_again_sends_every_line_once", || {
         const LINES: u64 = 3000;
-        let stage = Stage::new(&[]);
+        let stage = Stage::new(streaming::build().unwrap());
         let mut server = Some(stage.serve());
         let come: Vec<AtomicU64> = (0..4).map(|_| AtomicU64::new(0)).collect();
         let serve = |number: usize| {
             let mut client = Client::connect(SERVER, PATIENCE).unwrap();
-            client.say(&format!("STREAM {} {LINES}", [100, 1000, 5000, 100_000][number])).unwrap();
+            client.say(&format!("STREAM {} {LINES}", [100, 500, 1000, 2000][number])).unwrap();
             let mut asked = 0;
             loop {
                 match client.receive().unwrap() {
                     Received::End => break,
                     Received::Time => {}
-                    // Both directions are in use whenever the server dies.
                     Received::Line => {
                         come[number].store(client.line, Ordering::Relaxed);
+                        // Both directions are in use when the server dies; later on it may have ended already.
                         if client.line < LINES / 3 && client.line.is_multiple_of(20) {
-                            client.say("TIME").unwrap();
+                            client.say(&format!("TIME\nRATE {}", 1000 + client.line)).unwrap();
                             asked += 1;
-                        }
-                        if client.line % 100 == 50 {
-                            client.say(&format!("RATE {}", 1000 + client.line)).unwrap();
                         }
                     }
                 }
@@ -106,7 +103,10 @@ fn a_server_in_c_may_die_between_any_two_steps() {
     inside_network("streamed::a_server_in_c_may_die_between_any_two_steps", || {
         const LINES: u64 = 12;
         let dying = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/target/dying.h");
-        let stage = Stage::new(&["-Wno-unused-value", "-include", dying]);
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("dying");
+        streaming::compile(&program, &["-Wno-unused-value", "-include", dying]).unwrap();
+        let stage = Stage::new(program);
         // With fewer steps none gets from a line to the time behind it.
         for steps in 7..24 {
             let is_over = AtomicBool::new(false);
@@ -120,12 +120,12 @@ fn a_server_in_c_may_die_between_any_two_steps() {
                     let mut asked = 1;
                     while client.line < LINES || client.times < asked {
                         assert_ne!(client.receive().unwrap(), Received::End);
-                        if client.line == asked * 3 {
+                        // Not for ever: a server that obeys a command a life would not keep up.
+                        if client.line == asked * 3 && client.line < LINES {
                             client.say("RATE 500\nTIME").unwrap();
                             asked += 1;
                         }
                     }
-                    assert!(client.times > LINES / 3);
                     is_over.store(true, Ordering::Relaxed);
                 });
                 while !is_over.load(Ordering::Relaxed) && !client.is_finished() {
@@ -133,6 +133,7 @@ fn a_server_in_c_may_die_between_any_two_steps() {
                         stage.command().env("DIES_AT", steps.to_string()).stdout(Stdio::null()).spawn();
                     let mut server = Server(command.unwrap());
                     lives += 1;
+                    assert!(lives < 100, "with {steps} steps a life nothing gets on");
                     eventually("a server's death", || {
                         let is_needless = is_over.load(Ordering::Relaxed) || client.is_finished();
                         (is_needless || server.0.try_wait().unwrap().is_some()).then_some(())
