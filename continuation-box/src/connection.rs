@@ -77,7 +77,7 @@ pub fn tcp_state(
         }
     };
     let (next, unacknowledged, closed) = sending;
-    let unsent = if closed { Vec::new() } else { written(plan.unsent.clone())? };
+    let unsent = written(plan.unsent.clone())?;
     let has = |flag| session.has(flag);
     let state = TcpState {
         local: session.local,
