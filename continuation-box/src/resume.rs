@@ -3,6 +3,7 @@
 //!
 //! The application is resumed at its newest snapshot, is given again what it had read since then, and writes again what it had
 //! written since then, or from further back if nobody holds that. What the client has received, or could have, stays as it is.
+//! A session that its application has ended needs no application: the client gets what was written, and its end.
 
 use crate::snapshot::BoxView;
 use core::ops::Range;
@@ -70,6 +71,15 @@ pub enum Lost {
         /// Positions.
         missing: Range<u64>,
     },
+    /// It was ended, and nobody holds what the client may lack.
+    #[error(
+        "its application has ended it, and {unacknowledged} bytes that the client may lack are held by nobody: let the service's \
+         output be mirrored"
+    )]
+    Ended {
+        /// How many.
+        unacknowledged: u64,
+    },
     /// More was sent than the application says it wrote.
     #[error(
         "{sent} bytes were sent, but only {written} written through the box: all output must go through it"
@@ -114,6 +124,9 @@ impl Resumption {
         if sent > session.written {
             return Err(Lost::SentMore { sent, written: session.written });
         }
+        if session.is_ended {
+            return Resumption::to_the_end(streams, session);
+        }
         if read > received {
             return Err(Lost::ReadMore { read, received });
         }
@@ -139,6 +152,25 @@ impl Resumption {
             unacknowledged: acknowledged..sent,
             unsent: sent..end,
             output: Output::Discard(sent.saturating_sub(written)),
+        })
+    }
+
+    /// Of a session whose application is done with it.
+    fn to_the_end(streams: &Streams, session: &BoxView) -> Result<Resumption, Lost> {
+        let Streams { acknowledged, sent, received, .. } = *streams;
+        let lacked = acknowledged..session.written;
+        match missing(&lacked, &session.held()) {
+            Some(_) if session.ring.is_none() => {
+                return Err(Lost::Ended { unacknowledged: lacked.end - lacked.start });
+            }
+            Some(missing) => return Err(Lost::Written { missing }),
+            None => {}
+        }
+        Ok(Resumption {
+            unread: received..received,
+            unacknowledged: acknowledged..sent,
+            unsent: sent..session.written,
+            output: Output::Discard(0),
         })
     }
 }

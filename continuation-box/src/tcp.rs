@@ -13,6 +13,7 @@ pub mod address;
 mod announcement;
 mod checksum;
 mod counts;
+mod ending;
 mod netlink;
 mod options;
 pub mod rebuild;
@@ -23,6 +24,7 @@ pub mod state;
 
 pub use address::{AddressError, Announced, Prefixed, SilentAddresses};
 pub use counts::{Counts, CountsError, cookie, counts};
+pub use ending::{Ending, ending, throw_unread_away};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use resume::{ResumeError, Resumed};
 pub use state::{StateError, TcpState};

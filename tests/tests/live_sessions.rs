@@ -52,6 +52,32 @@ fn a_client_that_has_closed_its_direction_goes_on_when_its_node_is_cut_off() {
 }
 
 #[test]
+fn a_client_gets_what_its_server_had_written_and_ended_when_their_node_starves() {
+    go_on(Fault::NodeStarved, Client::Lags, 1);
+}
+
+#[test]
+fn so_do_two_hundred_when_their_node_is_cut_off() {
+    go_on(Fault::NodeCutOff, Client::Lags, 200);
+}
+
+#[test]
+fn a_client_that_has_everything_and_has_not_closed_closes_in_peace_when_its_server_was_killed() {
+    go_on(Fault::ServerKilled, Client::Stays, 3);
+}
+
+#[test]
+fn a_client_that_has_everything_and_has_not_closed_closes_in_peace_when_its_node_starves() {
+    go_on(Fault::NodeStarved, Client::Stays, 3);
+}
+
+#[test]
+fn clients_that_were_not_accepted_yet_are_served_at_the_standby() {
+    go_on(Fault::StoppedBeforeAccept, Client::Downloads, 3);
+    go_on(Fault::StoppedBeforeAccept, Client::Uploads, 3);
+}
+
+#[test]
 fn two_hundred_sessions_go_on_when_their_node_starves() {
     go_on(Fault::NodeStarved, Client::Downloads, 200);
 }

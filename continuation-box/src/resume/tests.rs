@@ -331,7 +331,7 @@ fn session(read: u64, written: u64, snapshot: (u64, u64), is_held: bool) -> BoxV
     let ring = is_held.then(|| crate::snapshot::Ring { bytes: vec![7; RING as usize], filled: written });
     let newest =
         crate::snapshot::Export { number: 1, read: snapshot.0, written: snapshot.1, bytes: Vec::new() };
-    BoxView { cookie: 1, newest, read, written, ring }
+    BoxView { cookie: 1, newest, read, written, is_ended: false, ring }
 }
 
 #[test]
@@ -354,6 +354,35 @@ fn where_nobody_holds_the_output_the_application_goes_back_or_skips() {
     assert_eq!(plan.output, Output::Regenerate { back: 150, discard: 0, sent: 20 });
     let plan = Resumption::plan(&streams(100, 120, 50), &session(50, 300, (50, 30), false)).unwrap();
     assert_eq!(plan.output, Output::Regenerate { back: 0, discard: 70, sent: 20 });
+}
+
+#[test]
+fn a_session_that_was_ended_needs_all_that_was_written_and_nothing_that_was_read() {
+    let ended = |is_held| BoxView { is_ended: true, ..session(50, 300, (20, 150), is_held) };
+    let nothing_held = |acknowledged, sent| Streams { held: 90..90, ..streams(acknowledged, sent, 90) };
+    let plan = Resumption::plan(&nothing_held(100, 120), &ended(true)).unwrap();
+    assert_eq!((plan.unread, plan.unacknowledged, plan.unsent), (90..90, 100..120, 120..300));
+    assert_eq!(plan.output, Output::Discard(0));
+    // Where nobody holds the output the client must have all of it.
+    let lost = Resumption::plan(&nothing_held(100, 300), &ended(false)).unwrap_err();
+    assert_eq!(lost, Lost::Ended { unacknowledged: 200 });
+    let plan = Resumption::plan(&nothing_held(300, 300), &ended(false)).unwrap();
+    assert_eq!((plan.unacknowledged, plan.unsent, plan.output), (300..300, 300..300, Output::Discard(0)));
+    let over = BoxView { is_ended: true, ..session(0, 5000, (0, 0), true) };
+    let lost = Resumption::plan(&nothing_held(100, 5000), &over).unwrap_err();
+    assert_eq!(lost, Lost::Written { missing: 100..904 });
+}
+
+#[test]
+fn a_session_that_was_ended_may_fill_the_whole_ring_of_its_new_box_and_stays_ended() {
+    let old = BoxView { is_ended: true, ..session(50, 4096, (50, 0), true) };
+    let plan = Resumption::plan(&streams(0, 4096, 50), &old).unwrap();
+    let shape = Shape { capacity: 1, snapshot_bytes: 8, ring_bytes: 4096 };
+    let (memory, _fd) = BoxMemory::create(shape).unwrap();
+    memory.restore(1, &old, &plan).unwrap().leave();
+    let view = BoxView::decode(shape, &memory.read(0).unwrap(), None).unwrap().unwrap();
+    assert!(view.is_ended);
+    assert_eq!(Resumption::plan(&streams(0, 4096, 50), &view), Ok(plan));
 }
 
 #[test]

@@ -121,13 +121,24 @@ impl Link {
         Some(Seat { session, is_kept, cookie })
     }
 
-    /// A session has ended: its connection was closed in both directions, and its box is free.
-    pub fn end(&self, cookie: u64) {
+    /// A session has ended, and its box says so. `true` if the agent is told, and sees to connection and box.
+    pub fn end(&self, cookie: u64) -> bool {
         let mut state = self.0.state();
-        let Some(live) = state.live.remove(&cookie) else { return };
+        let Some(live) = state.live.remove(&cookie) else { return false };
+        let is_its = state.boxes.as_ref().is_some_and(|boxes| boxes.generation() == live.generation);
+        if !is_its || state.connection.is_none() {
+            return false;
+        }
         let ended = Message::Ended(Boxed { cookie, index: live.keep.index, reserved: 0 });
         state.unsaid.push_back(Unsaid { bytes: ended.encode(), kept: None });
+        // Should the agent be gone before it hears this, the next one sees it in the box.
         self.0.say(&mut state);
+        true
+    }
+
+    /// The agent is to end a session that cannot be taken.
+    pub fn give_back(&self, keep: Keep) {
+        self.0.give_back(keep);
     }
 
     /// The next session that was recovered.
@@ -262,7 +273,7 @@ impl Shared {
                         cookie,
                         "a session was lost: no descriptor is free; raise the limit of open files"
                     );
-                    self.give_back(recovered);
+                    self.give_back(recovered.keep);
                 }
                 _ => return false,
             }
@@ -280,7 +291,7 @@ impl Shared {
         let (Some(boxes), Some(replay)) = (state.boxes.clone(), replay) else {
             drop(state);
             tracing::error!(cookie, "a session was lost: what it had read cannot be had");
-            return self.give_back(recovered);
+            return self.give_back(recovered.keep);
         };
         let (socket, is_kept) = (Arc::new(TcpStream::from(socket)), Arc::new(AtomicBool::new(true)));
         state.live.insert(
@@ -299,9 +310,9 @@ impl Shared {
     }
 
     /// The agent is to end a session that cannot be taken.
-    fn give_back(&self, recovered: Recovered) {
-        let Keep { cookie, index, .. } = recovered.keep;
+    fn give_back(&self, Keep { cookie, index, .. }: Keep) {
         let mut state = self.state();
+        state.live.remove(&cookie);
         if let Some(boxes) = &state.boxes {
             boxes.free(index, cookie);
         }

@@ -10,7 +10,7 @@
 //! | server | [`Keep`] | the connection |
 //! | agent | [`NotKept`] | |
 //! | server | [`Ready`]: it has told of all sessions that it has | |
-//! | server | [`Ended`] | |
+//! | server | [`Ended`]: it is done with a session, and the box says so | |
 //! | agent | [`Recovered`] | the connection, and the bytes to be read again, if any |
 //! | server | [`Goodbye`] | |
 //! | adopter | [`Offer`] | the connection, and the old box |

@@ -2,8 +2,9 @@
 
 use super::link::{Arrived, Link, Seat};
 use crate::snapshot::{BoxView, ExportError, SessionBox};
+use crate::tcp::throw_unread_away;
 use nix::sys::socket::{setsockopt, sockopt};
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,8 +13,6 @@ use std::sync::atomic::Ordering;
 
 /// What the kernel may put into a send queue beyond the size that it has.
 const OVERSHOOT: usize = 64 << 10;
-/// Bytes that are read and thrown away, at most, when a session is ended.
-const MOST_UNREAD: usize = 1 << 20;
 /// Bytes of a ring that are written to the connection at once.
 const PIECE: usize = 16 << 10;
 
@@ -41,7 +40,7 @@ pub enum HoldError {
 /// of it must come out as before, because what left is not sent twice, but passed over; a stretch of output that would not is to
 /// be [held back](Session::hold_back) until the next export.
 ///
-/// Dropped, or [ended](Session::end), the session is over: both directions of the connection are closed.
+/// Dropped, or [ended](Session::end), the session is over for the application; the client still gets what was written.
 #[derive(Debug)]
 pub struct Session {
     socket: Arc<TcpStream>,
@@ -79,7 +78,7 @@ impl Session {
         let (Some(view), Some(session)) = (view, taken) else {
             tracing::error!(cookie, "a session was lost: its box was changed meanwhile");
             let _ = shutdown(&*socket, Shutdown::Both);
-            link.end(cookie);
+            link.give_back(recovered.keep);
             return Ok(None);
         };
         let seat = Seat { session, is_kept, cookie };
@@ -186,12 +185,14 @@ impl Session {
         }
     }
 
-    /// Ends the session: what was written is sent, also what is held back, and both directions of the connection are closed. Dropping it does the
-    /// same, except that it waits for nothing and tells of no error.
+    /// Ends the session: what was written is sent, also what is held back, and behind it the end. Dropping it does the
+    /// same, except that it waits for nothing and tells of no error: what the connection has no room for is left to the agent to
+    /// write, and lost if there is none.
     ///
-    /// The FIN leaves at once, whatever the agent does: it has only to let go of the socket. What the client has sent and nobody read is
-    /// thrown away first, because closing a connection with unread bytes in it would break it off, and lose what is under way to
-    /// the client. What it sends after that is answered with a reset, as by any closed connection.
+    /// The FIN leaves at once, whatever the agent does. The agent holds connection and box until the client has everything and
+    /// has closed, too, or for `net.ipv4.tcp_fin_timeout` after it has everything: if this server ends now, or its machine does,
+    /// the client gets the rest all the same. What it has sent and nobody read, and what it still sends, is thrown away: closing
+    /// a connection with unread bytes in it would break it off, and lose what is under way to the client.
     ///
     /// # Errors
     /// If not all that was written could be sent.
@@ -247,16 +248,6 @@ impl Session {
     fn catch_up(&mut self) -> io::Result<()> {
         self.unsent = self.send_held(SendFlags::empty())?;
         if self.has_unsent() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-    }
-
-    fn throw_unread_away(&self) {
-        let (mut buffer, mut thrown) = ([0; 4096], 0);
-        while thrown < MOST_UNREAD {
-            match recv(&*self.socket, &mut buffer, RecvFlags::DONTWAIT) {
-                Ok((_, count)) if count > 0 => thrown += count,
-                _ => return,
-            }
-        }
     }
 }
 
@@ -337,20 +328,27 @@ impl AsFd for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.is_held_back = false;
-        if self.has_unsent() {
-            // Nobody is left to hear that it cannot be sent.
-            let _ = self.send_held(SendFlags::DONTWAIT);
+        if self.has_unsent()
+            && let Ok(unsent) = self.send_held(SendFlags::DONTWAIT)
+        {
+            self.unsent = unsent;
         }
-        let seat = self.seat.take().map(|(link, Seat { session, cookie, .. })| {
-            // From here on it is nobody's: if the server ends now the agent closes it.
-            drop(session);
-            (link, cookie)
-        });
-        self.throw_unread_away();
-        // It may have been closed by the client.
-        let _ = shutdown(&*self.socket, Shutdown::Both);
-        if let Some((link, cookie)) = seat {
-            link.end(cookie);
+        let has_rest = self.has_unsent();
+        let mut seat = self.seat.take();
+        if let Some((_, seat)) = &mut seat {
+            // From here on no server has it any more: if this one is killed now the agent does the rest.
+            seat.session.end();
+        }
+        throw_unread_away(self.socket.as_fd());
+        if !has_rest {
+            // It may have been closed by the client.
+            let _ = shutdown(&*self.socket, Shutdown::Write);
+        }
+        if let Some((link, Seat { session, cookie, .. })) = seat
+            && link.end(cookie)
+        {
+            // The agent writes the rest, if there is one, and frees the box. Nobody else would.
+            session.leave();
         }
     }
 }

@@ -26,6 +26,7 @@ pub enum ExportError {
 pub struct SessionBox {
     boxes: Arc<BoxMemory>,
     index: u32,
+    cookie: u64,
     pub(super) newest: u64,
     /// What was read and written at the newest snapshot.
     pub(super) exported: (u64, u64),
@@ -38,10 +39,11 @@ pub struct SessionBox {
 }
 
 impl SessionBox {
-    pub(super) fn new(boxes: Arc<BoxMemory>, index: u32) -> SessionBox {
+    pub(super) fn new(boxes: Arc<BoxMemory>, index: u32, cookie: u64) -> SessionBox {
         SessionBox {
             boxes,
             index,
+            cookie,
             newest: 0,
             exported: (0, 0),
             read: 0,
@@ -66,6 +68,7 @@ impl SessionBox {
 
     /// From here on it is the box of this connection.
     pub(super) fn name(&mut self, cookie: u64) {
+        self.cookie = cookie;
         self.store(offset_of!(BoxHead, cookie), cookie);
     }
 
@@ -73,6 +76,11 @@ impl SessionBox {
     #[must_use]
     pub fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Says in the box that the application is done with the session: all was written that ever will be.
+    pub fn end(&mut self) {
+        self.store(offset_of!(BoxHead, ended), 1);
     }
 
     /// Leaves the box as it is, for somebody else to go on with.
@@ -142,18 +150,7 @@ impl SessionBox {
 
     /// The first of the written bytes at these positions, as many as fit. They must be held.
     pub fn copy_written(&self, positions: Range<u64>, into: &mut [u8]) -> usize {
-        let ring = self.boxes.shape.ring_bytes as usize;
-        let length = into.len().min((positions.end - positions.start) as usize);
-        if ring == 0 || length == 0 {
-            return 0;
-        }
-        let at = (positions.start % ring as u64) as usize;
-        let ring_offset = self.offset(self.boxes.shape.ring_offset());
-        let (now, then) = into[..length].split_at_mut(length.min(ring - at));
-        let read = |offset, into: &mut [u8]| self.boxes.memory.read_bytes(offset, into).is_ok();
-        let is_inside = read(ring_offset + at, now) && read(ring_offset, then);
-        debug_assert!(is_inside, "{positions:?}");
-        length
+        self.boxes.copy_written(self.index, positions, into)
     }
 
     /// Bytes of its ring; 0 if it holds nothing.
@@ -198,7 +195,7 @@ impl SessionBox {
 impl Drop for SessionBox {
     fn drop(&mut self) {
         if !self.is_left {
-            self.store(offset_of!(BoxHead, cookie), 0);
+            self.boxes.free(self.index, self.cookie);
         }
     }
 }

@@ -79,8 +79,11 @@ pub struct BoxHead {
     pub filled: u64,
     /// What is in the two buffers.
     pub exports: [ExportHead; 2],
+    /// Not 0: the application is done with the session, which is over when the client has the `written` bytes and their end.
+    /// Written after everything else, and before the connection is closed.
+    pub ended: u64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }
 
 impl BoxHead {
@@ -92,7 +95,8 @@ impl BoxHead {
         written: 0,
         filled: 0,
         exports: [ExportHead { number: 0, length: 0, read: 0, written: 0 }; 2],
-        reserved: [0; 3],
+        ended: 0,
+        reserved: [0; 2],
     };
 }
 

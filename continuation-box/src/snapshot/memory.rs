@@ -7,10 +7,11 @@ use super::view::{Attachment, BoxView, ViewError};
 use crate::resume::{Output, Resumption};
 use backdoors_rdma::{Protection, SharedMemory};
 use core::mem::{offset_of, size_of};
+use core::ops::Range;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 pub(super) const WORD: usize = 8;
 
@@ -37,8 +38,10 @@ pub enum RestoreError {
     /// Its snapshot is larger than boxes are here.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// What it has written and is needed does not go into half of a ring.
-    #[error("{needed} written bytes are to be held, in a ring of {ring}: it must be at least twice as large")]
+    /// What it has written and is needed does not go into half of a ring, or into all of it if nothing more is written.
+    #[error(
+        "{needed} written bytes are to be held, in a ring of {ring}: it must be at least twice as large as they are"
+    )]
     Ring {
         /// Bytes that must be held.
         needed: u64,
@@ -181,7 +184,7 @@ impl BoxMemory {
             self.memory.load(word) == 0 && self.memory.compare_exchange(word, 0, BEING_MADE).is_ok()
         };
         let index = (0..self.shape.capacity).find(is_taken)?;
-        let new = SessionBox::new(Arc::clone(self), index);
+        let new = SessionBox::new(Arc::clone(self), index, BEING_MADE);
         for word in 1..size_of::<BoxHead>() / WORD {
             new.store(word * WORD, 0);
         }
@@ -209,8 +212,10 @@ impl BoxMemory {
             .end
             .checked_sub(stream.start)
             .ok_or(RestoreError::Plan("its output ends before it begins"))?;
+        // Half of it is for what is written from now on.
+        let room_for_output = u64::from(if old.is_ended { ring } else { ring / 2 });
         let back = match plan.output {
-            Output::Discard(_) if needed > u64::from(ring / 2) => {
+            Output::Discard(_) if needed > room_for_output => {
                 return Err(RestoreError::Ring { needed, ring });
             }
             Output::Discard(_) => 0,
@@ -236,6 +241,9 @@ impl BoxMemory {
             new.export(&old.newest.bytes)?;
         }
         new.ahead = new.written - begins;
+        if old.is_ended {
+            new.end();
+        }
         new.name(cookie);
         Ok(new)
     }
@@ -247,7 +255,7 @@ impl BoxMemory {
         if self.cookie(index)? != cookie {
             return None;
         }
-        let mut taken = SessionBox::new(Arc::clone(self), index);
+        let mut taken = SessionBox::new(Arc::clone(self), index, cookie);
         taken.newest = taken.load(offset_of!(BoxHead, newest));
         taken.filled = taken.load(offset_of!(BoxHead, filled));
         (taken.read, taken.written, taken.ahead) = (from.read, from.written, from.ahead);
@@ -269,6 +277,33 @@ impl BoxMemory {
             // Another one's is not touched.
             let _ = self.memory.compare_exchange(self.shape.box_offset(index) / WORD, cookie, 0);
         }
+    }
+
+    /// The head of box `index`, as it is now; `None` if there is no such box.
+    #[must_use]
+    pub fn head(&self, index: u32) -> Option<BoxHead> {
+        if index >= self.shape.capacity {
+            return None;
+        }
+        let mut bytes = [0; size_of::<BoxHead>()];
+        self.memory.read_bytes(self.shape.box_offset(index), &mut bytes).ok()?;
+        BoxHead::read_from_bytes(&bytes).ok()
+    }
+
+    /// The first of the written bytes at these positions of box `index`, as many as fit. They must be held.
+    pub fn copy_written(&self, index: u32, positions: Range<u64>, into: &mut [u8]) -> usize {
+        let ring = self.shape.ring_bytes as usize;
+        let length = into.len().min((positions.end - positions.start) as usize).min(ring);
+        if length == 0 || index >= self.shape.capacity {
+            return 0;
+        }
+        let at = (positions.start % ring as u64) as usize;
+        let ring_offset = self.shape.box_offset(index) + self.shape.ring_offset();
+        let (now, then) = into[..length].split_at_mut(length.min(ring - at));
+        let read = |offset, into: &mut [u8]| self.memory.read_bytes(offset, into).is_ok();
+        let is_inside = read(ring_offset + at, now) && read(ring_offset, then);
+        debug_assert!(is_inside, "{positions:?}");
+        length
     }
 
     /// What is written lies in the memory: offsets come from the shape that it was made with.

@@ -96,6 +96,8 @@ pub struct BoxView {
     pub read: u64,
     /// Bytes that it has written, or was about to.
     pub written: u64,
+    /// Whether the application is done with it: nothing more is read or written.
+    pub is_ended: bool,
     /// What was written last, if the box holds it.
     pub ring: Option<Ring>,
 }
@@ -223,7 +225,8 @@ impl BoxView {
         if ring.is_some() && head.filled < head.written {
             return Err(ViewError::Filled { filled: head.filled, written: head.written });
         }
-        Ok(Some(BoxView { cookie: head.cookie, newest, read: head.read, written: head.written, ring }))
+        let BoxHead { cookie, read, written, ended, .. } = head;
+        Ok(Some(BoxView { cookie, newest, read, written, is_ended: ended != 0, ring }))
     }
 
     /// Positions of the written bytes that the box holds; none if it holds none.

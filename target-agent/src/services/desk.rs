@@ -1,6 +1,7 @@
 //! Who is attached, whose connections are held, and who gets them: decided from what is said and what is in the boxes, without
 //! waiting for anybody.
 
+mod endings;
 mod offers;
 
 use super::captured::Captured;
@@ -10,7 +11,8 @@ use backdoors_continuation_box::service::message::{
 };
 use backdoors_continuation_box::snapshot::layout::BEING_MADE;
 use backdoors_continuation_box::snapshot::{Attachment, BoxMemory, BoxView};
-use backdoors_continuation_box::tcp::{Counts, CountsError};
+use backdoors_continuation_box::tcp::{Counts, CountsError, Ending};
+use endings::Closing;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -31,7 +33,18 @@ pub trait Held {
     /// # Errors
     /// [`CountsError`].
     fn counts(&self) -> Result<Counts, CountsError>;
-    /// Ends it as its server would: what was written is still sent.
+    /// How far it is with its end.
+    fn ending(&self) -> Ending;
+    /// Writes what there is room for.
+    ///
+    /// # Errors
+    /// What the system says; `WouldBlock` if there is no room.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Sends the end behind what was written.
+    fn close(&self);
+    /// Throws away what the client sent and nobody reads.
+    fn drain(&self);
+    /// Lets go of it: what was written is still sent.
     fn end(self);
     /// Breaks it off, so that the client knows at once.
     fn reset(self);
@@ -88,7 +101,7 @@ enum State {
     /// Its server ended.
     Orphaned,
     /// Offered over a connection; it is silent yet.
-    Offered { by: ConnectionId, recovered: Recovered, written_end: u64 },
+    Offered { by: ConnectionId, recovered: Recovered, written_end: u64, is_ended: bool },
     /// Recovered from another machine; its server is to hear of it.
     Begun(Recovered),
 }
@@ -102,6 +115,8 @@ struct Place<S> {
     /// The process that is or was attached.
     pid: u32,
     kept: BTreeMap<u32, Kept<S>>,
+    /// What servers are done with, and their clients may not be.
+    closing: BTreeMap<u32, Closing<S>>,
     to_hand: VecDeque<u32>,
     /// There is no server, and what is kept is kept until then.
     until: Option<Instant>,
@@ -115,6 +130,7 @@ pub struct Desk<S> {
     places: Vec<Place<S>>,
     peers: BTreeMap<ConnectionId, Peer>,
     exists: fn(u32) -> bool,
+    patience: Duration,
 }
 
 /// How a session is handed to its server: the message, the connection, and what is to be read again. An error of kind
@@ -122,10 +138,11 @@ pub struct Desk<S> {
 pub type Handing<'a, S> = dyn FnMut(&Recovered, &S, &[u8]) -> io::Result<()> + 'a;
 
 impl<S: Held> Desk<S> {
-    /// A desk for no services yet. `exists` tells whether there is a process.
+    /// A desk for no services yet. `exists` tells whether there is a process; `patience` is how long a client that has everything
+    /// may leave its own end open.
     #[must_use]
-    pub fn new(exists: fn(u32) -> bool) -> Desk<S> {
-        Desk { places: Vec::new(), peers: BTreeMap::new(), exists }
+    pub fn new(exists: fn(u32) -> bool, patience: Duration) -> Desk<S> {
+        Desk { places: Vec::new(), peers: BTreeMap::new(), exists, patience }
     }
 
     /// Adds a service. If `attached` is given a process with that id was attached to an earlier agent.
@@ -144,6 +161,7 @@ impl<S: Held> Desk<S> {
             server: None,
             pid: attached.unwrap_or(0),
             kept: BTreeMap::new(),
+            closing: BTreeMap::new(),
             to_hand: VecDeque::new(),
             until: None,
             awaited: attached.map(|_| now.instant + AWAITED),
@@ -167,8 +185,11 @@ impl<S: Held> Desk<S> {
                 let Some(place) = self.places.get_mut(place) else { return over };
                 match message {
                     Message::Keep(keep) => place.keep(&keep, socket.take()),
-                    Message::Ready => place.ready(),
-                    Message::Ended(boxed) => place.ended(&boxed),
+                    Message::Ready => {
+                        place.free_marked();
+                        place.ready()
+                    }
+                    Message::Ended(boxed) => place.ended(&boxed, now),
                     Message::Goodbye => {
                         place.leave(now);
                         self.peers.remove(&connection);
@@ -187,7 +208,7 @@ impl<S: Held> Desk<S> {
                         true,
                         "the agent has no room for one more socket: raise its limit of open files",
                     ),
-                    (Message::Begin(begin), _) => place.begin(connection, &begin),
+                    (Message::Begin(begin), _) => place.begin(connection, &begin, now),
                     _ => over,
                 }
             }
@@ -280,6 +301,7 @@ impl<S: Held> Desk<S> {
     /// Closes what was kept for long enough.
     pub fn look_after(&mut self, now: Now) {
         for place in &mut self.places {
+            place.look_at_closing(now, self.patience);
             if place.until.is_some_and(|until| now.instant >= until) {
                 place.until = None;
                 place.close_all("no server came for it");
@@ -300,7 +322,8 @@ impl<S: Held> Desk<S> {
     /// When [`Desk::look_after`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.places.iter().flat_map(|place| [place.until, place.awaited]).flatten().min()
+        let next = |place: &Place<S>| [place.until, place.awaited, place.next_look()];
+        self.places.iter().flat_map(next).flatten().min()
     }
 }
 
@@ -330,10 +353,14 @@ impl<S: Held> Place<S> {
     /// Boxes that nobody has any more: of sessions that were not kept, or that ended with their server.
     fn free_strays(&mut self) {
         for index in 0..self.boxes.shape().capacity {
-            if !self.kept.contains_key(&index) {
+            if !self.is_held(index) {
                 self.boxes.free(index, self.boxes.cookie(index).unwrap_or(0));
             }
         }
+    }
+
+    fn is_held(&self, index: u32) -> bool {
+        self.kept.contains_key(&index) || self.closing.contains_key(&index)
     }
 
     /// Whatever the server does not have is for it to have.
@@ -372,14 +399,6 @@ impl<S: Held> Place<S> {
         Told::default()
     }
 
-    fn ended(&mut self, boxed: &Boxed) -> Told {
-        if self.kept.get(&boxed.index).is_some_and(|kept| kept.cookie == boxed.cookie) {
-            // The server has closed it in both directions; this lets go.
-            self.kept.remove(&boxed.index);
-        }
-        Told::default()
-    }
-
     /// The server left on purpose, and its sessions with it.
     fn leave(&mut self, now: Now) {
         tracing::info!(service = self.name, pid = self.pid, "a server left");
@@ -402,6 +421,7 @@ impl<S: Held> Place<S> {
                 kept.socket.end();
             }
         }
+        self.close_marked(now);
         for kept in self.kept.values_mut().filter(|kept| kept.state == State::Served) {
             kept.state = State::Orphaned;
         }

@@ -10,7 +10,7 @@ use super::{CapturedSessions, ServiceBoxes};
 use crate::applications::monotonic;
 use backdoors_continuation_box::service::channel::{self, Packet};
 use backdoors_continuation_box::service::message::{Message, Recovered, Refusal};
-use backdoors_continuation_box::tcp::{self, Counts, CountsError};
+use backdoors_continuation_box::tcp::{self, Counts, CountsError, Ending};
 use backdoors_rdma::SharedMemory;
 use backdoors_rdma::owner::Listener;
 use nix::libc::linger;
@@ -47,7 +47,7 @@ pub fn serve(
     stop: BorrowedFd<'_>,
 ) -> io::Result<()> {
     make_room(services);
-    let mut desk: Desk<OwnedFd> = Desk::new(crate::applications::exists);
+    let mut desk: Desk<OwnedFd> = Desk::new(crate::applications::exists, fin_timeout());
     for service in services {
         desk.add(&service.name, service.boxes.clone(), service.keep, service.attached(), now());
     }
@@ -71,6 +71,13 @@ pub fn serve(
 
 fn now() -> Now {
     Now { instant: Instant::now(), shown: monotonic() }
+}
+
+/// How long the kernel itself would wait for a client that has everything to close its end.
+fn fin_timeout() -> Duration {
+    const USUAL: Duration = Duration::from_secs(60);
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_fin_timeout").unwrap_or_default();
+    text.trim().parse().map_or(USUAL, Duration::from_secs)
 }
 
 /// A descriptor for each session.
@@ -304,6 +311,23 @@ impl Held for OwnedFd {
 
     fn counts(&self) -> Result<Counts, CountsError> {
         tcp::counts(self.as_fd())
+    }
+
+    fn ending(&self) -> Ending {
+        tcp::ending(self.as_fd())
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(self, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+    }
+
+    fn close(&self) {
+        // It may have ended by itself.
+        let _ = shutdown(self.as_raw_fd(), Shutdown::Write);
+    }
+
+    fn drain(&self) {
+        tcp::throw_unread_away(self.as_fd());
     }
 
     fn end(self) {

@@ -17,19 +17,19 @@ use std::path::Path;
 /// Nobody captures it.
 const OLD_PORT: u16 = 9000;
 const SIZE: u64 = 200_000;
-const SENT: u64 = 32_768;
-const EXPORTED: u64 = 40_000;
-const OLD: Shape = Shape { capacity: 3, snapshot_bytes: 64, ring_bytes: 256 << 10 };
+pub const SENT: u64 = 32_768;
+pub const EXPORTED: u64 = 40_000;
+pub const OLD: Shape = Shape { capacity: 3, snapshot_bytes: 64, ring_bytes: 256 << 10 };
 
 /// What is left of a machine: a client of it waits for the rest of a download.
-struct Old {
-    client: Client,
-    state: TcpState,
-    old_box: Vec<u8>,
-    plan: Resumption,
+pub struct Old {
+    pub client: Client,
+    pub state: TcpState,
+    pub old_box: Vec<u8>,
+    pub plan: Resumption,
 }
 
-fn old_session(shape: Shape) -> Old {
+pub fn old_session(shape: Shape) -> Old {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, OLD_PORT)).unwrap();
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, OLD_PORT)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -11,6 +11,7 @@ mod counts;
 #[path = "../../../continuation-box/tests/support/dump.rs"]
 #[allow(dead_code, reason = "others use other parts of it")]
 mod dump;
+mod ended;
 mod fence;
 mod files;
 mod guard;

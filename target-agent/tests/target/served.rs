@@ -7,6 +7,8 @@
 //! | `r` n | n words that come out otherwise each time |
 //! | `p` 1 | whether the session is protected |
 //! | `z` n, then n bytes | a byte; nothing is exported, and nothing follows |
+//! | `e` n | n bytes of the pattern; then the server ends the session |
+//! | `f` n | the same, but nothing is waited for: what the connection has no room for is left to the agent |
 //! | `q` 1 | the process id; then the server closes the session |
 
 use crate::captured::{Group, PORT};
@@ -113,6 +115,20 @@ fn serve(mut session: Session) -> std::io::Result<()> {
                 session.write_all(b"z")?;
                 // It never gets to the next export.
                 std::thread::sleep(Duration::from_secs(1000));
+            }
+            b'e' => {
+                session.write_all(&(0..progress.size).map(byte).collect::<Vec<_>>())?;
+                return session.end();
+            }
+            b'f' => {
+                session.set_nonblocking(true)?;
+                let bytes: Vec<u8> = (0..progress.size).map(byte).collect();
+                let mut rest = bytes.as_slice();
+                while let Ok(count) = session.write(&rest[..PIECE.min(rest.len())]) {
+                    rest = &rest[count..];
+                }
+                session.hold_back().unwrap();
+                return session.write_all(rest);
             }
             _ => {
                 session.write_all(&std::process::id().to_le_bytes())?;

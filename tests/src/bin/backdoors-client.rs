@@ -35,6 +35,9 @@ struct Arguments {
     /// Close the own direction before anything is read, as far as it can be.
     #[arg(long)]
     half_close: bool,
+    /// Stay for so many milliseconds after the end has come, before closing.
+    #[arg(long, default_value_t = 0)]
+    stay: u64,
     /// So many of it at once.
     #[arg(long, default_value_t = 1)]
     sessions: usize,
@@ -89,13 +92,20 @@ fn converse(arguments: &Arguments, incoming: &mut Incoming) -> Result<()> {
         let writer = thread::Builder::new().stack_size(128 << 10);
         writer.spawn(move || write(&arguments, stream))?
     };
-    if arguments.half_close {
+    let outcome = if arguments.half_close {
         // What is read comes after the end was said.
         wait_for(writing)?;
         read(arguments, &mut stream, incoming)
     } else {
         read(arguments, &mut stream, incoming).and(wait_for(writing))
+    };
+    if arguments.stay > 0 {
+        println!("stays");
+        thread::sleep(Duration::from_millis(arguments.stay));
+        // Nothing comes behind the end, and no reset either.
+        ensure!(stream.read(&mut [0]).context("after the end")? == 0, "bytes behind the end");
     }
+    outcome
 }
 
 fn wait_for(writing: thread::JoinHandle<Result<()>>) -> Result<()> {

@@ -20,6 +20,8 @@ pub enum Fault {
     NodeStarved,
     /// The node is cut off from its clients; its memory can still be read.
     NodeCutOff,
+    /// The server gets SIGSTOP before anybody connects: no client is ever accepted by it.
+    StoppedBeforeAccept,
 }
 
 /// Who is served.
@@ -35,6 +37,10 @@ pub enum Client {
     Uploads,
     /// Has said all that it has to say, and reads.
     HalfCloses,
+    /// Reads slowly what its server has written and ended long ago.
+    Lags,
+    /// Has everything, its end too, and does not close yet.
+    Stays,
 }
 
 /// One row.
@@ -58,7 +64,7 @@ pub struct Outcome {
 }
 
 impl Fault {
-    /// All of them.
+    /// Those that happen to who is served.
     pub const ALL: [Fault; 4] =
         [Fault::ServerKilled, Fault::ServerStopped, Fault::NodeStarved, Fault::NodeCutOff];
 
@@ -66,7 +72,7 @@ impl Fault {
         let machines = scene.machines();
         match self {
             Fault::ServerKilled => machines.node.signal("KILL", server),
-            Fault::ServerStopped => machines.node.signal("STOP", server),
+            Fault::ServerStopped | Fault::StoppedBeforeAccept => machines.node.signal("STOP", server),
             Fault::NodeStarved => {
                 machines.node.signal("STOP", server)?;
                 scene.deployment.freeze_agent()
@@ -78,8 +84,15 @@ impl Fault {
 
 impl Client {
     /// All of them.
-    pub const ALL: [Client; 5] =
-        [Client::Downloads, Client::Stalls, Client::Dribbles, Client::Uploads, Client::HalfCloses];
+    pub const ALL: [Client; 7] = [
+        Client::Downloads,
+        Client::Stalls,
+        Client::Dribbles,
+        Client::Uploads,
+        Client::HalfCloses,
+        Client::Lags,
+        Client::Stays,
+    ];
 
     /// What it is told, so that it is in the middle of it for some seconds.
     fn arguments(self, sessions: usize) -> String {
@@ -99,6 +112,18 @@ impl Client {
                 format!("sink --write {} --piece {piece} --pause 20", 150 * piece)
             }
             Client::HalfCloses => format!("'download {bytes}' --rate {rate} --half-close"),
+            // As much as goes into the buffers of both ends.
+            Client::Lags => "'download 300000' --rate 50000".to_owned(),
+            Client::Stays => "'download 100000' --stay 5000".to_owned(),
+        }
+    }
+
+    /// What the node's end of its connection is in when the server has nothing more to do with it; none if it has.
+    fn ended_state(self) -> Option<&'static str> {
+        match self {
+            Client::Lags => Some("fin-wait-1"),
+            Client::Stays => Some("fin-wait-2"),
+            _ => None,
         }
     }
 }
@@ -112,8 +137,10 @@ impl Row {
     pub fn run(self) -> Result<Outcome> {
         let machines = Machines::hosts()?;
         let room = self.sessions.next_power_of_two().max(16);
+        let output_ring = if self.client == Client::Lags { "1MiB" } else { "256KiB" };
         let config = SceneConfig {
             lines: format!("sessions = {room}\nring = \"128KiB\"\n"),
+            service: format!("sessions = {room}\nring = \"128KiB\"\noutput_ring = \"{output_ring}\"\n"),
             ..SceneConfig::default()
         };
         let scene = Scene::install(&machines, &config)?;
@@ -124,6 +151,11 @@ impl Row {
         let (server, at) = (machines.node.program("backdoors-echo")?, PORT.to_string());
         let first = scene.serve(Node::First, &server, &at)?;
         scene.serve(Node::Standby, &server, &at)?;
+        let first = scene.serve(Node::First, "backdoors-echo", &PORT.to_string())?;
+        scene.serve(Node::Standby, "backdoors-echo", &PORT.to_string())?;
+        if self.fault == Fault::StoppedBeforeAccept {
+            self.fault.strike(scene, first)?;
+        }
         let resets = Wire::watch_resets(&machines.client, PORT)?;
         let program = machines.client.program("backdoors-client")?;
         let log = format!("{FOLDER}/client.log");
@@ -138,7 +170,15 @@ impl Row {
         // In the middle of it.
         std::thread::sleep(Duration::from_secs(1));
         ensure!(!said()?.contains("ok"), "a client was done before anything happened: {}", said()?);
-        self.fault.strike(scene, first)?;
+        if let Some(state) = self.client.ended_state() {
+            let count = format!("ss -Htn state {state} sport = :{PORT} | wc -l");
+            machines.node.wait_for("sessions that were ended", Duration::from_secs(5), || {
+                Ok((machines.node.shell(&count)?.trim() == self.sessions.to_string()).then_some(()))
+            })?;
+        }
+        if self.fault != Fault::StoppedBeforeAccept {
+            self.fault.strike(scene, first)?;
+        }
         let (code, text) = scene.deployment.try_backdoors("recover target --json")?;
         let report: Value = serde_json::from_str(&text).with_context(|| format!("{code}: {text}"))?;
         ensure!(code == 0, "not all were resumed: {text}");

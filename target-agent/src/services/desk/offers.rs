@@ -1,6 +1,6 @@
 //! Sessions that were recovered from other machines.
 
-use super::{ConnectionId, Held, Kept, Place, State, Told};
+use super::{ConnectionId, Held, Kept, Now, Place, State, Told};
 use backdoors_continuation_box::resume::{Output, Resumption, Streams};
 use backdoors_continuation_box::service::message::{Bases, Begin, Boxed, Keep, Message, Offer, Recovered};
 use backdoors_continuation_box::snapshot::BoxView;
@@ -47,7 +47,8 @@ impl<S: Held> Place<S> {
         if offer.cookie == 0 || socket.cookie() != Some(offer.cookie) {
             return Err(wrong("the socket has another cookie"));
         }
-        if self.server.is_none() {
+        // What its application is done with needs no server.
+        if self.server.is_none() && !view.is_ended {
             return Err((true, "the server ended: start it, and connect anew".into()));
         }
         let restored =
@@ -67,22 +68,29 @@ impl<S: Held> Place<S> {
             back,
         };
         restored.leave();
-        let state = State::Offered { by, recovered, written_end: plan.unsent.end };
+        let state = State::Offered { by, recovered, written_end: plan.unsent.end, is_ended: view.is_ended };
         // Whatever was kept with this box has ended, and the word of it is still under way.
         self.kept.insert(boxed.index, Kept { cookie: boxed.cookie, bases: Bases::default(), socket, state });
         Ok(boxed)
     }
 
-    pub(super) fn begin(&mut self, by: ConnectionId, begin: &Begin) -> Told {
+    pub(super) fn begin(&mut self, by: ConnectionId, begin: &Begin, now: Now) -> Told {
         let index = begin.offered.index;
         let found = self.kept.get_mut(&index).filter(|kept| kept.cookie == begin.offered.cookie);
         let Some(kept) = found else { return Told::refusal(false, "nothing of this kind was offered") };
-        let State::Offered { by: offered_by, mut recovered, written_end } = kept.state else {
+        let State::Offered { by: offered_by, mut recovered, written_end, is_ended } = kept.state else {
             return Told::refusal(false, "it has begun already");
         };
         if offered_by != by || recovered.unsent.checked_add(begin.written).is_none_or(|end| end > written_end)
         {
             return Told::refusal(false, "this is not what was offered");
+        }
+        if is_ended {
+            let rest = recovered.unsent + begin.written..written_end;
+            if let Some(Kept { cookie, socket, .. }) = self.kept.remove(&index) {
+                self.close_with(index, cookie, socket, rest, now);
+            }
+            return Told::answer(Message::Begun);
         }
         let counts = match kept.socket.counts() {
             Ok(counts) => counts,

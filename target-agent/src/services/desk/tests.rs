@@ -1,3 +1,5 @@
+mod endings;
+
 use super::*;
 use backdoors_continuation_box::resume::{Resumption, Streams};
 use backdoors_continuation_box::service::message::{Begin, Offer};
@@ -8,6 +10,7 @@ use std::rc::Rc;
 
 const SHAPE: Shape = Shape { capacity: 3, snapshot_bytes: 64, ring_bytes: 4096 };
 const KEEP: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection that tells what becomes of it.
 #[derive(Debug)]
@@ -15,6 +18,15 @@ struct Socket {
     cookie: u64,
     counts: Option<Counts>,
     fate: Rc<RefCell<Vec<(u64, &'static str)>>>,
+    wire: Rc<RefCell<Wire>>,
+}
+
+/// Where all connections end that their servers are done with.
+#[derive(Debug)]
+struct Wire {
+    ending: Ending,
+    written: Vec<u8>,
+    room: usize,
 }
 
 impl Held for Socket {
@@ -24,6 +36,23 @@ impl Held for Socket {
     fn counts(&self) -> Result<Counts, CountsError> {
         self.counts.ok_or(CountsError::Closed)
     }
+    fn ending(&self) -> Ending {
+        self.wire.borrow().ending
+    }
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut wire = self.wire.borrow_mut();
+        let count = bytes.len().min(wire.room);
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        wire.room -= count;
+        wire.written.extend(&bytes[..count]);
+        Ok(count)
+    }
+    fn close(&self) {
+        self.wire.borrow_mut().ending = Ending::Unacknowledged;
+    }
+    fn drain(&self) {}
     fn end(self) {
         self.fate.borrow_mut().push((self.cookie, "ended"));
     }
@@ -46,6 +75,7 @@ struct Scene {
     desk: Desk<Socket>,
     boxes: Arc<BoxMemory>,
     fate: Rc<RefCell<Vec<(u64, &'static str)>>>,
+    wire: Rc<RefCell<Wire>>,
     start: Instant,
 }
 
@@ -57,9 +87,10 @@ impl Scene {
     fn after(attached: Option<u32>) -> Scene {
         let (boxes, _fd) = BoxMemory::create(SHAPE).unwrap();
         let mut scene = Scene {
-            desk: Desk::new(|pid| pid != 404),
+            desk: Desk::new(|pid| pid != 404, PATIENCE),
             boxes: Arc::clone(&boxes),
             fate: Rc::default(),
+            wire: Rc::new(RefCell::new(Wire { ending: Ending::Open, written: Vec::new(), room: usize::MAX })),
             start: Instant::now(),
         };
         let now = scene.at(0);
@@ -72,7 +103,7 @@ impl Scene {
     }
 
     fn socket(&self, cookie: u64, counts: Option<Counts>) -> Socket {
-        Socket { cookie, counts, fate: Rc::clone(&self.fate) }
+        Socket { cookie, counts, fate: Rc::clone(&self.fate), wire: Rc::clone(&self.wire) }
     }
 
     fn hello(&mut self, connection: ConnectionId, pid: u32, role: Role, seconds: u64) -> Option<Message> {
@@ -107,6 +138,23 @@ impl Scene {
             Ok(())
         });
         handed
+    }
+
+    /// The server on connection 1 is done with a session.
+    fn end(&mut self, mut session: SessionBox, cookie: u64) {
+        let boxed = Boxed { cookie, index: session.index(), reserved: 0 };
+        session.end();
+        session.leave();
+        self.say(1, Message::Ended(boxed), None);
+    }
+
+    fn look(&mut self, milliseconds: u64) {
+        let instant = self.start + Duration::from_millis(milliseconds);
+        self.desk.look_after(Now { instant, shown: 0 });
+    }
+
+    fn free_boxes(&self) -> usize {
+        (0..SHAPE.capacity).filter(|index| self.boxes.cookie(*index) == Some(0)).count()
     }
 
     fn fate(&self) -> Vec<(u64, &'static str)> {
