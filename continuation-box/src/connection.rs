@@ -77,14 +77,6 @@ pub fn tcp_state(
     if let Output::Regenerate { sent: sent @ 1.., .. } = plan.output {
         return Err(NotRebuilt::NotHeld(sent));
     }
-    let unsent = if is_closed { Vec::new() } else { written(plan.unsent.clone())? };
-    let sending = match plan.output {
-        Output::Discard(_) => (record.snd_nxt, written(plan.unacknowledged.clone())?, is_closed),
-        Output::Regenerate { .. } => {
-            (record.snd_una, Vec::new(), is_closed && record.snd_una == record.snd_nxt)
-        }
-    };
-    let (next, unacknowledged, closed) = sending;
     let unsent = written(plan.unsent.clone())?;
     let has = |flag| session.has(flag);
     let state = TcpState {

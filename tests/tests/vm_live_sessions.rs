@@ -19,7 +19,7 @@ fn goes_on(strike: fn(&Vm) -> Result<(), VmError>) {
         scene.serve(Node::First, "backdoors-echo", &at)?;
         scene.serve(Node::Standby, "backdoors-echo", &at)?;
         let log = "/run/client.log";
-        let said = |log: &str| machines.client.shell(&format!("cat {log}")).map_err(anyhow::Error::from);
+        let said = |log: &str| machines.client.shell(format!("cat {log}")).map_err(anyhow::Error::from);
         let service = machines.service;
         let both = "/run/echo.log";
         machines

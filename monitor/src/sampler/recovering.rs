@@ -39,7 +39,9 @@ impl Sampler {
                 }),
             }
             // Whoever asked may have gone.
-            reply.map(|reply| reply.try_send(report));
+            if let Some(reply) = reply {
+                drop(reply.try_send(report));
+            }
         }
     }
 

@@ -139,8 +139,7 @@ impl Row {
         let room = self.sessions.next_power_of_two().max(16);
         let output_ring = if self.client == Client::Lags { "1MiB" } else { "256KiB" };
         let config = SceneConfig {
-            lines: format!("sessions = {room}\nring = \"128KiB\"\n"),
-            service: format!("sessions = {room}\nring = \"128KiB\"\noutput_ring = \"{output_ring}\"\n"),
+            lines: format!("sessions = {room}\nring = \"128KiB\"\noutput_ring = \"{output_ring}\"\n"),
             ..SceneConfig::default()
         };
         let scene = Scene::install(&machines, &config)?;
@@ -151,8 +150,6 @@ impl Row {
         let (server, at) = (machines.node.program("backdoors-echo")?, PORT.to_string());
         let first = scene.serve(Node::First, &server, &at)?;
         scene.serve(Node::Standby, &server, &at)?;
-        let first = scene.serve(Node::First, "backdoors-echo", &PORT.to_string())?;
-        scene.serve(Node::Standby, "backdoors-echo", &PORT.to_string())?;
         if self.fault == Fault::StoppedBeforeAccept {
             self.fault.strike(scene, first)?;
         }
