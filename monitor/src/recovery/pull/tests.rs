@@ -17,6 +17,9 @@ const SHAPE: Shape = Shape { capacity: 70, snapshot_bytes: 64, ring_bytes: 8192 
 const IRS: u32 = u32::MAX - 500;
 const ISS: u32 = u32::MAX - 300;
 
+/// Is given the number of the batch, and the session table.
+type Meanwhile = Box<dyn FnMut(usize, &mut Vec<u8>) + Send>;
+
 /// A target that lives in this process; `between` runs before each batch, as a target that is not dead would.
 struct Target {
     table: Vec<u8>,
@@ -25,7 +28,7 @@ struct Target {
     live: Arc<BoxMemory>,
     batches: usize,
     most: usize,
-    between: Box<dyn FnMut(usize, &mut Vec<u8>) + Send>,
+    between: Meanwhile,
 }
 
 fn byte(position: u64) -> u8 {
