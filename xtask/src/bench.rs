@@ -45,7 +45,13 @@ enum Bench {
 pub fn run(arguments: &Arguments) -> Result<()> {
     setup::run(&setup::Arguments::default())?;
     // The benches start programs of other packages, which cargo does not build for them by itself.
-    let packages = ["backdoors-rdma", "backdoors-tests", "backdoors-monitor", "backdoors-target-agent"];
+    let packages = [
+        "backdoors-rdma",
+        "backdoors-tests",
+        "backdoors-monitor",
+        "backdoors-target-agent",
+        "backdoors-continuation-box",
+    ];
     let packages = packages.into_iter().flat_map(|package| ["-p", package]);
     let features = ["--features", "backdoors-rdma/bench"];
     succeed(cargo().args(["build", "--release", "--bins"]).args(packages).args(features))?;

@@ -4,10 +4,13 @@
 use anyhow::{Context, Result, bail, ensure};
 use backdoors_tests::sessions::stream::{Hash, Wish, bytes, echoed};
 use clap::Parser;
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A client that checks every byte.
 #[derive(Clone, Parser)]
@@ -44,10 +47,28 @@ struct Arguments {
     /// Longest time without a byte before it gives up, seconds.
     #[arg(long, default_value_t = 60)]
     patience: u64,
+    /// Where to write, every 50 ms, the time (nanoseconds since 1970) and how many bytes all sessions together have got.
+    #[arg(long)]
+    tally: Option<PathBuf>,
 }
+
+/// Bytes that all sessions together have got.
+static GOT: AtomicU64 = AtomicU64::new(0);
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(path) = &arguments.tally {
+        let mut file = File::create(path).with_context(|| path.display().to_string())?;
+        thread::spawn(move || {
+            loop {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                if writeln!(file, "{} {}", now.as_nanos(), GOT.load(Ordering::Relaxed)).is_err() {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+    }
     let clients: Vec<_> = (0..arguments.sessions)
         .map(|_| {
             let arguments = arguments.clone();
@@ -201,5 +222,6 @@ fn some(stream: &mut TcpStream, buffer: &mut [u8], incoming: &mut Incoming) -> R
     incoming.longest = incoming.longest.max(incoming.last.elapsed());
     incoming.last = Instant::now();
     incoming.got += length as u64;
+    GOT.fetch_add(length as u64, Ordering::Relaxed);
     Ok(length)
 }

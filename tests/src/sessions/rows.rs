@@ -61,6 +61,8 @@ pub struct Outcome {
     pub report: Value,
     /// The longest time that each client was without a byte.
     pub stalls: Vec<Duration>,
+    /// How many bytes all clients together had got, over time: seconds since the fault.
+    pub tally: Vec<(f64, f64)>,
 }
 
 impl Fault {
@@ -157,8 +159,10 @@ impl Row {
         let program = machines.client.program("backdoors-client")?;
         let log = format!("{FOLDER}/client.log");
         let arguments = self.client.arguments(self.sessions);
-        let command =
-            format!("{program} {}:{PORT} {arguments} --sessions {}", machines.service, self.sessions);
+        let command = format!(
+            "{program} {}:{PORT} {arguments} --sessions {} --tally {FOLDER}/tally",
+            machines.service, self.sessions
+        );
         machines.client.start(&command, &log)?;
         let said = || machines.client.shell(&format!("cat {log}"));
         machines.client.wait_for("clients that are connected", Duration::from_secs(40), || {
@@ -173,6 +177,7 @@ impl Row {
                 Ok((machines.node.shell(&count)?.trim() == self.sessions.to_string()).then_some(()))
             })?;
         }
+        let struck_at = crate::healing::now();
         if self.fault != Fault::StoppedBeforeAccept {
             self.fault.strike(scene, first)?;
         }
@@ -188,7 +193,8 @@ impl Row {
         let stalls = lines.iter().map(|line| stall(line)).collect::<Result<_>>()?;
         let seen = resets.end()?;
         ensure!(seen.is_empty(), "connections were reset: {seen:?}");
-        Ok(Outcome { report, stalls })
+        let tally = tally(&machines.client.shell(&format!("cat {FOLDER}/tally"))?, struck_at);
+        Ok(Outcome { report, stalls, tally })
     }
 }
 
@@ -199,4 +205,13 @@ fn stall(line: &str) -> Result<Duration> {
         bail!("a client says: {line}");
     };
     Ok(Duration::from_millis(stall.parse()?))
+}
+
+/// What the clients wrote down as they went.
+fn tally(text: &str, struck_at: u64) -> Vec<(f64, f64)> {
+    let line = |line: &str| {
+        let (at, bytes) = line.split_once(' ')?;
+        Some(((at.parse::<f64>().ok()? - struck_at as f64) / 1e9, bytes.parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
 }

@@ -1,9 +1,11 @@
 //! Live sessions: their snapshots, and their recovery.
 
+mod overhead;
 mod recovery;
 mod snapshots;
 
 use anyhow::Result;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -16,14 +18,22 @@ pub struct Arguments {
     /// Recoveries of as many sessions each
     #[arg(long, default_value_t = 3)]
     recoveries: usize,
+    /// Measurements of as many clients each
+    #[arg(long, default_value_t = 3)]
+    measurements: usize,
+    /// Where pictures go
+    #[arg(long, default_value = "docs/evaluation")]
+    out: PathBuf,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum What {
     /// An export and an import of a snapshot against a copy
     Snapshots,
-    /// Recovery of 200 and of 1000 sessions
+    /// Recovery of 200 and of 1000 sessions, and figures 3.11 and 3.12 of the thesis
     Recovery,
+    /// A file server alone and protected, and figures 3.9 and 3.10
+    Overhead,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -32,7 +42,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         snapshots::run(arguments.rounds)?;
     }
     if is_wanted(What::Recovery) {
-        recovery::run(arguments.recoveries)?;
+        recovery::run(arguments.recoveries, &arguments.out)?;
+    }
+    if is_wanted(What::Overhead) {
+        overhead::run(arguments.measurements, &arguments.out)?;
     }
     Ok(())
 }
