@@ -57,7 +57,7 @@ fn a_client_gets_what_its_server_had_written_and_ended_when_their_node_starves()
 }
 
 #[test]
-fn so_do_two_hundred_when_their_node_is_cut_off() {
+fn two_hundred_clients_get_what_their_server_had_written_and_ended_when_their_node_is_cut_off() {
     go_on(Fault::NodeCutOff, Client::Lags, 200);
 }
 

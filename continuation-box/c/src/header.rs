@@ -109,7 +109,7 @@ int backdoors_session_export(struct backdoors_session *session, const void *snap
  * -EOPNOTSUPP if the service's `output` is regenerated. Where there is no agent nothing is held back. */
 int backdoors_session_hold_back(struct backdoors_session *session);
 
-/* Sends what is unsent, closes both directions of the connection, frees the session, and sets `*session` to NULL, also if the
+/* Sends what is unsent and the connection's end, frees the session, and sets `*session` to NULL, also if the
  * client is gone, of which the number tells. Only with -EAGAIN, which a session in non-blocking mode gives when not everything could
  * be sent, it is still there: wait until the descriptor is writable, and do it again. Does nothing if there is none. */
 int backdoors_session_end(struct backdoors_session **session);

@@ -40,6 +40,8 @@
 //! - the server ends, however it ends, without having dropped its sessions: the clients notice nothing but silence. The next server that attaches
 //!   is given all sessions, and one that cannot go on exactly is reset. What nobody comes for is closed after the service's `keep`. Clients that were not
 //!   accepted yet are turned away by the kernel;
+//! - a session is ended: its agent sees to it that the client gets the rest and the end, whatever becomes of the server or of the machine.
+//!   It has its box until then, so a service needs boxes for connections that are just being closed, too;
 //! - it drops its listener and all sessions: it has left, and they are over;
 //! - it forks: only the process that attached has sessions. Attach after that, and have children hold none of the sockets.
 
