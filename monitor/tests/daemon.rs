@@ -104,7 +104,7 @@ fn complaints(file: &Path) -> String {
     format!(
         "{file}:9:1: unknown key `perid`: there are `name`, `address`, `certificate`, `provider`, `device`, `period`, \
          `fastest`, `false_alarm`, `deadline`, `connections`, `lost_after`, `patience`, `limits`, `users`, `lease`, \
-         `budget`, `spare`, `proposal_lifetime`, `healer`, `rule`\n\
+         `budget`, `spare`, `proposal_lifetime`, `healer`, `service`, `rule`\n\
          {file}:11:1: target `web1`: no healer is called `leeches`; there are: forkbomb, memory-hog, runaway, stuck-application; \
          one of your own needs a `command`\n\
          {file}:14:1: target `web1`: `/nonexistent/own` does not exist: install it, or correct its path\n"

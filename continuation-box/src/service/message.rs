@@ -1,5 +1,5 @@
 //! What a server's library, its machine's agent and whoever recovers sessions say to each other, over a unix socket of type
-//! `SOCK_SEQPACKET`: one message is one packet. All of it is little endian: a [`Head`], then what the kind of message has,
+//! `SOCK_SEQPACKET`: one message is one packet. All of it is little endian: a head, then what the kind of message has,
 //! then words for people if it is a refusal.
 //!
 //! | from | message | descriptors |
@@ -8,15 +8,15 @@
 //! | agent | [`Welcome`] | for a server, the memory of the boxes |
 //! | agent | [`Refusal`], in answer to `Hello`, [`Offer`] or [`Begin`] | |
 //! | server | [`Keep`] | the connection |
-//! | agent | [`NotKept`] | |
-//! | server | [`Ready`]: it has told of all sessions that it has | |
-//! | server | [`Ended`]: it is done with a session, and the box says so | |
+//! | agent | [`NotKept`](Message::NotKept) | |
+//! | server | [`Ready`](Message::Ready): it has told of all sessions that it has | |
+//! | server | [`Ended`](Message::Ended): it is done with a session, and the box says so | |
 //! | agent | [`Recovered`] | the connection, and the bytes to be read again, if any |
-//! | server | [`Goodbye`] | |
+//! | server | [`Goodbye`](Message::Goodbye) | |
 //! | adopter | [`Offer`] | the connection, and the old box |
-//! | agent | [`Offered`] | |
+//! | agent | [`Offered`](Message::Offered) | |
 //! | adopter | [`Begin`] | |
-//! | agent | [`Begun`] | |
+//! | agent | [`Begun`](Message::Begun) | |
 //!
 //! A server is attached, and an adopter's offers stand, as long as their connection is open.
 

@@ -2,13 +2,14 @@
 //! nobody who orders anything. The monitor finds the verdict, and has both go on.
 
 use super::scene::{Machines, Node, Scene, SceneConfig, Served};
+use super::streaming;
 use super::wire::Wire;
 use crate::deployment::FOLDER;
 use crate::host::Host;
 use crate::machine::Machine;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -57,8 +58,7 @@ fn happen(machines: &Machines<Host>, scene: &Scene<'_, Host>, say: &mut dyn FnMu
     say(&format!(
         "three hosts: a client, the node that serves it at {address}, and a standby that reads the node's memory"
     ));
-    let folder = tempfile::tempdir()?;
-    let streaming = build_streaming_server(folder.path())?;
+    let streaming = streaming::build()?;
     let servers = serve(machines, scene, &streaming)?;
     let resets = Wire::watch(&machines.client, "tcp[tcpflags] & tcp-rst != 0")?;
 
@@ -134,28 +134,6 @@ fn serve(machines: &Machines<Host>, scene: &Scene<'_, Host>, streaming: &Path) -
     let first = start(Node::First)?;
     start(Node::Standby)?;
     Ok(first)
-}
-
-/// Compiles the example as a user would, against the library of this build.
-fn build_streaming_server(folder: &Path) -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
-    let program = folder.join("backdoors-streaming-server");
-    let own = std::env::current_exe()?;
-    let built = own.ancestors().find(|folder| folder.join("libbackdoors_sessions.so").is_file());
-    let built = built.context("`libbackdoors_sessions.so` was not built: run `cargo build --workspace`")?;
-    let output = Command::new("cc")
-        .arg(root.join("continuation-box/examples/streaming-server.c"))
-        .arg(format!("-I{}", root.join("continuation-box/c/include").display()))
-        .arg(format!("-L{}", built.display()))
-        .arg(format!("-Wl,-rpath,{}", built.display()))
-        .args(["-lbackdoors_sessions", "-O2", "-o"])
-        .arg(&program)
-        .output()
-        .context("running cc")?;
-    if !output.status.success() {
-        bail!("the streaming server does not compile: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(program)
 }
 
 /// Watches the lines come until there are all of them; returns the longest time without a new one.
