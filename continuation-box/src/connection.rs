@@ -6,6 +6,7 @@ use crate::tcp::state::{ReceiveSide, Scales, SendSide, Timestamps};
 use crate::tcp::{StateError, TcpState};
 use backdoors_sensor_box::session::layout::SessionFlags;
 use backdoors_sensor_box::session::{Received, SessionView, TcpState as Phase};
+use bytes::Bytes;
 use std::time::Duration;
 
 /// Why a connection cannot be gone on with, whatever its application exported. It is lost.
@@ -73,11 +74,11 @@ pub fn tcp_state(
     let sending = match plan.output {
         Output::Discard(_) => (record.snd_nxt, written(plan.unacknowledged.clone())?, is_closed),
         Output::Regenerate { .. } => {
-            (record.snd_una, Vec::new(), is_closed && record.snd_una == record.snd_nxt)
+            (record.snd_una, Bytes::new(), is_closed && record.snd_una == record.snd_nxt)
         }
     };
     let (next, unacknowledged, closed) = sending;
-    let unsent = if closed { Vec::new() } else { written(plan.unsent.clone())? };
+    let unsent = if closed { Bytes::new() } else { written(plan.unsent.clone())? };
     let has = |flag| session.has(flag);
     let state = TcpState {
         local: session.local,

@@ -23,6 +23,6 @@ pub mod state;
 
 pub use address::{AddressError, Announced, Prefixed, SilentAddresses};
 pub use counts::{Counts, CountsError, cookie, counts};
-pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub use rebuild::{RebuildError, Rebuilder, Rebuilt, rebuild};
 pub use resume::{ResumeError, Resumed};
 pub use state::{StateError, TcpState};

@@ -171,14 +171,18 @@ unsafe extern "C" fn backdoors_service_descriptors(handle: *const Handle, descri
         Ok(listener) => listener,
         Err(code) => return code,
     };
-    let all = listener.descriptors().map(|descriptor| descriptor.map_or(-1, |descriptor| descriptor.as_raw_fd()));
+    let all =
+        listener.descriptors().map(|descriptor| descriptor.map_or(-1, |descriptor| descriptor.as_raw_fd()));
     // SAFETY: not NULL, hence room for two, as the header asks.
     unsafe { descriptors.cast::<[RawFd; 2]>().write(all) };
     0
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn backdoors_service_set_nonblocking(handle: *const Handle, is_nonblocking: c_int) -> c_int {
+unsafe extern "C" fn backdoors_service_set_nonblocking(
+    handle: *const Handle,
+    is_nonblocking: c_int,
+) -> c_int {
     // SAFETY: the header asks for the same.
     either(unsafe { listener(handle) }.map(|listener| {
         listener.set_nonblocking(is_nonblocking != 0);
@@ -286,7 +290,11 @@ unsafe extern "C" fn backdoors_session_read(given: *mut Session, buffer: *mut c_
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn backdoors_session_write(given: *mut Session, bytes: *const c_void, length: usize) -> isize {
+unsafe extern "C" fn backdoors_session_write(
+    given: *mut Session,
+    bytes: *const c_void,
+    length: usize,
+) -> isize {
     // SAFETY: the header asks for the same of both.
     match (unsafe { session(given) }, unsafe { slice(bytes, length) }) {
         (Ok(session), Ok(bytes)) => counted(session.write(bytes)),
