@@ -31,8 +31,8 @@ fn send_side(scale: u8) -> impl Strategy<Value = SendSide> {
             window,
             window_at: 0,
             max_window: (window + larger).min(1 << 30),
-            unacknowledged,
-            unsent: if closed { Vec::new() } else { unsent },
+            unacknowledged: unacknowledged.into(),
+            unsent: if closed { Vec::new() } else { unsent }.into(),
             closed,
         },
     )
@@ -101,7 +101,10 @@ const BREAKS: [Break; 20] = [
         },
         |error| matches!(error, StateError::End(_)),
     ),
-    (|it| it.send.unacknowledged.push(0), |error| matches!(error, StateError::Length { .. })),
+    (
+        |it| it.send.unacknowledged = [&it.send.unacknowledged[..], &[0]].concat().into(),
+        |error| matches!(error, StateError::Length { .. }),
+    ),
     (|it| it.send.next = it.send.next.wrapping_add(2), |error| matches!(error, StateError::Length { .. })),
     (|it| it.send.una = it.send.next.wrapping_add(2), |error| matches!(error, StateError::TooLarge { .. })),
     (|it| it.receive.unread.push(0), |error| matches!(error, StateError::Length { .. })),
@@ -117,7 +120,7 @@ const BREAKS: [Break; 20] = [
         |it| {
             it.send.next = it.send.una.wrapping_add(it.send.unacknowledged.len() as u32 + 1);
             it.send.closed = true;
-            it.send.unsent = vec![0];
+            it.send.unsent = vec![0].into();
         },
         |error| *error == StateError::WrittenAfterClose(1),
     ),
@@ -197,8 +200,8 @@ fn sample() -> TcpState {
             window: 5_000,
             window_at: 9,
             max_window: 5_000,
-            unacknowledged: Vec::new(),
-            unsent: Vec::new(),
+            unacknowledged: Vec::new().into(),
+            unsent: Vec::new().into(),
             closed: false,
         },
         receive: ReceiveSide {

@@ -61,6 +61,14 @@ pub trait Link: Send {
     /// As [`backdoors_rdma::Connection::submit`]; [`AccessError::Poisoned`] if no connection is left.
     fn submit(&mut self, batch: &mut [Operation<'_>]) -> Result<(), AccessError>;
 
+    /// Executes batches of which none waits for another, in no order, and waits for the end of all.
+    ///
+    /// # Errors
+    /// As [`Link::submit`], of one that failed. What became of the others is not known.
+    fn submit_all(&mut self, batches: Vec<Vec<Operation<'_>>>) -> Result<(), AccessError> {
+        batches.into_iter().try_for_each(|mut batch| self.submit(&mut batch))
+    }
+
     /// Reads the directory again.
     ///
     /// # Errors

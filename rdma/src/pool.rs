@@ -1,8 +1,10 @@
 //! The connections of a session: which one carries what.
 
-use crate::access::{AccessError, Connection, Request};
+use crate::access::{AccessError, Connection, Operation, Request};
 use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 /// A request that was started over a session. Each gets a number of its own.
@@ -12,6 +14,12 @@ pub struct Ticket(u64);
 struct Line {
     connection: Box<dyn Connection>,
     carries: Option<Ticket>,
+}
+
+impl Line {
+    fn is_idle(&self) -> bool {
+        self.carries.is_none() && !self.connection.is_poisoned()
+    }
 }
 
 /// Connections to one target. Those that a failure ended are kept, and passed over.
@@ -47,6 +55,39 @@ impl Pool {
     /// A connection for a batch.
     pub(crate) fn connection(&mut self) -> Result<&mut dyn Connection, AccessError> {
         Ok(self.idle()?.connection.as_mut())
+    }
+
+    /// Executes batches in no order, on all connections that work and carry nothing, each of them on a thread of its own.
+    pub(crate) fn submit_all(&mut self, mut batches: Vec<Vec<Operation<'_>>>) -> Result<(), AccessError> {
+        let connections: Vec<_> = self.lines.iter_mut().filter(|line| line.is_idle()).collect();
+        if connections.len() < 2 || batches.len() < 2 {
+            let connection = self.connection()?;
+            return batches.iter_mut().try_for_each(|batch| connection.submit(batch));
+        }
+        batches.reverse();
+        let waiting = Mutex::new((batches, None));
+        let lock = || waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = |line: &mut Line| {
+            while let Some(mut batch) = { lock().0.pop() } {
+                if let Err(error) = line.connection.submit(&mut batch) {
+                    // The others end with the batch that they are at.
+                    let (batches, failed) = &mut *lock();
+                    batches.clear();
+                    failed.get_or_insert(error);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            let mut connections = connections.into_iter();
+            let own = connections.next();
+            for line in connections {
+                // Without a thread there are fewer at it.
+                let _ = thread::Builder::new().name("batches".into()).spawn_scoped(scope, || work(line));
+            }
+            own.into_iter().for_each(work);
+        });
+        let (_, failed) = waiting.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failed.map_or(Ok(()), Err)
     }
 
     pub(crate) fn start(&mut self, request: Request<'_>, deadline: Duration) -> Result<Ticket, AccessError> {

@@ -192,6 +192,15 @@ impl Session {
         self.pool.connection()?.submit(batch)
     }
 
+    /// Executes batches of which none waits for another, in no order, over all connections that carry nothing, and waits
+    /// for the end of all.
+    ///
+    /// # Errors
+    /// As [`Session::submit`], of the first one that failed; those that were not begun by then are not.
+    pub fn submit_all(&mut self, batches: Vec<Vec<Operation<'_>>>) -> Result<(), AccessError> {
+        self.pool.submit_all(batches)
+    }
+
     /// Starts a request over a connection that carries nothing, and returns at once. [`Session::poll`] tells what became
     /// of it, within about `deadline`.
     ///

@@ -270,7 +270,8 @@ impl World {
         const REST: u64 = 1000;
         application.read(&(received..received + REST).map(sent_by_client).collect::<Vec<u8>>());
 
-        let mut wire = view.written_bytes(plan.unacknowledged.start..plan.unsent.end);
+        let mut wire =
+            view.written_bytes(plan.unacknowledged.start..plan.unsent.end).map(|bytes| bytes.to_vec());
         match plan.output {
             Output::Discard(count) => {
                 wire.as_mut().unwrap().extend(&application.pending[count as usize..]);
@@ -328,7 +329,10 @@ fn streams(acknowledged: u64, sent: u64, received: u64) -> Streams {
 
 /// A box after so much read and written, with a snapshot at such a point.
 fn session(read: u64, written: u64, snapshot: (u64, u64), is_held: bool) -> BoxView {
-    let ring = is_held.then(|| crate::snapshot::Ring { bytes: vec![7; RING as usize], filled: written });
+    let ring = is_held.then(|| crate::snapshot::Ring {
+        start: written.saturating_sub(RING.into()),
+        bytes: vec![7; written.min(RING.into()) as usize].into(),
+    });
     let newest =
         crate::snapshot::Export { number: 1, read: snapshot.0, written: snapshot.1, bytes: Vec::new() };
     BoxView { cookie: 1, newest, read, written, is_ended: false, ring }

@@ -3,9 +3,10 @@
 use super::channel;
 use super::message::{Begin, Boxed, Hello, MOST_NAME, Message, Offer, Refusal, Role};
 use crate::resume::Resumption;
-use crate::snapshot::Shape;
-use backdoors_rdma::SharedMemory;
+use crate::snapshot::{OldBox, Shape};
+use rustix::fs::MemfdFlags;
 use rustix::net::{RecvFlags, SendFlags};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 /// Longest time to wait for the agent. It answers within milliseconds unless its machine is in trouble.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Offers that the agent has not answered yet, at most.
+const UNANSWERED: usize = 8;
 
 /// Why a session was not handed over. Nothing was changed: no box is taken for it, and its socket is not held.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,13 @@ pub enum AdoptError {
 pub struct Adopter {
     connection: OwnedFd,
     shape: Shape,
+    /// Offers whose answers are still to come.
+    unanswered: usize,
+    /// Answers that came, oldest first.
+    answers: VecDeque<Result<Offered, AdoptError>>,
+    /// Files that old boxes are sent in. Each is filled again when the offer that it came along with was answered.
+    files: Vec<OwnedFd>,
+    offers: usize,
 }
 
 /// A session that the agent has a box for, and whose socket it holds. The server has not heard of it.
@@ -65,8 +75,15 @@ impl Adopter {
         let no_agent = |source| AdoptError::NoAgent { path: socket.into(), source };
         let connection = channel::connect(socket, PATIENCE).map_err(no_agent)?;
         let hello = Message::Hello(Hello { role: Role::Adopter, service: service.into() });
-        match ask(&connection, &hello, &[])? {
-            Message::Welcome(welcome) => Ok(Adopter { connection, shape: welcome.shape() }),
+        match ask(&connection, &hello)? {
+            Message::Welcome(welcome) => Ok(Adopter {
+                connection,
+                shape: welcome.shape(),
+                unanswered: 0,
+                answers: VecDeque::new(),
+                files: Vec::new(),
+                offers: 0,
+            }),
             _ => Err(AdoptError::Lost(senseless())),
         }
     }
@@ -77,28 +94,58 @@ impl Adopter {
         self.shape
     }
 
-    /// Takes a box for a session, whose old one of shape `old` had these bytes, and has the agent hold its socket, which is
+    /// Asks for a box for a session that had this old one, and has the agent hold its socket, which is
     /// still in repair mode. All of the plan's unread bytes are in the socket's queue, and `cookie` is the socket's. The server
-    /// hears nothing yet.
+    /// hears nothing yet. Several may be offered before [`Adopter::offered`] tells what came of each, in turn.
+    ///
+    /// # Errors
+    /// [`AdoptError`]; then there is no answer to this one.
+    pub fn offer(
+        &mut self,
+        old: &OldBox<'_>,
+        plan: &Resumption,
+        cookie: u64,
+        socket: BorrowedFd<'_>,
+    ) -> Result<(), AdoptError> {
+        if self.unanswered == UNANSWERED {
+            self.take_answer();
+        }
+        let place = self.offers % UNANSWERED;
+        if place == self.files.len() {
+            self.files.push(
+                rustix::fs::memfd_create("backdoors-old-box", MemfdFlags::CLOEXEC)
+                    .map_err(io::Error::from)?,
+            );
+        }
+        let Some(file) = self.files.get(place) else { return Err(AdoptError::Lost(senseless())) };
+        fill(file, old)?;
+        let offer = Message::Offer(Offer::new(cookie, old.shape, plan)).encode();
+        channel::send(self.connection.as_fd(), &offer, &[socket, file.as_fd()], SendFlags::empty())?;
+        self.offers += 1;
+        self.unanswered += 1;
+        Ok(())
+    }
+
+    /// What came of the oldest offer of which that was not told yet.
     ///
     /// # Errors
     /// [`AdoptError`]. A plan that is not what [`Resumption::plan`] says of this box is refused, and so is one in which bytes that
     /// were sent and not acknowledged are held by nobody.
-    pub fn offer(
-        &mut self,
-        old: Shape,
-        old_box: &[u8],
-        plan: &Resumption,
-        cookie: u64,
-        socket: BorrowedFd<'_>,
-    ) -> Result<Offered, AdoptError> {
-        let (memory, descriptor) = SharedMemory::create("backdoors-old-box", old_box.len().max(1))?;
-        memory.write_bytes(0, old_box).map_err(io::Error::other)?;
-        let offer = Message::Offer(Offer::new(cookie, old, plan));
-        match ask(&self.connection, &offer, &[socket, descriptor.as_fd()])? {
-            Message::Offered(offered) => Ok(Offered(offered)),
-            _ => Err(AdoptError::Lost(senseless())),
+    pub fn offered(&mut self) -> Result<Offered, AdoptError> {
+        if self.answers.is_empty() && self.unanswered > 0 {
+            self.take_answer();
         }
+        let nothing = || AdoptError::Lost(io::Error::new(io::ErrorKind::InvalidInput, "nothing was offered"));
+        self.answers.pop_front().unwrap_or_else(|| Err(nothing()))
+    }
+
+    fn take_answer(&mut self) {
+        self.unanswered -= 1;
+        self.answers.push_back(match answer(&self.connection) {
+            Ok(Message::Offered(offered)) => Ok(Offered(offered)),
+            Ok(_) => Err(AdoptError::Lost(senseless())),
+            Err(error) => Err(error),
+        });
     }
 
     /// The connection speaks: the server gets it. The kernel took `written` of the plan's unsent bytes when it was
@@ -108,19 +155,23 @@ impl Adopter {
     /// # Errors
     /// [`AdoptError`]; the agent has dropped the session then.
     pub fn begin(&mut self, offered: Offered, written: u64) -> Result<(), AdoptError> {
-        match ask(&self.connection, &Message::Begin(Begin { offered: offered.0, written }), &[])? {
+        // Or else the answer would be another's.
+        while self.unanswered > 0 {
+            self.take_answer();
+        }
+        match ask(&self.connection, &Message::Begin(Begin { offered: offered.0, written }))? {
             Message::Begun => Ok(()),
             _ => Err(AdoptError::Lost(senseless())),
         }
     }
 }
 
-fn ask(
-    connection: &OwnedFd,
-    question: &Message,
-    descriptors: &[BorrowedFd<'_>],
-) -> Result<Message, AdoptError> {
-    channel::send(connection.as_fd(), &question.encode(), descriptors, SendFlags::empty())?;
+fn ask(connection: &OwnedFd, question: &Message) -> Result<Message, AdoptError> {
+    channel::send(connection.as_fd(), &question.encode(), &[], SendFlags::empty())?;
+    answer(connection)
+}
+
+fn answer(connection: &OwnedFd) -> Result<Message, AdoptError> {
     let packet = channel::receive(connection.as_fd(), RecvFlags::empty())?;
     if packet.bytes.is_empty() {
         return Err(AdoptError::Lost(io::ErrorKind::UnexpectedEof.into()));
@@ -132,6 +183,18 @@ fn ask(
         Ok(message) => Ok(message),
         Err(error) => Err(AdoptError::Lost(io::Error::other(error))),
     }
+}
+
+/// Puts an old box into a file, which may have been another's.
+fn fill(file: &OwnedFd, old: &OldBox<'_>) -> io::Result<()> {
+    rustix::fs::ftruncate(file, old.shape.box_bytes() as u64)?;
+    for (at, piece) in &old.pieces {
+        let mut written = 0;
+        while let Some(rest) = piece.get(written..).filter(|rest| !rest.is_empty()) {
+            written += rustix::io::pwrite(file, rest, (at + written) as u64)?;
+        }
+    }
+    Ok(())
 }
 
 fn senseless() -> io::Error {

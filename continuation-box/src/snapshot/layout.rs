@@ -19,6 +19,8 @@ pub const MOST_BOXES: u32 = 65_536;
 pub const MOST_SNAPSHOT: u32 = 1 << 20;
 /// Largest ring, bytes.
 pub const MOST_RING: u32 = 1 << 26;
+/// Smallest ring, bytes.
+pub const LEAST_RING: u32 = 4096;
 /// Longest name of a service, bytes.
 pub const MOST_NAME: usize = 48;
 /// The cookie of a box that is being made: it is nobody's yet, and not free.
@@ -159,7 +161,8 @@ impl Shape {
         if snapshot == 0 || snapshot > MOST_SNAPSHOT || !snapshot.is_multiple_of(8) {
             return Err(ShapeError::Snapshot(snapshot));
         }
-        let is_ring = self.ring_bytes.is_power_of_two() && (4096..=MOST_RING).contains(&self.ring_bytes);
+        let is_ring =
+            self.ring_bytes.is_power_of_two() && (LEAST_RING..=MOST_RING).contains(&self.ring_bytes);
         if self.ring_bytes != 0 && !is_ring {
             return Err(ShapeError::Ring(self.ring_bytes));
         }

@@ -11,6 +11,7 @@ use core::ops::Range;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use zerocopy::{FromBytes, IntoBytes};
 
 pub(super) const WORD: usize = 8;
@@ -80,6 +81,8 @@ pub struct Continued {
 pub struct BoxMemory {
     pub(super) memory: SharedMemory,
     pub(super) shape: Shape,
+    /// Where the next free box is looked for first: most of those before it are taken.
+    next: AtomicU32,
 }
 
 impl BoxMemory {
@@ -126,7 +129,7 @@ impl BoxMemory {
             reserved: 0,
             name,
         };
-        let boxes = BoxMemory { memory, shape };
+        let boxes = BoxMemory { memory, shape, next: AtomicU32::new(0) };
         boxes.write(0, header.as_bytes());
         Ok(Arc::new(boxes))
     }
@@ -141,7 +144,7 @@ impl BoxMemory {
         header.read_bytes(0, &mut head).map_err(io::Error::other)?;
         let shape = Shape::decode(&head)?;
         let memory = SharedMemory::map(fd, 0, shape.region_bytes(), Protection::ReadWrite)?;
-        Ok(Arc::new(BoxMemory { memory, shape }))
+        Ok(Arc::new(BoxMemory { memory, shape, next: AtomicU32::new(0) }))
     }
 
     /// How large they are.
@@ -183,7 +186,10 @@ impl BoxMemory {
             let word = self.shape.box_offset(*index) / WORD;
             self.memory.load(word) == 0 && self.memory.compare_exchange(word, 0, BEING_MADE).is_ok()
         };
-        let index = (0..self.shape.capacity).find(is_taken)?;
+        let capacity = self.shape.capacity;
+        let first = self.next.load(Ordering::Relaxed) % capacity;
+        let index = (first..capacity).chain(0..first).find(is_taken)?;
+        self.next.store(index + 1, Ordering::Relaxed);
         let new = SessionBox::new(Arc::clone(self), index, BEING_MADE);
         for word in 1..size_of::<BoxHead>() / WORD {
             new.store(word * WORD, 0);

@@ -13,4 +13,4 @@ mod view;
 pub use export::{ExportError, SessionBox};
 pub use layout::{Shape, ShapeError};
 pub use memory::{BoxMemory, Continued, MemoryError, Owner, RestoreError};
-pub use view::{Around, Attachment, BoxView, BoxesView, Export, Ring, ViewError};
+pub use view::{Around, Attachment, BoxView, BoxesView, Export, OldBox, Ring, ViewError};

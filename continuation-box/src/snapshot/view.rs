@@ -1,9 +1,13 @@
 //! What is read of a box from outside: of a machine that stands still, or of one that lives and changes it meanwhile.
 
-use super::layout::{BEING_MADE, BoxHead, BoxesHeader, MAGIC, Shape, ShapeError, VERSION};
+use super::layout::{
+    BEING_MADE, BoxHead, BoxesHeader, ExportHead, LEAST_RING, MAGIC, Shape, ShapeError, VERSION,
+};
+use bytes::Bytes;
 use core::mem::size_of;
 use core::ops::Range;
-use zerocopy::FromBytes;
+use std::borrow::Cow;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Why bytes are no boxes, or a box makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,10 +109,19 @@ pub struct BoxView {
 /// Bytes that were written last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ring {
-    /// The byte at position p is at p % length.
-    pub bytes: Vec<u8>,
-    /// Bytes up to this position were put in.
-    pub filled: u64,
+    /// Position of the first one that is held.
+    pub start: u64,
+    /// All from there to the last one that was put in. Whoever needs some of them shares them.
+    pub bytes: Bytes,
+}
+
+/// A box as [`BoxView::decode`] reads it, in pieces.
+#[derive(Clone, Debug)]
+pub struct OldBox<'a> {
+    /// How large it is.
+    pub shape: Shape,
+    /// What is not all zero of it, and where that begins.
+    pub pieces: Vec<(usize, Cow<'a, [u8]>)>,
 }
 
 impl Shape {
@@ -207,12 +220,22 @@ impl BoxView {
             return Ok(None);
         }
         let newest = match around {
-            None => export(shape, head.newest, &head, bytes)?,
-            Some(around) if around.numbers[(around.newest % 2) as usize] == around.newest => {
-                export(shape, around.newest, &head, bytes)?
-            }
-            Some(_) => return Err(ViewError::Replaced),
+            None => head.newest,
+            Some(around) => around.newest_whole()?,
         };
+        let room = shape.snapshot_bytes as usize;
+        let snapshot = &bytes[shape.buffer_offset(newest)..][..room];
+        let ring = &bytes[shape.ring_offset()..][..shape.ring_bytes as usize];
+        let ring = (!ring.is_empty()).then(|| unroll(ring, head.filled));
+        BoxView::of(&head, newest, snapshot, ring).map(Some)
+    }
+
+    /// A box that has this head and holds these written bytes, if any, and this buffer for snapshot number `newest`.
+    ///
+    /// # Errors
+    /// [`ViewError`].
+    pub fn of(head: &BoxHead, newest: u64, buffer: &[u8], ring: Option<Ring>) -> Result<BoxView, ViewError> {
+        let newest = export(newest, head, buffer)?;
         for (done, snapshot, live) in
             [("read", newest.read, head.read), ("written", newest.written, head.written)]
         {
@@ -220,43 +243,91 @@ impl BoxView {
                 return Err(ViewError::Ahead { done, snapshot, live });
             }
         }
-        let ring = &bytes[shape.ring_offset()..][..shape.ring_bytes as usize];
-        let ring = (!ring.is_empty()).then(|| Ring { bytes: ring.to_vec(), filled: head.filled });
         if ring.is_some() && head.filled < head.written {
             return Err(ViewError::Filled { filled: head.filled, written: head.written });
         }
-        let BoxHead { cookie, read, written, ended, .. } = head;
-        Ok(Some(BoxView { cookie, newest, read, written, is_ended: ended != 0, ring }))
+        let BoxHead { cookie, read, written, ended, .. } = *head;
+        Ok(BoxView { cookie, newest, read, written, is_ended: ended != 0, ring })
+    }
+
+    /// A box of nobody else that has what is in this view, and is no larger than it must be.
+    #[must_use]
+    pub fn to_old_box(&self) -> OldBox<'_> {
+        let mut head = BoxHead {
+            cookie: self.cookie,
+            newest: self.newest.number,
+            read: self.read,
+            written: self.written,
+            ended: u64::from(self.is_ended),
+            ..BoxHead::EMPTY
+        };
+        head.exports[(self.newest.number % 2) as usize] = ExportHead {
+            number: self.newest.number,
+            length: self.newest.bytes.len() as u64,
+            read: self.newest.read,
+            written: self.newest.written,
+        };
+        // Neither is longer than the largest: they come out of a box.
+        let snapshot_bytes = (self.newest.bytes.len() as u32).next_multiple_of(8).max(8);
+        let held = self.ring.as_ref().map_or(0, |ring| ring.bytes.len() as u32);
+        let ring_bytes = self.ring.as_ref().map_or(0, |_| held.next_power_of_two().max(LEAST_RING));
+        let shape = Shape { capacity: 1, snapshot_bytes, ring_bytes };
+        let mut pieces = vec![(shape.buffer_offset(self.newest.number), Cow::from(&self.newest.bytes))];
+        if let Some(Ring { start, bytes }) = &self.ring {
+            head.filled = start + bytes.len() as u64;
+            let first = (start % u64::from(ring_bytes)) as usize;
+            let (now, then) = bytes.split_at(bytes.len().min(ring_bytes as usize - first));
+            pieces.extend([(shape.ring_offset() + first, now.into()), (shape.ring_offset(), then.into())]);
+        }
+        pieces.push((0, head.as_bytes().to_vec().into()));
+        OldBox { shape, pieces }
     }
 
     /// Positions of the written bytes that the box holds; none if it holds none.
     #[must_use]
     pub fn held(&self) -> Range<u64> {
         match &self.ring {
-            Some(Ring { bytes, filled }) => filled.saturating_sub(bytes.len() as u64)..self.written,
+            Some(Ring { start, bytes }) => *start..self.written.min(start + bytes.len() as u64),
             None => self.written..self.written,
         }
     }
 
     /// The written bytes at these positions; `None` if the box does not hold them all.
     #[must_use]
-    pub fn written_bytes(&self, positions: Range<u64>) -> Option<Vec<u8>> {
+    pub fn written_bytes(&self, positions: Range<u64>) -> Option<Bytes> {
         if positions.is_empty() {
-            return Some(Vec::new());
+            return Some(Bytes::new());
         }
         let held = self.held();
-        let Ring { bytes, .. } = self.ring.as_ref()?;
+        let Ring { start, bytes } = self.ring.as_ref()?;
         if positions.start < held.start || positions.end > held.end {
             return None;
         }
-        let first = (positions.start % bytes.len() as u64) as usize;
-        let length = usize::try_from(positions.end - positions.start).ok()?;
-        let upper = length.min(bytes.len() - first);
-        Some([bytes.get(first..first + upper)?, bytes.get(..length - upper)?].concat())
+        let from = usize::try_from(positions.start - start).ok()?;
+        let to = usize::try_from(positions.end - start).ok()?;
+        Some(bytes.slice(from..to))
     }
 }
 
-fn export(shape: Shape, number: u64, head: &BoxHead, bytes: &[u8]) -> Result<Export, ViewError> {
+impl Around {
+    /// The newest snapshot that was whole all the time.
+    fn newest_whole(&self) -> Result<u64, ViewError> {
+        let is_whole = self.numbers[(self.newest % 2) as usize] == self.newest;
+        if is_whole { Ok(self.newest) } else { Err(ViewError::Replaced) }
+    }
+}
+
+/// What a ring holds that was filled up to a position, in order.
+fn unroll(ring: &[u8], filled: u64) -> Ring {
+    let start = filled.saturating_sub(ring.len() as u64);
+    // No more than the ring has.
+    let length = (filled - start) as usize;
+    let first = (start % ring.len() as u64) as usize;
+    let upper = length.min(ring.len() - first);
+    Ring { start, bytes: [&ring[first..first + upper], &ring[..length - upper]].concat().into() }
+}
+
+fn export(number: u64, head: &BoxHead, buffer: &[u8]) -> Result<Export, ViewError> {
     if number == 0 {
         return Ok(Export::default());
     }
@@ -264,11 +335,9 @@ fn export(shape: Shape, number: u64, head: &BoxHead, bytes: &[u8]) -> Result<Exp
     if export.number != number {
         return Err(ViewError::Replaced);
     }
-    let room = shape.snapshot_bytes;
-    if export.length > u64::from(room) {
-        return Err(ViewError::Length { length: export.length, room });
-    }
-    let snapshot = &bytes[shape.buffer_offset(number)..][..export.length as usize];
+    let too_long = ViewError::Length { length: export.length, room: buffer.len() as u32 };
+    let length = usize::try_from(export.length).map_err(|_| too_long.clone())?;
+    let snapshot = buffer.get(..length).ok_or(too_long)?;
     Ok(Export { number, read: export.read, written: export.written, bytes: snapshot.to_vec() })
 }
 

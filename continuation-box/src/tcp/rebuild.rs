@@ -13,6 +13,7 @@ use nix::sys::socket::{
 };
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why a connection was not rebuilt. Nothing has changed then: nothing was sent, and no socket is left.
@@ -78,7 +79,14 @@ pub struct Rebuilt {
     pub(super) socket: OwnedFd,
     pub(super) state: TcpState,
     pub(super) flight: Flight,
-    pub(super) entrance: Option<Entrance>,
+    pub(super) entrance: Option<Arc<Entrance>>,
+}
+
+/// Rebuilds connections. What they all need on this machine is made once.
+#[derive(Debug, Default)]
+pub struct Rebuilder {
+    /// For IPv4 and for IPv6.
+    entrances: [Option<Arc<Entrance>>; 2],
 }
 
 /// How what was sent and not acknowledged is put back, such that the kernel speaks at once.
@@ -133,22 +141,45 @@ impl Flight {
 /// # Errors
 /// [`RebuildError`]; nothing is left behind then, and nothing was sent.
 pub fn rebuild(state: TcpState) -> Result<Rebuilt, RebuildError> {
-    state.check()?;
-    let flight = Flight::of(&state);
+    Rebuilder::default().rebuild(state)
+}
+
+impl Rebuilder {
+    /// As [`rebuild`].
+    ///
+    /// # Errors
+    /// [`RebuildError`].
+    pub fn rebuild(&mut self, state: TcpState) -> Result<Rebuilt, RebuildError> {
+        state.check()?;
+        let flight = Flight::of(&state);
+        let is_needed = flight.padding > 0 || state.receive.closed;
+        let entrance = is_needed.then(|| self.entrance(state.local)).transpose()?;
+        let socket = connected(&state, flight)?;
+        Ok(Rebuilt { socket, state, flight, entrance })
+    }
+
+    fn entrance(&mut self, local: SocketAddr) -> Result<Arc<Entrance>, RebuildError> {
+        let [ipv4, ipv6] = &mut self.entrances;
+        let place = if local.is_ipv4() { ipv4 } else { ipv6 };
+        if let Some(entrance) = place {
+            return Ok(Arc::clone(entrance));
+        }
+        let opened = Entrance::open(local).map_err(|source| failed("opening a raw socket", source))?;
+        Ok(Arc::clone(place.insert(Arc::new(opened))))
+    }
+}
+
+/// The silent socket.
+fn connected(state: &TcpState, flight: Flight) -> Result<OwnedFd, RebuildError> {
     let permitted = |call| move |source| failed(call, source);
-    let entrance = if flight.padding > 0 || state.receive.closed {
-        Some(Entrance::open(state.local).map_err(permitted("opening a raw socket"))?)
-    } else {
-        None
-    };
     let family = if state.local.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)
         .map_err(permitted("making a socket"))?;
     setsockopt(&socket, sockopt::TcpRepair, &ON).map_err(permitted("entering repair mode"))?;
-    make_room(&socket, &state, flight)?;
+    make_room(&socket, state, flight)?;
 
-    let first = first_sequence(&state, flight);
-    let received_next = received_next(&state);
+    let first = first_sequence(state, flight);
+    let received_next = received_next(state);
     let copied = received_next.wrapping_sub(state.receive.unread.len() as u32);
     set_sequence(&socket, SEND_QUEUE, first)?;
     set_sequence(&socket, RECEIVE_QUEUE, copied)?;
@@ -161,14 +192,14 @@ pub fn rebuild(state: TcpState) -> Result<Rebuilt, RebuildError> {
         Errno::ENETUNREACH | Errno::EHOSTUNREACH => RebuildError::NoRoute(state.remote),
         source => failed("connecting", source),
     })?;
-    agree(&socket, &state)?;
+    agree(&socket, state)?;
 
     setsockopt(&socket, RepairQueue, &RECEIVE_QUEUE).map_err(permitted("choosing the receive queue"))?;
     write_all(&socket, &state.receive.unread).map_err(permitted("filling the receive queue"))?;
     expect_sequence(&socket, RECEIVE_QUEUE, "received", received_next)?;
     expect_sequence(&socket, SEND_QUEUE, "to be sent", first)?;
-    set_windows(&socket, &state, flight)?;
-    Ok(Rebuilt { socket, state, flight, entrance })
+    set_windows(&socket, state, flight)?;
+    Ok(socket)
 }
 
 /// To hand the socket on before it speaks. Until then nothing but [`Rebuilt::resume`] may touch it.

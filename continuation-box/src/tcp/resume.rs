@@ -55,6 +55,9 @@ pub enum ResumeError {
 /// A segment that this machine sends itself arrives within microseconds, unless a busy kernel puts that off.
 const ARRIVAL: Duration = Duration::from_millis(100);
 
+/// What padding is made of.
+static NOTHING: [u8; 16 << 10] = [0; 16 << 10];
+
 impl Rebuilt {
     /// Ends repair mode, makes the connection speak at once, and writes the bytes that were never sent, as many as fit.
     ///
@@ -81,7 +84,12 @@ impl Rebuilt {
         let fill = |bytes: &[u8]| {
             write_all(&self.socket, bytes).map_err(|source| failed("filling the send queue", source))
         };
-        fill(&vec![0; flight.padding as usize])?;
+        let mut padding = flight.padding as usize;
+        while padding > 0 {
+            let piece = padding.min(NOTHING.len());
+            fill(&NOTHING[..piece])?;
+            padding -= piece;
+        }
         fill(told)?;
         let unsent_from = send_side.next.wrapping_sub(again.len() as u32).wrapping_sub(u32::from(flight.fin));
         let has = getsockopt(&self.socket, QueueSequence)

@@ -1,5 +1,6 @@
 //! What a connection is made of, as plain data, and what must hold before a kernel is bothered with it.
 
+use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use thiserror::Error;
@@ -42,9 +43,9 @@ pub struct SendSide {
     /// The largest window the peer ever offered.
     pub max_window: u32,
     /// The bytes from `una` to `next`.
-    pub unacknowledged: Vec<u8>,
+    pub unacknowledged: Bytes,
     /// The bytes that were written and never sent: from `next` on.
-    pub unsent: Vec<u8>,
+    pub unsent: Bytes,
     /// Whether our own FIN was sent; then `next` counts it, and it is no byte of `unacknowledged`.
     pub closed: bool,
 }

@@ -101,8 +101,8 @@ pub fn dump(stream: TcpStream) -> TcpState {
             window: windows.send_window,
             window_at: windows.send_window_at,
             max_window: windows.max_send_window,
-            unacknowledged: sent,
-            unsent,
+            unacknowledged: sent.into(),
+            unsent: unsent.into(),
             closed: send_closed,
         },
         receive: ReceiveSide {

@@ -70,6 +70,10 @@ impl Link for SessionLink {
         self.0.submit(batch)
     }
 
+    fn submit_all(&mut self, batches: Vec<Vec<Operation<'_>>>) -> Result<(), AccessError> {
+        self.0.submit_all(batches)
+    }
+
     fn refresh(&mut self) -> Result<(), LinkError> {
         self.0
             .refresh_directory()

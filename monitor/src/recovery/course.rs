@@ -1,7 +1,7 @@
 //! The course of a recovery, decided without I/O: what to do next, by what came of what was done before.
 //!
-//! Prepare → fence, and see the fence → pull → rebuild each session silently and hand it to the local server → announce →
-//! have each speak. Nothing that cannot be undone is done before the fence was seen, and whatever fails before the announcement
+//! Prepare → fence, and see the fence → pull → rebuild each session silently, and have the local server's agent hold it →
+//! announce → have each speak → give each to the local server, which would compete for the processors earlier. Nothing that cannot be undone is done before the fence was seen, and whatever fails before the announcement
 //! is undone: then the target, if it lives, goes on as it was.
 
 use super::report::{Fate, Mark, Outcome, Phase, Report, SessionReport};
@@ -27,12 +27,16 @@ pub enum Action {
     Fence,
     /// Pull the sessions and plan each: [`Course::pulled`].
     Pull,
-    /// Rebuild this session silently, and have the local server's agent hold it: [`Course::rebuilt`].
+    /// Rebuild this session silently, and offer it to the local server's agent: [`Course::rebuilt`].
     Rebuild(usize),
+    /// Hear whether the local server's agent holds this session: [`Course::held`].
+    Hold(usize),
     /// Tell the network where the addresses are: [`Course::announced`].
     Announce,
-    /// Have this session speak, and give it to the local server: [`Course::resumed`].
+    /// Have this session speak: [`Course::resumed`].
     Resume(usize),
+    /// Give this session, which speaks, to the local server: [`Course::begun`].
+    Begin(usize),
     /// Give up the addresses and what was rebuilt, and lift the fence if it was set: [`Course::undone`].
     Undo,
     /// Nothing more: [`Course::report`].
@@ -72,8 +76,8 @@ pub struct Course {
     pulls: usize,
     /// Sessions that wait for their turn in this phase.
     waiting: VecDeque<usize>,
-    /// Sessions that were rebuilt.
-    rebuilt: VecDeque<usize>,
+    /// Sessions that have had it, and wait for the next phase.
+    through: VecDeque<usize>,
     sessions: Vec<SessionReport>,
     marks: Vec<Mark>,
     outcome: Outcome,
@@ -92,7 +96,7 @@ impl Course {
             fence_set: false,
             pulls: 0,
             waiting: VecDeque::new(),
-            rebuilt: VecDeque::new(),
+            through: VecDeque::new(),
             sessions: Vec::new(),
             marks: Vec::new(),
             outcome: Outcome::Done,
@@ -174,9 +178,14 @@ impl Course {
         self.next = match self.waiting.pop_front() {
             _ if self.terms.dry_run => Action::End,
             Some(index) => Action::Rebuild(index),
-            // Without any session, too: new clients find the service here.
-            None => Action::Announce,
+            None => self.next_to_hold(),
         };
+    }
+
+    fn next_to_hold(&mut self) -> Action {
+        self.waiting = std::mem::take(&mut self.through);
+        // Without any session, too: new clients find the service here.
+        self.waiting.pop_front().map_or(Action::Announce, Action::Hold)
     }
 
     fn lose(&mut self, index: usize, reason: String) {
@@ -185,13 +194,33 @@ impl Course {
         }
     }
 
-    /// What came of rebuilding a session.
-    pub fn rebuilt(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
+    /// A session's turn in a phase is over; the next one's, or the next phase.
+    fn turn(
+        &mut self,
+        index: usize,
+        outcome: Result<(), String>,
+        action: fn(usize) -> Action,
+    ) -> Option<Action> {
         match outcome {
-            Ok(()) => self.rebuilt.push_back(index),
+            Ok(()) => self.through.push_back(index),
             Err(reason) => self.lose(index, reason),
         }
-        self.next_to_rebuild();
+        self.waiting.pop_front().map(action)
+    }
+
+    /// What came of rebuilding a session.
+    pub fn rebuilt(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
+        let next = self.turn(index, outcome, Action::Rebuild);
+        self.next = next.unwrap_or_else(|| self.next_to_hold());
+        if self.next == Action::Announce {
+            self.mark(now, Phase::Rebuilt);
+        }
+    }
+
+    /// Whether the local agent holds a session.
+    pub fn held(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
+        let next = self.turn(index, outcome, Action::Hold);
+        self.next = next.unwrap_or(Action::Announce);
         if self.next == Action::Announce {
             self.mark(now, Phase::Rebuilt);
         }
@@ -200,10 +229,11 @@ impl Course {
     /// Whether the network was told.
     pub fn announced(&mut self, now: Duration, outcome: Result<(), String>) {
         self.mark(now, Phase::Announced);
+        self.waiting = std::mem::take(&mut self.through);
         match outcome {
-            Ok(()) => self.next_to_resume(),
+            Ok(()) => self.next = self.waiting.pop_front().map_or(Action::End, Action::Resume),
             Err(reason) => {
-                for index in std::mem::take(&mut self.rebuilt) {
+                for index in std::mem::take(&mut self.waiting) {
                     self.lose(index, "the address was not announced".to_owned());
                 }
                 self.fail(reason);
@@ -211,27 +241,31 @@ impl Course {
         }
     }
 
-    fn next_to_resume(&mut self) {
-        self.next = self.rebuilt.pop_front().map_or(Action::End, Action::Resume);
-    }
-
     /// What came of having a session speak.
     pub fn resumed(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
         let after = now.saturating_sub(self.began);
-        match outcome {
-            Ok(()) => {
-                if let Some(session) = self.sessions.get_mut(index) {
-                    session.fate = Fate::Resumed { after };
-                }
-                if !self.marks.iter().any(|mark| mark.phase == Phase::FirstResumed) {
-                    self.mark(now, Phase::FirstResumed);
-                }
+        if outcome.is_ok() {
+            if let Some(session) = self.sessions.get_mut(index) {
+                session.fate = Fate::Resumed { after };
             }
-            Err(reason) => self.lose(index, reason),
+            if !self.marks.iter().any(|mark| mark.phase == Phase::FirstResumed) {
+                self.mark(now, Phase::FirstResumed);
+            }
         }
-        self.next_to_resume();
+        if let Some(next) = self.turn(index, outcome, Action::Resume) {
+            self.next = next;
+            return;
+        }
+        self.mark(now, Phase::Resumed);
+        self.waiting = std::mem::take(&mut self.through);
+        self.next = self.waiting.pop_front().map_or(Action::End, Action::Begin);
+    }
+
+    /// What came of giving a session to the local server.
+    pub fn begun(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
+        self.next = self.turn(index, outcome, Action::Begin).unwrap_or(Action::End);
         if self.next == Action::End {
-            self.mark(now, Phase::Resumed);
+            self.mark(now, Phase::Begun);
         }
     }
 

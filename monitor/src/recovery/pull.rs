@@ -8,14 +8,15 @@
 use crate::link::{Link, Region};
 use backdoors_continuation_box::connection::streams;
 use backdoors_continuation_box::snapshot::layout::BoxHead;
-use backdoors_continuation_box::snapshot::{Around, BoxView, BoxesView, Shape, ViewError};
+use backdoors_continuation_box::snapshot::{BoxView, BoxesView, Ring, Shape, ViewError};
 use backdoors_rdma::{AccessError, Operation};
 use backdoors_sensor_box::FetchError;
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::session::{Received, SessionView, SessionsView, fetch_sessions};
 use std::collections::HashMap;
 use std::mem::size_of;
-use zerocopy::{FromBytes, IntoBytes};
+use std::ops::Range;
+use zerocopy::FromBytes;
 
 /// Most operations of a batch.
 const OPERATIONS: usize = 48;
@@ -65,19 +66,8 @@ pub struct Found {
     pub session: SessionView,
     /// What it received and is held; why nothing is, if nothing is.
     pub received: Result<Received, &'static str>,
-    /// Its box, if it has one.
-    pub boxed: Option<Result<FoundBox, ViewError>>,
-}
-
-/// A box as it was found, made as small as what it holds.
-#[derive(Clone, Debug)]
-pub struct FoundBox {
-    /// The shape of `bytes`.
-    pub shape: Shape,
-    /// The box, as [`BoxView::decode`] reads it. Of its ring those bytes are there which are not acknowledged.
-    pub bytes: Vec<u8>,
-    /// What it says.
-    pub view: BoxView,
+    /// Its box, if it has one. Of what was written it has what the session needs to go on.
+    pub boxed: Option<Result<BoxView, ViewError>>,
 }
 
 /// Everything that was found.
@@ -164,26 +154,29 @@ struct Piece<'a> {
     into: &'a mut [u8],
 }
 
-/// Reads all pieces, several at once.
+/// Reads all pieces, in no order, several at once.
 fn fetch(link: &mut dyn Link, region: &Region, pieces: Vec<Piece<'_>>) -> Result<(), AccessError> {
-    let outside = AccessError::Invalid("the bytes asked for lie outside the region");
+    let outside = || AccessError::Invalid("the bytes asked for lie outside the region");
+    let mut batches = Vec::new();
     let mut batch = Vec::new();
     let mut bytes = 0;
     for Piece { offset, into } in pieces {
         for (part, into) in (0..).zip(into.chunks_mut(BYTES)) {
             let length = into.len();
             if batch.len() == OPERATIONS || (bytes + length > BYTES && !batch.is_empty()) {
-                link.submit(&mut batch)?;
-                batch.clear();
+                batches.push(std::mem::take(&mut batch));
                 bytes = 0;
             }
             let at = offset.saturating_add(part * BYTES as u64);
-            let Some(from) = region.range.slice(at, length as u64) else { return Err(outside) };
+            let from = region.range.slice(at, length as u64).ok_or_else(outside)?;
             bytes += length;
             batch.push(Operation::Read { from, into });
         }
     }
-    if batch.is_empty() { Ok(()) } else { link.submit(&mut batch) }
+    if !batch.is_empty() {
+        batches.push(batch);
+    }
+    link.submit_all(batches)
 }
 
 /// The boxes of a service.
@@ -220,31 +213,30 @@ struct Draft<'t> {
     boxed: Option<Result<DraftBox, ViewError>>,
 }
 
-/// Consecutive bytes of a ring: the second part goes on at the ring's beginning.
+/// Consecutive bytes of a ring, which go on at its beginning where it ends.
 struct Stretch {
     /// Position of the first one.
     start: u64,
     at: [u64; 2],
-    parts: [Vec<u8>; 2],
+    /// Bytes before the ring's end.
+    upper: usize,
+    bytes: Vec<u8>,
 }
 
 impl Stretch {
-    /// `length` bytes from `position` on, of which the byte at p is at `ring` + (p + `shift`) % `size`.
+    /// `length` bytes from position `start` on, which lies `first` bytes behind the beginning of a ring of `size` at `ring`.
     fn new(start: u64, length: usize, ring: u64, first: u64, size: u64) -> Stretch {
         let upper = length.min(usize::try_from(size.saturating_sub(first)).unwrap_or(length));
-        Stretch { start, at: [ring + first, ring], parts: [vec![0; upper], vec![0; length - upper]] }
+        Stretch { start, at: [ring + first, ring], upper, bytes: vec![0; length] }
     }
 
     fn wanted<'a>(&'a mut self, pieces: &mut Vec<Piece<'a>>) {
-        for (offset, part) in self.at.into_iter().zip(&mut self.parts) {
-            if !part.is_empty() {
-                pieces.push(Piece { offset, into: part });
+        let (upper, lower) = self.bytes.split_at_mut(self.upper);
+        for (offset, into) in self.at.into_iter().zip([upper, lower]) {
+            if !into.is_empty() {
+                pieces.push(Piece { offset, into });
             }
         }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        self.parts.concat()
     }
 }
 
@@ -262,9 +254,10 @@ impl<'t> Draft<'t> {
         let ring = session.index as u64 * u64::from(table.rings.stride);
         let first = session.received_sequence(held.start) & (table.rings.bytes - 1);
         let received = Stretch::new(held.start, length, ring, u64::from(first), u64::from(table.rings.bytes));
-        let acknowledged = streams(session, &Received { start: held.start, bytes: Vec::new() }).acknowledged;
+        let sent = streams(session, &Received { start: held.start, bytes: Vec::new() });
+        let sent = sent.acknowledged..sent.sent;
         let boxed = by_cookie.get(&session.cookie).zip(boxes).and_then(|(&index, boxes)| {
-            Some(DraftBox::new(boxes.shape, index, before.get(index)?, heads.get(index)?, acknowledged))
+            Some(DraftBox::new(boxes.shape, index, before.get(index)?, heads.get(index)?, sent.clone()))
         });
         Draft { session, received, boxed }
     }
@@ -277,8 +270,7 @@ impl<'t> Draft<'t> {
             (Some(_), Some(now)) => match now.held() {
                 None => Err("received bytes of it were missed"),
                 Some(held) => {
-                    let Stretch { start, .. } = self.received;
-                    let mut bytes = self.received.bytes();
+                    let Stretch { start, mut bytes, .. } = self.received;
                     let overwritten = held.start.saturating_sub(start).min(bytes.len() as u64);
                     bytes.drain(..usize::try_from(overwritten).unwrap_or(usize::MAX).min(bytes.len()));
                     Ok(Received { start: start + overwritten, bytes })
@@ -303,12 +295,13 @@ struct DraftBox {
 }
 
 impl DraftBox {
+    /// `sent` are the positions of what was sent and not acknowledged.
     fn new(
         shape: Shape,
         index: usize,
         before: &BoxHead,
         head: &BoxHead,
-        acknowledged: u64,
+        sent: Range<u64>,
     ) -> Result<DraftBox, ViewError> {
         // If it was made meanwhile there was no snapshot before.
         let newest = if before.cookie == head.cookie { before.newest } else { 0 };
@@ -317,24 +310,24 @@ impl DraftBox {
         if newest > 0 && export.length > u64::from(room) {
             return Err(ViewError::Length { length: export.length, room });
         }
+        if shape.ring_bytes > 0 && head.filled < head.written {
+            return Err(ViewError::Filled { filled: head.filled, written: head.written });
+        }
         let length = if newest > 0 { usize::try_from(export.length).unwrap_or(0) } else { 0 };
         // A box's number is that of its head, which was read, so it is small.
         let offset = shape.box_position(index as u32);
         let ring = u64::from(shape.ring_bytes);
-        let stretch = head.filled.saturating_sub(acknowledged);
+        // What was written after the snapshot and never sent is written again.
+        let needed = sent.end.max(if newest > 0 { export.written } else { 0 });
+        let is_held = head.filled.saturating_sub(sent.start) <= ring;
         // What does not fit the ring was overwritten: the plan finds that.
-        let stretch = if stretch > ring { 0 } else { usize::try_from(stretch).unwrap_or(0) };
-        let at = if ring > 0 { acknowledged % ring } else { 0 };
-        let written = Stretch::new(acknowledged, stretch, offset + shape.ring_offset() as u64, at, ring);
-        Ok(DraftBox {
-            index,
-            head: *head,
-            newest,
-            snapshot_at: offset + shape.buffer_offset(newest) as u64,
-            snapshot: vec![0; length],
-            written,
-            ring,
-        })
+        let stretch = if is_held { head.filled.min(needed).saturating_sub(sent.start) } else { 0 };
+        let stretch = usize::try_from(stretch).unwrap_or(0);
+        let at = if ring > 0 { sent.start % ring } else { 0 };
+        let written = Stretch::new(sent.start, stretch, offset + shape.ring_offset() as u64, at, ring);
+        let head = BoxHead { written: head.written.min(needed), ..*head };
+        let snapshot_at = offset + shape.buffer_offset(newest) as u64;
+        Ok(DraftBox { index, head, newest, snapshot_at, snapshot: vec![0; length], written, ring })
     }
 
     fn wanted<'a>(&'a mut self, pieces: &mut Vec<Piece<'a>>) {
@@ -344,36 +337,19 @@ impl DraftBox {
         self.written.wanted(pieces);
     }
 
-    fn finish(self, after: &[BoxHead]) -> Result<FoundBox, ViewError> {
+    fn finish(self, after: &[BoxHead]) -> Result<BoxView, ViewError> {
         let now =
             after.get(self.index).filter(|now| now.cookie == self.head.cookie).ok_or(ViewError::Replaced)?;
-        if now.filled.saturating_sub(self.ring) > self.written.start && !self.written.parts[0].is_empty() {
+        let Stretch { start, bytes, .. } = self.written;
+        if now.filled.saturating_sub(self.ring) > start && !bytes.is_empty() {
             return Err(ViewError::Replaced);
         }
-        let bytes = self.written.bytes();
-        let ring = match self.ring {
-            0 => 0,
-            ring if bytes.is_empty() && self.head.filled > self.written.start => ring as u32,
-            ring => (bytes.len() as u32).next_power_of_two().clamp(4096, ring as u32),
-        };
-        let snapshot_bytes = (self.snapshot.len() as u32).next_multiple_of(8).max(8);
-        let shape = Shape { capacity: 1, snapshot_bytes, ring_bytes: ring };
-        let mut small = vec![0; shape.box_bytes()];
-        small[..HEAD].copy_from_slice(self.head.as_bytes());
-        small[shape.buffer_offset(self.newest)..][..self.snapshot.len()].copy_from_slice(&self.snapshot);
-        if ring > 0 {
-            let first = (self.written.start % u64::from(ring)) as usize;
-            let (upper, lower) = bytes.split_at(bytes.len().min(ring as usize - first));
-            small[shape.ring_offset() + first..][..upper.len()].copy_from_slice(upper);
-            small[shape.ring_offset()..][..lower.len()].copy_from_slice(lower);
+        // Exported over while it was read.
+        if now.exports[(self.newest % 2) as usize].number != self.newest {
+            return Err(ViewError::Replaced);
         }
-        let numbers = now.exports.map(|export| export.number);
-        let around = Around { newest: self.newest, numbers };
-        // The head of the copy names the snapshot that was taken, whatever came after it.
-        let head = BoxHead { newest: self.newest, ..self.head };
-        small[..HEAD].copy_from_slice(head.as_bytes());
-        let view = BoxView::decode(shape, &small, Some(around))?.ok_or(ViewError::Replaced)?;
-        Ok(FoundBox { shape, bytes: small, view })
+        let ring = (self.ring > 0).then(|| Ring { start, bytes: bytes.into() });
+        BoxView::of(&self.head, self.newest, &self.snapshot, ring)
     }
 }
 

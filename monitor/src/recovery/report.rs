@@ -51,7 +51,7 @@ pub enum Fate {
     Recoverable,
     /// It goes on here.
     Resumed {
-        /// Since when, from the beginning of the recovery.
+        /// When it spoke, from the beginning of the recovery.
         #[serde(rename = "after_ns", with = "nanoseconds")]
         after: Duration,
     },
@@ -79,7 +79,7 @@ pub enum Phase {
     Fenced,
     /// The sessions are here.
     Pulled,
-    /// All are sockets again.
+    /// All are sockets again, and held by the local agent.
     Rebuilt,
     /// The network knows.
     Announced,
@@ -87,6 +87,8 @@ pub enum Phase {
     FirstResumed,
     /// All sessions speak.
     Resumed,
+    /// The local servers have them.
+    Begun,
     /// All was undone.
     Undone,
 }
@@ -101,6 +103,7 @@ impl fmt::Display for Phase {
             Phase::Announced => "announced",
             Phase::FirstResumed => "first resumed",
             Phase::Resumed => "all resumed",
+            Phase::Begun => "all served",
             Phase::Undone => "undone",
         })
     }

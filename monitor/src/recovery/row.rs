@@ -40,7 +40,7 @@ impl SessionRow {
     pub fn new(service: &str, found: Found, clock: u64) -> SessionRow {
         let session = found.session;
         let record = session.record;
-        let newest = found.boxed.as_ref().and_then(|boxed| Some(boxed.as_ref().ok()?.view.newest.clone()));
+        let newest = found.boxed.as_ref().and_then(|boxed| Some(boxed.as_ref().ok()?.newest.clone()));
         let held = found.received.as_ref().map_or(0, |received| received.bytes.len());
         let read = newest.as_ref().map_or(0, |newest| newest.read);
         let row = SessionRow {

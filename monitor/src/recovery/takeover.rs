@@ -1,19 +1,19 @@
 //! What a recovery does on this machine: addresses, sockets, and the local servers that go on with them.
 
 use super::course::Candidate;
-use super::pull::{Found, FoundBox};
+use super::pull::Found;
 use crate::config::ServiceConfig;
 use backdoors_continuation_box::connection::{streams, tcp_state};
 use backdoors_continuation_box::resume::Resumption;
 use backdoors_continuation_box::service::{Adopter, Offered};
-use backdoors_continuation_box::snapshot::layout::BoxHead;
-use backdoors_continuation_box::snapshot::{BoxView, Shape};
-use backdoors_continuation_box::tcp::{Announced, Prefixed, Rebuilt, SilentAddresses, TcpState, rebuild};
+use backdoors_continuation_box::snapshot::{BoxView, Export};
+use backdoors_continuation_box::tcp::{
+    Announced, Prefixed, Rebuilder, Rebuilt, Resumed, SilentAddresses, TcpState,
+};
 use backdoors_sensor_box::session::Received;
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
 use std::time::Duration;
-use zerocopy::IntoBytes;
 
 /// An announcement can be lost, and nobody acknowledges one. Pauses before the next ones.
 const AGAIN: [Duration; 4] =
@@ -24,6 +24,7 @@ const AGAIN: [Duration; 4] =
 pub struct Takeover {
     adopters: Vec<Adopter>,
     silent: Vec<SilentAddresses>,
+    rebuilder: Rebuilder,
     sessions: Vec<Session>,
 }
 
@@ -32,9 +33,13 @@ enum Session {
     /// Nothing can be done with it.
     Lost,
     /// It can be rebuilt, for the service of this number.
-    Planned { service: usize, plan: Resumption, state: Box<TcpState>, boxed: FoundBox },
-    /// It is a silent socket, and the local agent holds it.
-    Offered { service: usize, rebuilt: Rebuilt, offered: Offered },
+    Planned { service: usize, plan: Resumption, state: Box<TcpState>, boxed: BoxView },
+    /// It is a silent socket, and was offered to the local agent.
+    Rebuilt { service: usize, rebuilt: Box<Rebuilt> },
+    /// The local agent holds it.
+    Held { service: usize, rebuilt: Box<Rebuilt>, offered: Offered },
+    /// It speaks, and nobody serves it yet.
+    Speaking { service: usize, resumed: Resumed, offered: Offered },
 }
 
 impl Takeover {
@@ -93,23 +98,48 @@ impl Takeover {
         self.sessions.clear();
     }
 
-    /// Rebuilds a session silently, and has the local server's agent hold it.
+    fn take(&mut self, index: usize) -> Session {
+        self.sessions.get_mut(index).map_or(Session::Lost, |slot| std::mem::replace(slot, Session::Lost))
+    }
+
+    fn put(&mut self, index: usize, session: Session) {
+        if let Some(slot) = self.sessions.get_mut(index) {
+            *slot = session;
+        }
+    }
+
+    fn adopter(&mut self, service: usize) -> Result<&mut Adopter, String> {
+        Ok(self.adopters.get_mut(service).ok_or("its local server is not reached")?)
+    }
+
+    /// Rebuilds a session silently, and offers it to the local server's agent.
     ///
     /// # Errors
     /// Why it is lost.
     pub fn rebuild(&mut self, index: usize) -> Result<(), String> {
-        let slot = self.sessions.get_mut(index).ok_or("there is no such session")?;
-        let Session::Planned { service, plan, state, boxed } = std::mem::replace(slot, Session::Lost) else {
+        let Session::Planned { service, plan, state, boxed } = self.take(index) else {
             return Err("it was not planned".to_owned());
         };
-        let rebuilt = rebuild(*state).map_err(|error| error.to_string())?;
-        let adopter = self.adopters.get_mut(service).ok_or("its local server is not reached")?;
+        let rebuilt = self.rebuilder.rebuild(*state).map_err(|error| error.to_string())?;
         let cookie = rustix::net::sockopt::socket_cookie(&rebuilt)
             .map_err(|error| format!("asking for a socket's cookie failed: {error}"))?;
-        let offered = adopter
-            .offer(boxed.shape, &boxed.bytes, &plan, cookie, rebuilt.as_fd())
+        self.adopter(service)?
+            .offer(&boxed.to_old_box(), &plan, cookie, rebuilt.as_fd())
             .map_err(|error| error.to_string())?;
-        *slot = Session::Offered { service, rebuilt, offered };
+        self.put(index, Session::Rebuilt { service, rebuilt: Box::new(rebuilt) });
+        Ok(())
+    }
+
+    /// Whether the local server's agent holds a session. To be asked of each that was rebuilt, in their order.
+    ///
+    /// # Errors
+    /// Why it is lost.
+    pub fn hold(&mut self, index: usize) -> Result<(), String> {
+        let Session::Rebuilt { service, rebuilt } = self.take(index) else {
+            return Err("it was not rebuilt".to_owned());
+        };
+        let offered = self.adopter(service)?.offered().map_err(|error| error.to_string())?;
+        self.put(index, Session::Held { service, rebuilt, offered });
         Ok(())
     }
 
@@ -140,18 +170,28 @@ impl Takeover {
         Ok(())
     }
 
-    /// Has a session speak, and gives it to the local server.
+    /// Has a session speak.
     ///
     /// # Errors
     /// Why it is lost.
     pub fn resume(&mut self, index: usize) -> Result<(), String> {
-        let slot = self.sessions.get_mut(index).ok_or("there is no such session")?;
-        let Session::Offered { service, rebuilt, offered } = std::mem::replace(slot, Session::Lost) else {
-            return Err("it was not rebuilt".to_owned());
+        let Session::Held { service, rebuilt, offered } = self.take(index) else {
+            return Err("the local agent does not hold it".to_owned());
         };
         let resumed = rebuilt.resume().map_err(|error| error.to_string())?;
-        let adopter = self.adopters.get_mut(service).ok_or("its local server is not reached")?;
-        adopter.begin(offered, resumed.written as u64).map_err(|error| error.to_string())
+        self.put(index, Session::Speaking { service, resumed, offered });
+        Ok(())
+    }
+
+    /// Gives a session that speaks to the local server.
+    ///
+    /// # Errors
+    /// Why it is lost.
+    pub fn begin(&mut self, index: usize) -> Result<(), String> {
+        let Session::Speaking { service, resumed, offered } = self.take(index) else {
+            return Err("it does not speak".to_owned());
+        };
+        self.adopter(service)?.begin(offered, resumed.written as u64).map_err(|error| error.to_string())
     }
 }
 
@@ -170,9 +210,9 @@ fn plan(service: usize, found: Found, clock: u64) -> Result<Session, String> {
         None => fresh(&found.session, &received)?,
     };
     let streams = streams(&found.session, &received);
-    let plan = Resumption::plan(&streams, &boxed.view).map_err(|lost| lost.to_string())?;
+    let plan = Resumption::plan(&streams, &boxed).map_err(|lost| lost.to_string())?;
     let state =
-        tcp_state(&found.session, &received, &boxed.view, &plan, clock).map_err(|error| error.to_string())?;
+        tcp_state(&found.session, &received, &boxed, &plan, clock).map_err(|error| error.to_string())?;
     Ok(Session::Planned { service, plan, state: Box::new(state), boxed })
 }
 
@@ -180,17 +220,19 @@ fn plan(service: usize, found: Found, clock: u64) -> Result<Session, String> {
 fn fresh(
     session: &backdoors_sensor_box::session::SessionView,
     received: &Received,
-) -> Result<FoundBox, String> {
+) -> Result<BoxView, String> {
     let streams = streams(session, received);
     if session.read_position() > 0 || streams.sent > 0 {
         return Err("its application keeps no box for it".to_owned());
     }
-    let shape = Shape { capacity: 1, snapshot_bytes: 8, ring_bytes: 0 };
-    let mut bytes = vec![0; shape.box_bytes()];
-    let head = BoxHead { cookie: session.cookie, ..BoxHead::EMPTY };
-    bytes[..size_of::<BoxHead>()].copy_from_slice(head.as_bytes());
-    let view = BoxView::decode(shape, &bytes, None).map_err(|error| error.to_string())?;
-    Ok(FoundBox { shape, bytes, view: view.ok_or("a connection without a cookie")? })
+    Ok(BoxView {
+        cookie: session.cookie,
+        newest: Export::default(),
+        read: 0,
+        written: 0,
+        is_ended: false,
+        ring: None,
+    })
 }
 
 /// Runs the command that tells whoever routes to the addresses, if there is one.

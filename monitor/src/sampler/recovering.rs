@@ -79,6 +79,10 @@ impl Sampler {
                     let outcome = takeover.rebuild(index);
                     course.rebuilt(self.clock.monotonic(), index, outcome);
                 }
+                Action::Hold(index) => {
+                    let outcome = takeover.hold(index);
+                    course.held(self.clock.monotonic(), index, outcome);
+                }
                 Action::Announce => {
                     let outcome = takeover.announce(&services);
                     course.announced(self.clock.monotonic(), outcome);
@@ -86,6 +90,10 @@ impl Sampler {
                 Action::Resume(index) => {
                     let outcome = takeover.resume(index);
                     course.resumed(self.clock.monotonic(), index, outcome);
+                }
+                Action::Begin(index) => {
+                    let outcome = takeover.begin(index);
+                    course.begun(self.clock.monotonic(), index, outcome);
                 }
                 Action::Undo => {
                     takeover = Takeover::default();

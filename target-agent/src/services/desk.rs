@@ -450,7 +450,11 @@ impl<S: Held> Place<S> {
         if self.to_hand.is_empty() {
             return;
         }
-        captured.look();
+        // Nothing of the others was read here.
+        let is_orphan = |index: &u32| self.kept.get(index).is_some_and(|kept| kept.state == State::Orphaned);
+        if self.to_hand.iter().any(is_orphan) {
+            captured.look();
+        }
         while let Some(index) = self.to_hand.front().copied() {
             let Some(kept) = self.kept.get(&index) else {
                 self.to_hand.pop_front();
@@ -467,7 +471,7 @@ impl<S: Held> Place<S> {
             let Some(kept) = self.kept.get_mut(&index) else { return };
             match send(&recovered, &kept.socket, &replay) {
                 Ok(()) => {
-                    tracing::info!(
+                    tracing::debug!(
                         service = self.name,
                         cookie = kept.cookie,
                         read_again = recovered.replay,

@@ -6,9 +6,9 @@ use crate::host::{PATIENCE, eventually, inside_network};
 use crate::segments::Segments;
 use crate::served::{Client, Progress, Served, byte};
 use backdoors_continuation_box::resume::{Output, Resumption, Streams};
-use backdoors_continuation_box::service::{AdoptError, Adopter};
-use backdoors_continuation_box::snapshot::{BoxMemory, BoxView, Shape};
-use backdoors_continuation_box::tcp::{self, TcpState, rebuild};
+use backdoors_continuation_box::service::{AdoptError, Adopter, Offered};
+use backdoors_continuation_box::snapshot::{BoxMemory, BoxView, OldBox, Shape};
+use backdoors_continuation_box::tcp::{self, Rebuilt, TcpState, rebuild};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -62,6 +62,19 @@ pub fn old_session(shape: Shape) -> Old {
     Old { client, state, old_box, plan }
 }
 
+/// Offers a box, whatever it is, and takes the answer.
+pub fn offer(
+    adopter: &mut Adopter,
+    shape: Shape,
+    old_box: &[u8],
+    plan: &Resumption,
+    cookie: u64,
+    rebuilt: &Rebuilt,
+) -> Result<Offered, AdoptError> {
+    adopter.offer(&OldBox { shape, pieces: vec![(0, old_box.into())] }, plan, cookie, rebuilt.as_fd())?;
+    adopter.offered()
+}
+
 fn refusal<T: std::fmt::Debug>(outcome: Result<T, AdoptError>) -> (String, bool) {
     match outcome.unwrap_err() {
         AdoptError::Refused { reason, retry_helps } => (reason, retry_helps),
@@ -84,14 +97,14 @@ fn a_recovered_session_goes_on_with_the_server_here_when_it_speaks_and_not_befor
             let rebuilt = rebuild(state.clone()).unwrap();
             let cookie = tcp::cookie(rebuilt.as_fd()).unwrap();
             let mut adopter = Adopter::connect(served.socket(), "web").unwrap();
-            let offered = adopter.offer(OLD, &old_box, &plan, cookie, rebuilt.as_fd()).unwrap();
+            let offered = offer(&mut adopter, OLD, &old_box, &plan, cookie, &rebuilt).unwrap();
             drop((offered, adopter, rebuilt));
             let rebuilt = eventually("a connection that is let go", || rebuild(state.clone()).ok());
             assert_eq!(segments.end().len(), 0);
 
             let cookie = tcp::cookie(rebuilt.as_fd()).unwrap();
             let mut adopter = Adopter::connect(served.socket(), "web").unwrap();
-            let offered = adopter.offer(OLD, &old_box, &plan, cookie, rebuilt.as_fd()).unwrap();
+            let offered = offer(&mut adopter, OLD, &old_box, &plan, cookie, &rebuilt).unwrap();
             let resumed = rebuilt.resume().unwrap();
             assert_eq!(resumed.written, 1000);
             adopter.begin(offered, resumed.written as u64).unwrap();
@@ -120,7 +133,7 @@ fn a_session_that_began_while_its_server_ended_waits_for_the_next() {
         let rebuilt = rebuild(state.clone()).unwrap();
         let cookie = tcp::cookie(rebuilt.as_fd()).unwrap();
         let mut adopter = Adopter::connect(served.socket(), "web").unwrap();
-        let offered = adopter.offer(OLD, &old_box, &plan, cookie, rebuilt.as_fd()).unwrap();
+        let offered = offer(&mut adopter, OLD, &old_box, &plan, cookie, &rebuilt).unwrap();
         served.kill();
         let resumed = rebuilt.resume().unwrap();
         adopter.begin(offered, resumed.written as u64).unwrap();
@@ -143,25 +156,27 @@ fn what_cannot_go_on_here_is_refused_with_the_reason() {
         assert!(reason.contains("no service \"mail\"") && !retry_helps, "{reason}");
         let mut adopter = connect("web").unwrap();
         assert_eq!(adopter.shape().capacity, 2);
-        let mut offer = |shape, old_box: &[u8], plan: &Resumption, cookie| {
-            refusal(adopter.offer(shape, old_box, plan, cookie, rebuilt.as_fd()))
+        let mut refused = |shape, old_box: &[u8], plan: &Resumption, cookie| {
+            refusal(offer(&mut adopter, shape, old_box, plan, cookie, &rebuilt))
         };
-        assert!(offer(OLD, &old_box, &plan, cookie + 1).0.contains("cookie"));
-        assert!(offer(OLD, &old_box[..100], &plan, cookie).0.contains("box makes no sense"));
-        assert!(offer(Shape { capacity: 0, ..OLD }, &old_box, &plan, cookie).0.contains("0 boxes"));
+        assert!(refused(OLD, &old_box, &plan, cookie + 1).0.contains("cookie"));
+        // It names a snapshot that is not there.
+        let senseless = [&old_box[..8], &[3], &old_box[9..]].concat();
+        assert!(refused(OLD, &senseless, &plan, cookie).0.contains("box makes no sense"));
+        assert!(refused(Shape { capacity: 0, ..OLD }, &old_box, &plan, cookie).0.contains("0 boxes"));
         let other = Resumption { unread: 8..18, ..plan.clone() };
-        assert!(offer(OLD, &old_box, &other, cookie).0.contains("plan"));
+        assert!(refused(OLD, &old_box, &other, cookie).0.contains("plan"));
         let other = Resumption { output: Output::Discard(1), ..plan.clone() };
-        assert!(offer(OLD, &old_box, &other, cookie).0.contains("plan"));
+        assert!(refused(OLD, &old_box, &other, cookie).0.contains("plan"));
         let nobody = vec![0; old_box.len()];
-        assert!(offer(OLD, &nobody, &plan, cookie).0.contains("nobody's"));
+        assert!(refused(OLD, &nobody, &plan, cookie).0.contains("nobody's"));
         // All boxes are taken, and free again when their sessions end.
         let holders = [(); 2].map(|()| served.connect_protected());
-        let (reason, retry_helps) = offer(OLD, &old_box, &plan, cookie);
+        let (reason, retry_helps) = refused(OLD, &old_box, &plan, cookie);
         assert!(reason.contains("all 2 boxes") && retry_helps, "{reason}");
         drop(holders);
         let offered =
-            eventually("a free box", || adopter.offer(OLD, &old_box, &plan, cookie, rebuilt.as_fd()).ok());
+            eventually("a free box", || offer(&mut adopter, OLD, &old_box, &plan, cookie, &rebuilt).ok());
         let (reason, _) = refusal(adopter.begin(offered, 1_000_000));
         assert!(reason.contains("not what was offered"), "{reason}");
         served.kill();
@@ -187,9 +202,9 @@ fn bytes_that_nobody_holds_and_the_client_may_lack_are_not_passed_over() {
         let view = BoxView::decode(shape, &old_box, None).unwrap().unwrap();
         let streams = Streams { acknowledged: SENT - 100, sent: SENT, received: 18, held: 0..18 };
         let lacking = Resumption::plan(&streams, &view).unwrap();
-        let (reason, _) = refusal(adopter.offer(shape, &old_box, &lacking, cookie, rebuilt.as_fd()));
+        let (reason, _) = refusal(offer(&mut adopter, shape, &old_box, &lacking, cookie, &rebuilt));
         assert!(reason.contains("held by nobody"), "{reason}");
-        let offered = adopter.offer(shape, &old_box, &plan, cookie, rebuilt.as_fd()).unwrap();
+        let offered = offer(&mut adopter, shape, &old_box, &plan, cookie, &rebuilt).unwrap();
         let resumed = rebuilt.resume().unwrap();
         adopter.begin(offered, resumed.written as u64).unwrap();
         client.receive(SENT..SIZE);

@@ -1,6 +1,6 @@
 //! Sessions that their server has ended, and whose clients have not heard all of it yet.
 
-use crate::adopted::{EXPORTED, OLD, Old, SENT, old_session};
+use crate::adopted::{EXPORTED, OLD, Old, SENT, offer, old_session};
 use crate::captured::PORT;
 use crate::host::{eventually, inside_network};
 use crate::segments::Segments;
@@ -153,7 +153,7 @@ fn a_recovered_session_that_was_ended_is_finished_by_the_agent_without_any_serve
             let cookie = tcp::cookie(rebuilt.as_fd()).unwrap();
             let mut adopter = Adopter::connect(served.socket(), "web").unwrap();
             served.kill();
-            let offered = adopter.offer(OLD, &old_box, &plan, cookie, rebuilt.as_fd()).unwrap();
+            let offered = offer(&mut adopter, OLD, &old_box, &plan, cookie, &rebuilt).unwrap();
             let resumed = rebuilt.resume().unwrap();
             assert_eq!(resumed.written, 1000);
             adopter.begin(offered, resumed.written as u64).unwrap();

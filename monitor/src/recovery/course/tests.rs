@@ -1,5 +1,5 @@
 use super::*;
-use Action::{Announce, End, Fence, Prepare, Pull, Rebuild, Resume, Undo};
+use Action::{Announce, Begin, End, Fence, Hold, Prepare, Pull, Rebuild, Resume, Undo};
 
 const NOW: Duration = Duration::from_secs(100);
 
@@ -27,7 +27,9 @@ fn drive(course: &mut Course, mut outcome: impl FnMut(Action) -> Result<(), Stri
                 course.pulled(now, result.map(|()| (all, false)));
             }
             Rebuild(index) => course.rebuilt(now, index, result),
+            Hold(index) => course.held(now, index, result),
             Announce => course.announced(now, result),
+            Begin(index) => course.begun(now, index, result),
             Resume(index) => course.resumed(now, index, result),
             Undo => course.undone(now, result),
             End => return done,
@@ -44,7 +46,24 @@ fn fails_at(action: Action) -> impl FnMut(Action) -> Result<(), String> {
 fn nothing_is_pulled_before_the_fence_was_seen_nor_announced_before_all_is_rebuilt() {
     let mut course = Course::new(NOW, Terms::default());
     let done = drive(&mut course, |_| Ok(()));
-    assert_eq!(done, [Prepare, Fence, Pull, Rebuild(0), Rebuild(2), Announce, Resume(0), Resume(2), End]);
+    assert_eq!(
+        done,
+        [
+            Prepare,
+            Fence,
+            Pull,
+            Rebuild(0),
+            Rebuild(2),
+            Hold(0),
+            Hold(2),
+            Announce,
+            Resume(0),
+            Resume(2),
+            Begin(0),
+            Begin(2),
+            End
+        ]
+    );
     let report = course.report("web1");
     assert_eq!((report.resumed(), report.lost(), report.outcome.clone()), (2, 1, Outcome::Done));
     assert_eq!(report.sessions[1].fate, Fate::Lost("a hole".to_owned()));
@@ -58,7 +77,8 @@ fn nothing_is_pulled_before_the_fence_was_seen_nor_announced_before_all_is_rebui
             Phase::Rebuilt,
             Phase::Announced,
             Phase::FirstResumed,
-            Phase::Resumed
+            Phase::Resumed,
+            Phase::Begun
         ]
     );
     assert!(report.marks.is_sorted_by_key(|mark| mark.after));
@@ -73,7 +93,7 @@ fn a_target_that_is_not_seen_to_be_fenced_is_left_as_it_was_unless_that_was_orde
     assert!(reason.contains("--without-fence"), "{reason}");
 
     let mut course = Course::new(NOW, Terms { without_fence: true, ..Terms::default() });
-    assert_eq!(drive(&mut course, fails_at(Fence)).last_chunk(), Some(&[Resume(2), End]));
+    assert_eq!(drive(&mut course, fails_at(Fence)).last_chunk(), Some(&[Begin(2), End]));
     assert!(course.report("web1").notes[0].contains("without a fence"));
 }
 
@@ -104,10 +124,12 @@ fn sessions_that_change_while_they_are_read_are_read_again_and_then_told_lost_al
 }
 
 #[test]
-fn a_session_that_cannot_be_rebuilt_or_resumed_is_lost_alone() {
-    for action in [Rebuild(0), Resume(0)] {
+fn a_session_that_fails_in_any_phase_is_lost_alone_and_has_no_turn_in_the_next() {
+    for (number, action) in [Rebuild(0), Hold(0), Resume(0), Begin(0)].into_iter().enumerate() {
         let mut course = Course::new(NOW, Terms::default());
-        drive(&mut course, fails_at(action));
+        let done = drive(&mut course, fails_at(action));
+        let turns = [Rebuild(0), Hold(0), Resume(0), Begin(0)].map(|turn| done.contains(&turn));
+        assert_eq!(turns, [0, 1, 2, 3].map(|turn| turn <= number), "{action:?}");
         let report = course.report("web1");
         assert_eq!((report.resumed(), report.lost()), (1, 2), "{action:?}");
         assert_eq!(report.sessions[0].fate, Fate::Lost("no".to_owned()));

@@ -9,7 +9,7 @@ impl<S: Held> Place<S> {
     pub(super) fn offer(&mut self, by: ConnectionId, offer: &Offer, socket: S, old_box: &[u8]) -> Told {
         match self.take_offer(by, offer, socket, old_box) {
             Ok(offered) => {
-                tracing::info!(
+                tracing::debug!(
                     service = self.name,
                     cookie = offered.cookie,
                     "a recovered session was offered"

@@ -12,7 +12,7 @@ const AIMS: [(usize, f64); 2] = [(200, 25.0), (1000, 60.0)];
 
 pub fn run(rounds: usize, folder: &Path) -> Result<()> {
     println!(
-        "sessions  round  prepared  fenced  pulled  rebuilt  announced  best  mean  worst  stall    (ms)"
+        "sessions  round  prepared  fenced  pulled  rebuilt  announced  best  mean  worst  served  stall    (ms)"
     );
     for (sessions, aim) in AIMS {
         let mut worsts = Vec::new();
@@ -30,8 +30,9 @@ pub fn run(rounds: usize, folder: &Path) -> Result<()> {
                 .collect::<Result<_>>()?;
             let stall = outcome.stalls.iter().max().context("no clients")?.as_secs_f64() * 1e3;
             println!(
-                "{sessions:8} {round:6} {} {best:6.1} {mean:6.1} {worst:6.1} {stall:6.0}",
-                marks.join(" ")
+                "{sessions:8} {round:6} {} {best:6.1} {mean:6.1} {worst:6.1} {:6.1} {stall:6.0}",
+                marks.join(" "),
+                mark(&outcome, "begun")?
             );
             if sessions == AIMS[0].0 && round == rounds {
                 draw(folder, &outcome, times)?;
