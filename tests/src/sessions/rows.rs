@@ -191,7 +191,11 @@ impl Row {
             Ok((lines.len() >= self.sessions).then_some(lines))
         })?;
         let stalls = lines.iter().map(|line| stall(line)).collect::<Result<_>>()?;
-        let seen = resets.end()?;
+        let mut seen = resets.end()?;
+        // All clients have said that they got everything and a clean end. After that a client's kernel answers with a reset
+        // what comes late, of packets that overtook each other on two processors; nobody hears of it.
+        let service = format!(" {}.{PORT} > ", machines.service);
+        seen.retain(|line| line.contains(&service));
         ensure!(seen.is_empty(), "connections were reset: {seen:?}");
         let tally = tally(&machines.client.shell(&format!("cat {FOLDER}/tally"))?, struck_at);
         Ok(Outcome { report, stalls, tally })
