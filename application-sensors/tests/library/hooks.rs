@@ -201,6 +201,19 @@ fn signal(ticker: &Ticker, signal: Signal) {
     kill(Pid::from_raw(ticker.0.id().cast_signed()), signal).unwrap();
 }
 
+/// Sends SIGSTOP, and waits until no thread runs any more: each stops by itself, a moment later.
+fn stop(ticker: &Ticker) {
+    signal(ticker, Signal::SIGSTOP);
+    let threads = format!("/proc/{}/task", ticker.0.id());
+    eventually("a process that stands still", || {
+        let stands_still = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+            stat.rsplit_once(") ").unwrap().1.starts_with('T')
+        };
+        std::fs::read_dir(&threads).unwrap().all(stands_still).then_some(())
+    });
+}
+
 #[test]
 fn a_stopped_application_does_not_begin_what_was_given_up_and_a_dead_one_is_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -208,12 +221,12 @@ fn a_stopped_application_does_not_begin_what_was_given_up_and_a_dead_one_is_told
     let ticker = ticker(&agent.path);
     assert_eq!(agent.call(agent.want("web", "level", 40, PATIENCE)), Ok(()));
     assert_eq!(agent.call(agent.want("web", "level", 13, PATIENCE)), Err(CallError::Failed(2)));
-    signal(&ticker, Signal::SIGSTOP);
+    stop(&ticker);
     assert_eq!(agent.call(agent.want("web", "level", 50, SHORT)), Err(CallError::NoAnswer));
     signal(&ticker, Signal::SIGCONT);
     eventually("that it is too late", || (last(&agent).result == Some(HookResult::TooLate)).then_some(()));
     assert_eq!(agent.value("web", "level"), 40);
-    signal(&ticker, Signal::SIGSTOP);
+    stop(&ticker);
     let want = agent.want("web", "level", 60, PATIENCE);
     let told = agent.begin(want);
     eventually("the call", || (calls(&agent).made == 4).then_some(()));
