@@ -6,6 +6,7 @@ use crate::tcp::state::{ReceiveSide, Scales, SendSide, Timestamps};
 use crate::tcp::{StateError, TcpState};
 use backdoors_sensor_box::session::layout::SessionFlags;
 use backdoors_sensor_box::session::{Received, SessionView, TcpState as Phase};
+use bytes::Bytes;
 use std::time::Duration;
 
 /// Why a connection cannot be gone on with, whatever its application exported. It is lost.
@@ -53,7 +54,8 @@ pub fn streams(session: &SessionView, received: &Received) -> Streams {
     }
 }
 
-/// What a connection is rebuilt from. `clock` is the monotonic clock of its node now, in nanoseconds; it may be ahead of
+/// What a connection is rebuilt from; what was written and never sent is not among it, but for who goes on with the session to
+/// write. `clock` is the monotonic clock of its node now, in nanoseconds; it may be ahead of
 /// the truth, but not behind.
 ///
 /// # Errors
@@ -77,7 +79,6 @@ pub fn tcp_state(
     if let Output::Regenerate { sent: sent @ 1.., .. } = plan.output {
         return Err(NotRebuilt::NotHeld(sent));
     }
-    let unsent = written(plan.unsent.clone())?;
     let has = |flag| session.has(flag);
     let state = TcpState {
         local: session.local,
@@ -89,7 +90,7 @@ pub fn tcp_state(
             window_at: record.snd_wl1,
             max_window: record.max_window,
             unacknowledged: written(plan.unacknowledged.clone())?,
-            unsent,
+            unsent: Bytes::new(),
             closed: is_closed,
         },
         receive: ReceiveSide {

@@ -1,8 +1,10 @@
 //! The plan against a model: a client, a server's kernel and an application, in any interleaving, with a crash at any point.
 
 use super::*;
-use crate::snapshot::{BoxMemory, SessionBox, Shape};
+use crate::snapshot::layout::BEING_MADE;
+use crate::snapshot::{BoxMemory, RestoreError, SessionBox, Shape};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 const RING: u32 = 4096;
 /// Bytes that the kernel's send buffer takes, unacknowledged ones included.
@@ -251,7 +253,7 @@ impl World {
             ring_bytes: if view.ring.is_some() { RING } else { 0 },
         };
         let (memory, _fd) = BoxMemory::create(shape).unwrap();
-        let mut session = memory.restore(2, view, &plan).unwrap();
+        let mut session = restored(&memory, 2, view, &plan).unwrap();
         let again = BoxView::decode(shape, &memory.read(0).unwrap(), None).unwrap().unwrap();
         prop_assert_eq!(again.cookie, 2);
         prop_assert_eq!(&again.newest, &view.newest);
@@ -327,12 +329,23 @@ fn streams(acknowledged: u64, sent: u64, received: u64) -> Streams {
     Streams { acknowledged, sent, received, held: received.saturating_sub(RECEIVE_RING as u64)..received }
 }
 
+/// A box of this memory for a session, with what is left of its old one.
+fn restored(
+    memory: &Arc<BoxMemory>,
+    cookie: u64,
+    old: &BoxView,
+    plan: &Resumption,
+) -> Result<SessionBox, RestoreError> {
+    let index = memory.reserve_for(old.newest.bytes.len() as u64, old.is_ended, plan)?;
+    assert_eq!(memory.cookie(index), Some(BEING_MADE));
+    memory.restore(index, cookie, old, plan)
+}
+
 /// A box after so much read and written, with a snapshot at such a point.
 fn session(read: u64, written: u64, snapshot: (u64, u64), is_held: bool) -> BoxView {
-    let ring = is_held.then(|| crate::snapshot::Ring {
-        start: written.saturating_sub(RING.into()),
-        bytes: vec![7; written.min(RING.into()) as usize].into(),
-    });
+    let held = vec![7; written.min(RING.into()) as usize];
+    let ring =
+        is_held.then(|| crate::snapshot::Ring::whole(written.saturating_sub(RING.into()), held.into()));
     let newest =
         crate::snapshot::Export { number: 1, read: snapshot.0, written: snapshot.1, bytes: Vec::new() };
     BoxView { cookie: 1, newest, read, written, is_ended: false, ring }
@@ -383,7 +396,7 @@ fn a_session_that_was_ended_may_fill_the_whole_ring_of_its_new_box_and_stays_end
     let plan = Resumption::plan(&streams(0, 4096, 50), &old).unwrap();
     let shape = Shape { capacity: 1, snapshot_bytes: 8, ring_bytes: 4096 };
     let (memory, _fd) = BoxMemory::create(shape).unwrap();
-    memory.restore(1, &old, &plan).unwrap().leave();
+    restored(&memory, 1, &old, &plan).unwrap().leave();
     let view = BoxView::decode(shape, &memory.read(0).unwrap(), None).unwrap().unwrap();
     assert!(view.is_ended);
     assert_eq!(Resumption::plan(&streams(0, 4096, 50), &view), Ok(plan));
@@ -391,13 +404,13 @@ fn a_session_that_was_ended_may_fill_the_whole_ring_of_its_new_box_and_stays_end
 
 #[test]
 fn a_session_with_more_than_the_boxes_here_have_room_for_is_not_restored() {
-    use crate::snapshot::{ExportError, RestoreError};
+    use crate::snapshot::ExportError;
     let old = session(50, 3000, (50, 0), true);
     let plan = Resumption::plan(&streams(500, 3000, 50), &old).unwrap();
     let restore = |shape: Shape, old: &BoxView| {
         let (memory, _fd) = BoxMemory::create(shape).unwrap();
         let _other = memory.take(9);
-        memory.restore(1, old, &plan).err()
+        restored(&memory, 1, old, &plan).err()
     };
     let shape = Shape { capacity: 2, snapshot_bytes: 8, ring_bytes: 8192 };
     assert_eq!(restore(shape, &old), None);

@@ -3,7 +3,7 @@
 use super::channel;
 use super::message::{Begin, Boxed, Hello, MOST_NAME, Message, Offer, Refusal, Role};
 use crate::resume::Resumption;
-use crate::snapshot::{OldBox, Shape};
+use crate::snapshot::{BoxView, OldBox, Shape};
 use rustix::fs::MemfdFlags;
 use rustix::net::{RecvFlags, SendFlags};
 use std::collections::VecDeque;
@@ -14,8 +14,10 @@ use std::time::Duration;
 
 /// Longest time to wait for the agent. It answers within milliseconds unless its machine is in trouble.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Offers that the agent has not answered yet, at most.
-const UNANSWERED: usize = 8;
+/// Questions that the agent has not answered yet, at most: it is not to wait for the next one, nor to pile up answers.
+const UNANSWERED: usize = 64;
+/// Old boxes that are under way, at most.
+const FILES: usize = 8;
 
 /// Why a session was not handed over. Nothing was changed: no box is taken for it, and its socket is not held.
 #[derive(Debug, thiserror::Error)]
@@ -44,17 +46,19 @@ pub enum AdoptError {
 }
 
 /// A connection to the agent of this machine, over which recovered sessions of one service are handed to its server.
+///
+/// Several sessions may be offered before [`Adopter::offered`] tells what came of each, in turn, and several begun before
+/// [`Adopter::begun`] does.
 #[derive(Debug)]
 pub struct Adopter {
     connection: OwnedFd,
     shape: Shape,
-    /// Offers whose answers are still to come.
+    /// Questions whose answers are still to come.
     unanswered: usize,
     /// Answers that came, oldest first.
-    answers: VecDeque<Result<Offered, AdoptError>>,
-    /// Files that old boxes are sent in. Each is filled again when the offer that it came along with was answered.
-    files: Vec<OwnedFd>,
-    offers: usize,
+    answers: VecDeque<Result<Message, AdoptError>>,
+    /// Files that old boxes are sent in, the one that was sent last at the end. Each is filled again when its box was taken over.
+    files: VecDeque<OwnedFd>,
 }
 
 /// A session that the agent has a box for, and whose socket it holds. The server has not heard of it.
@@ -81,8 +85,7 @@ impl Adopter {
                 shape: welcome.shape(),
                 unanswered: 0,
                 answers: VecDeque::new(),
-                files: Vec::new(),
-                offers: 0,
+                files: VecDeque::new(),
             }),
             _ => Err(AdoptError::Lost(senseless())),
         }
@@ -94,75 +97,86 @@ impl Adopter {
         self.shape
     }
 
-    /// Asks for a box for a session that had this old one, and has the agent hold its socket, which is
-    /// still in repair mode. All of the plan's unread bytes are in the socket's queue, and `cookie` is the socket's. The server
-    /// hears nothing yet. Several may be offered before [`Adopter::offered`] tells what came of each, in turn.
+    /// Asks for a box for a session that had this old one, of which not all needs to have been fetched, and has the agent hold its
+    /// socket, which is still in repair mode. All of the plan's unread bytes are in the socket's queue, and `cookie` is the
+    /// socket's. The server hears nothing yet.
     ///
     /// # Errors
     /// [`AdoptError`]; then there is no answer to this one.
     pub fn offer(
         &mut self,
-        old: &OldBox<'_>,
+        old: &BoxView,
         plan: &Resumption,
         cookie: u64,
         socket: BorrowedFd<'_>,
     ) -> Result<(), AdoptError> {
-        if self.unanswered == UNANSWERED {
-            self.take_answer();
-        }
-        let place = self.offers % UNANSWERED;
-        if place == self.files.len() {
-            self.files.push(
-                rustix::fs::memfd_create("backdoors-old-box", MemfdFlags::CLOEXEC)
-                    .map_err(io::Error::from)?,
-            );
-        }
-        let Some(file) = self.files.get(place) else { return Err(AdoptError::Lost(senseless())) };
-        fill(file, old)?;
-        let offer = Message::Offer(Offer::new(cookie, old.shape, plan)).encode();
-        channel::send(self.connection.as_fd(), &offer, &[socket, file.as_fd()], SendFlags::empty())?;
-        self.offers += 1;
-        self.unanswered += 1;
-        Ok(())
+        self.ask(&Message::Offer(Offer::new(cookie, old, plan)), socket)
     }
 
     /// What came of the oldest offer of which that was not told yet.
     ///
     /// # Errors
-    /// [`AdoptError`]. A plan that is not what [`Resumption::plan`] says of this box is refused, and so is one in which bytes that
-    /// were sent and not acknowledged are held by nobody.
+    /// [`AdoptError`]. What there is no room for is refused, and so is a plan in which bytes that were sent and not acknowledged are
+    /// held by nobody.
     pub fn offered(&mut self) -> Result<Offered, AdoptError> {
-        if self.answers.is_empty() && self.unanswered > 0 {
+        match self.next_answer()? {
+            Message::Offered(offered) => Ok(Offered(offered)),
+            _ => Err(AdoptError::Lost(senseless())),
+        }
+    }
+
+    /// The connection speaks: the server gets it, with what is left of its old box, all of it. The kernel took `written` of the
+    /// plan's unsent bytes when it was resumed; the server's library writes the rest before anything else. Nobody may read or
+    /// write the connection between that and this. To be called when all offers are answered.
+    ///
+    /// # Errors
+    /// [`AdoptError`]; the agent has not heard of it then.
+    pub fn begin(&mut self, offered: Offered, written: u64, old: &OldBox<'_>) -> Result<(), AdoptError> {
+        let begin = Message::Begin(Begin::new(offered.0, written, old.shape));
+        while self.unanswered >= FILES {
             self.take_answer();
         }
-        let nothing = || AdoptError::Lost(io::Error::new(io::ErrorKind::InvalidInput, "nothing was offered"));
-        self.answers.pop_front().unwrap_or_else(|| Err(nothing()))
+        let file = if self.files.len() < FILES { None } else { self.files.pop_front() };
+        let new = || rustix::fs::memfd_create("backdoors-old-box", MemfdFlags::CLOEXEC);
+        let file = file.map_or_else(new, Ok).map_err(io::Error::from)?;
+        fill(&file, old)?;
+        let sent = self.ask(&begin, file.as_fd());
+        self.files.push_back(file);
+        sent
+    }
+
+    /// What came of the oldest session that was begun and of which that was not told yet.
+    ///
+    /// # Errors
+    /// [`AdoptError`]; the agent has broken the connection off then. A plan that is not what [`Resumption::plan`] says of the box is
+    /// refused.
+    pub fn begun(&mut self) -> Result<(), AdoptError> {
+        match self.next_answer()? {
+            Message::Begun => Ok(()),
+            _ => Err(AdoptError::Lost(senseless())),
+        }
+    }
+
+    fn ask(&mut self, question: &Message, descriptor: BorrowedFd<'_>) -> Result<(), AdoptError> {
+        if self.unanswered == UNANSWERED {
+            self.take_answer();
+        }
+        channel::send(self.connection.as_fd(), &question.encode(), &[descriptor], SendFlags::empty())?;
+        self.unanswered += 1;
+        Ok(())
     }
 
     fn take_answer(&mut self) {
         self.unanswered -= 1;
-        self.answers.push_back(match answer(&self.connection) {
-            Ok(Message::Offered(offered)) => Ok(Offered(offered)),
-            Ok(_) => Err(AdoptError::Lost(senseless())),
-            Err(error) => Err(error),
-        });
+        self.answers.push_back(answer(&self.connection));
     }
 
-    /// The connection speaks: the server gets it. The kernel took `written` of the plan's unsent bytes when it was
-    /// resumed; the server's library writes the rest before anything else. Nobody may read or write the connection between that
-    /// and this.
-    ///
-    /// # Errors
-    /// [`AdoptError`]; the agent has dropped the session then.
-    pub fn begin(&mut self, offered: Offered, written: u64) -> Result<(), AdoptError> {
-        // Or else the answer would be another's.
-        while self.unanswered > 0 {
+    fn next_answer(&mut self) -> Result<Message, AdoptError> {
+        if self.answers.is_empty() && self.unanswered > 0 {
             self.take_answer();
         }
-        match ask(&self.connection, &Message::Begin(Begin { offered: offered.0, written }))? {
-            Message::Begun => Ok(()),
-            _ => Err(AdoptError::Lost(senseless())),
-        }
+        let nothing = || AdoptError::Lost(io::Error::new(io::ErrorKind::InvalidInput, "nothing was asked"));
+        self.answers.pop_front().unwrap_or_else(|| Err(nothing()))
     }
 }
 
@@ -185,9 +199,12 @@ fn answer(connection: &OwnedFd) -> Result<Message, AdoptError> {
     }
 }
 
-/// Puts an old box into a file, which may have been another's.
+/// Puts an old box into a file, which may have been another's: what that leaves where this one has nothing means nothing.
 fn fill(file: &OwnedFd, old: &OldBox<'_>) -> io::Result<()> {
-    rustix::fs::ftruncate(file, old.shape.box_bytes() as u64)?;
+    let length = old.shape.box_bytes() as u64;
+    if u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0) < length {
+        rustix::fs::ftruncate(file, length)?;
+    }
     for (at, piece) in &old.pieces {
         let mut written = 0;
         while let Some(rest) = piece.get(written..).filter(|rest| !rest.is_empty()) {

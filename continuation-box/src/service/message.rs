@@ -13,21 +13,21 @@
 //! | server | [`Ended`](Message::Ended): it is done with a session, and the box says so | |
 //! | agent | [`Recovered`] | the connection, and the bytes to be read again, if any |
 //! | server | [`Goodbye`](Message::Goodbye) | |
-//! | adopter | [`Offer`] | the connection, and the old box |
+//! | adopter | [`Offer`] | the connection |
 //! | agent | [`Offered`](Message::Offered) | |
-//! | adopter | [`Begin`] | |
+//! | adopter | [`Begin`] | the old box |
 //! | agent | [`Begun`](Message::Begun) | |
 //!
 //! A server is attached, and an adopter's offers stand, as long as their connection is open.
 
 use crate::resume::{Output, Resumption};
-use crate::snapshot::{Continued, Shape};
+use crate::snapshot::{BoxView, Continued, Shape};
 use core::mem::size_of;
 use core::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"BDSERVIC");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Most bytes of a message.
 pub const MOST_BYTES: usize = 1024;
 /// Longest name of a service, bytes.
@@ -187,29 +187,31 @@ impl Recovered {
 pub struct Offer {
     /// The cookie of its new socket.
     pub cookie: u64,
-    old: [u32; 3],
+    /// Bytes of the newest snapshot.
+    pub snapshot: u64,
+    ended: u32,
     output: u32,
     ranges: [[u64; 2]; 3],
     outputs: [u64; 3],
 }
 
 impl Offer {
-    /// An offer of a session whose old box had this shape.
+    /// An offer of a session with this old box, of which not all needs to have been fetched.
     #[must_use]
-    pub fn new(cookie: u64, old: Shape, plan: &Resumption) -> Offer {
+    pub fn new(cookie: u64, old: &BoxView, plan: &Resumption) -> Offer {
         let (output, outputs) = match plan.output {
             Output::Discard(count) => (1, [count, 0, 0]),
             Output::Regenerate { back, discard, sent } => (2, [back, discard, sent]),
         };
         let ranges = [&plan.unread, &plan.unacknowledged, &plan.unsent].map(|range| [range.start, range.end]);
-        Offer { cookie, old: [old.capacity, old.snapshot_bytes, old.ring_bytes], output, ranges, outputs }
+        let snapshot = old.newest.bytes.len() as u64;
+        Offer { cookie, snapshot, ended: old.is_ended.into(), output, ranges, outputs }
     }
 
-    /// The shape of its old box, which may be senseless.
+    /// Whether its application was done with it.
     #[must_use]
-    pub fn old(&self) -> Shape {
-        let [capacity, snapshot_bytes, ring_bytes] = self.old;
-        Shape { capacity, snapshot_bytes, ring_bytes }
+    pub fn is_ended(&self) -> bool {
+        self.ended != 0
     }
 
     /// The plan, which may be senseless; `None` if it is no plan at all.
@@ -234,6 +236,24 @@ pub struct Begin {
     pub offered: Boxed,
     /// How many of the plan's unsent bytes the kernel has taken.
     pub written: u64,
+    old: [u32; 3],
+    reserved: u32,
+}
+
+impl Begin {
+    /// Of what was offered, with an old box of this shape.
+    #[must_use]
+    pub fn new(offered: Boxed, written: u64, old: Shape) -> Begin {
+        let old = [old.capacity, old.snapshot_bytes, old.ring_bytes];
+        Begin { offered, written, old, reserved: 0 }
+    }
+
+    /// The shape of its old box, which may be senseless.
+    #[must_use]
+    pub fn old(&self) -> Shape {
+        let [capacity, snapshot_bytes, ring_bytes] = self.old;
+        Shape { capacity, snapshot_bytes, ring_bytes }
+    }
 }
 
 /// A message.

@@ -1,7 +1,7 @@
 //! A session: a connection whose application says where it can go on.
 
 use super::link::{Arrived, Link, Seat};
-use crate::snapshot::{BoxView, ExportError, SessionBox};
+use crate::snapshot::{ExportError, SessionBox};
 use crate::tcp::throw_unread_away;
 use nix::sys::socket::{setsockopt, sockopt};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
@@ -72,17 +72,16 @@ impl Session {
     pub(super) fn go_on(link: &Arc<Link>, arrived: Arrived) -> io::Result<Option<Session>> {
         let Arrived { recovered, socket, replay, is_kept, boxes } = arrived;
         let (index, cookie) = (recovered.keep.index, recovered.keep.cookie);
-        let bytes = boxes.read(index).unwrap_or_default();
-        let view = BoxView::decode(boxes.shape(), &bytes, None).ok().flatten();
+        let newest = boxes.newest(index);
         let taken = boxes.take_over(index, cookie, &recovered.continued());
-        let (Some(view), Some(session)) = (view, taken) else {
+        let (Some(newest), Some(session)) = (newest, taken) else {
             tracing::error!(cookie, "a session was lost: its box was changed meanwhile");
             let _ = shutdown(&*socket, Shutdown::Both);
             link.give_back(recovered.keep);
             return Ok(None);
         };
         let seat = Seat { session, is_kept, cookie };
-        let snapshot = view.newest.bytes;
+        let snapshot = newest.bytes;
         let mut session = Session {
             socket,
             seat: Some((Arc::clone(link), seat)),

@@ -3,7 +3,7 @@
 
 use super::export::{ExportError, SessionBox};
 use super::layout::{BEING_MADE, BoxHead, BoxesHeader, MAGIC, MOST_NAME, Shape, ShapeError, VERSION};
-use super::view::{Attachment, BoxView, ViewError};
+use super::view::{Attachment, BoxView, Export, ViewError, export};
 use crate::resume::{Output, Resumption};
 use backdoors_rdma::{Protection, SharedMemory};
 use core::mem::{offset_of, size_of};
@@ -197,33 +197,62 @@ impl BoxMemory {
         Some(new)
     }
 
-    /// Takes a box for a session that is resumed by this plan, with what is left of its old one: should this node fail, too,
-    /// nothing is lost.
+    /// Takes a box for a session that is resumed by this plan, with a snapshot of so many bytes, and that was ended or not. It is
+    /// still to be [filled](BoxMemory::restore), or freed: its cookie is [`BEING_MADE`] until then.
     ///
     /// # Errors
     /// [`RestoreError`].
+    pub fn reserve_for(
+        self: &Arc<BoxMemory>,
+        snapshot: u64,
+        is_ended: bool,
+        plan: &Resumption,
+    ) -> Result<u32, RestoreError> {
+        self.check_room(snapshot, is_ended, plan)?;
+        let reserved = self.reserve().ok_or(RestoreError::Full(self.shape.capacity))?;
+        let index = reserved.index();
+        reserved.leave();
+        Ok(index)
+    }
+
+    fn check_room(&self, snapshot: u64, is_ended: bool, plan: &Resumption) -> Result<(), RestoreError> {
+        let (ring, room) = (self.shape.ring_bytes, self.shape.snapshot_bytes as usize);
+        let length = usize::try_from(snapshot).unwrap_or(usize::MAX);
+        if length > room {
+            return Err(ExportError::TooLarge { length, room }.into());
+        }
+        let needed = plan
+            .unsent
+            .end
+            .checked_sub(plan.unacknowledged.start)
+            .ok_or(RestoreError::Plan("its output ends before it begins"))?;
+        // Half of it is for what is written from now on.
+        let room_for_output = u64::from(if is_ended { ring } else { ring / 2 });
+        if matches!(plan.output, Output::Discard(_)) && needed > room_for_output {
+            return Err(RestoreError::Ring { needed, ring });
+        }
+        Ok(())
+    }
+
+    /// Fills a box that was [taken](BoxMemory::reserve_for) for this with what is left of the old one: should this node fail, too,
+    /// nothing is lost. From then on it is that of the connection whose socket has this cookie.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; then the box is free.
     pub fn restore(
         self: &Arc<BoxMemory>,
+        index: u32,
         cookie: u64,
         old: &BoxView,
         plan: &Resumption,
     ) -> Result<SessionBox, RestoreError> {
-        let (ring, room) = (self.shape.ring_bytes, self.shape.snapshot_bytes as usize);
-        let length = old.newest.bytes.len();
-        if length > room {
-            return Err(ExportError::TooLarge { length, room }.into());
+        if self.cookie(index) != Some(BEING_MADE) {
+            return Err(RestoreError::Plan("its box was not taken for it"));
         }
+        let mut new = SessionBox::new(Arc::clone(self), index, BEING_MADE);
+        self.check_room(old.newest.bytes.len() as u64, old.is_ended, plan)?;
         let stream = plan.unacknowledged.start..plan.unsent.end;
-        let needed = stream
-            .end
-            .checked_sub(stream.start)
-            .ok_or(RestoreError::Plan("its output ends before it begins"))?;
-        // Half of it is for what is written from now on.
-        let room_for_output = u64::from(if old.is_ended { ring } else { ring / 2 });
         let back = match plan.output {
-            Output::Discard(_) if needed > room_for_output => {
-                return Err(RestoreError::Ring { needed, ring });
-            }
             Output::Discard(_) => 0,
             Output::Regenerate { back, .. } => back,
         };
@@ -232,7 +261,7 @@ impl BoxMemory {
             .written
             .checked_sub(back)
             .ok_or(RestoreError::Plan("it goes back before the beginning"))?;
-        let mut new = self.reserve().ok_or(RestoreError::Full(self.shape.capacity))?;
+        let ring = self.shape.ring_bytes;
         new.read = old.newest.read;
         if ring > 0 {
             new.written = stream.start;
@@ -294,6 +323,16 @@ impl BoxMemory {
         let mut bytes = [0; size_of::<BoxHead>()];
         self.memory.read_bytes(self.shape.box_offset(index), &mut bytes).ok()?;
         BoxHead::read_from_bytes(&bytes).ok()
+    }
+
+    /// The newest snapshot of box `index`; `None` if there is no such box, or what it has is no snapshot.
+    #[must_use]
+    pub fn newest(&self, index: u32) -> Option<Export> {
+        let head = self.head(index)?;
+        let mut buffer = vec![0; self.shape.snapshot_bytes as usize];
+        let offset = self.shape.box_offset(index) + self.shape.buffer_offset(head.newest);
+        self.memory.read_bytes(offset, &mut buffer).ok()?;
+        export(head.newest, &head, &buffer).ok()
     }
 
     /// The first of the written bytes at these positions of box `index`, as many as fit. They must be held.

@@ -111,8 +111,19 @@ pub struct BoxView {
 pub struct Ring {
     /// Position of the first one that is held.
     pub start: u64,
-    /// All from there to the last one that was put in. Whoever needs some of them shares them.
+    /// Position behind the last one that is held.
+    pub end: u64,
+    /// Those from the first one on that were fetched: all, unless the last are fetched later. Whoever needs some of them
+    /// shares them.
     pub bytes: Bytes,
+}
+
+impl Ring {
+    /// Bytes that are held from this position on, all of them.
+    #[must_use]
+    pub fn whole(start: u64, bytes: Bytes) -> Ring {
+        Ring { start, end: start + bytes.len() as u64, bytes }
+    }
 }
 
 /// A box as [`BoxView::decode`] reads it, in pieces.
@@ -273,7 +284,7 @@ impl BoxView {
         let ring_bytes = self.ring.as_ref().map_or(0, |_| held.next_power_of_two().max(LEAST_RING));
         let shape = Shape { capacity: 1, snapshot_bytes, ring_bytes };
         let mut pieces = vec![(shape.buffer_offset(self.newest.number), Cow::from(&self.newest.bytes))];
-        if let Some(Ring { start, bytes }) = &self.ring {
+        if let Some(Ring { start, bytes, .. }) = &self.ring {
             head.filled = start + bytes.len() as u64;
             let first = (start % u64::from(ring_bytes)) as usize;
             let (now, then) = bytes.split_at(bytes.len().min(ring_bytes as usize - first));
@@ -287,20 +298,21 @@ impl BoxView {
     #[must_use]
     pub fn held(&self) -> Range<u64> {
         match &self.ring {
-            Some(Ring { start, bytes }) => *start..self.written.min(start + bytes.len() as u64),
+            Some(Ring { start, end, .. }) => *start..self.written.min(*end),
             None => self.written..self.written,
         }
     }
 
-    /// The written bytes at these positions; `None` if the box does not hold them all.
+    /// The written bytes at these positions; `None` if the box does not hold them all, or they were not fetched.
     #[must_use]
     pub fn written_bytes(&self, positions: Range<u64>) -> Option<Bytes> {
         if positions.is_empty() {
             return Some(Bytes::new());
         }
         let held = self.held();
-        let Ring { start, bytes } = self.ring.as_ref()?;
-        if positions.start < held.start || positions.end > held.end {
+        let Ring { start, bytes, .. } = self.ring.as_ref()?;
+        let fetched = start + bytes.len() as u64;
+        if positions.start < held.start || positions.end > held.end.min(fetched) {
             return None;
         }
         let from = usize::try_from(positions.start - start).ok()?;
@@ -324,10 +336,10 @@ fn unroll(ring: &[u8], filled: u64) -> Ring {
     let length = (filled - start) as usize;
     let first = (start % ring.len() as u64) as usize;
     let upper = length.min(ring.len() - first);
-    Ring { start, bytes: [&ring[first..first + upper], &ring[..length - upper]].concat().into() }
+    Ring::whole(start, [&ring[first..first + upper], &ring[..length - upper]].concat().into())
 }
 
-fn export(number: u64, head: &BoxHead, buffer: &[u8]) -> Result<Export, ViewError> {
+pub(super) fn export(number: u64, head: &BoxHead, buffer: &[u8]) -> Result<Export, ViewError> {
     if number == 0 {
         return Ok(Export::default());
     }

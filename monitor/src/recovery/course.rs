@@ -1,8 +1,9 @@
 //! The course of a recovery, decided without I/O: what to do next, by what came of what was done before.
 //!
 //! Prepare → fence, and see the fence → pull → rebuild each session silently, and have the local server's agent hold it →
-//! announce → have each speak → give each to the local server, which would compete for the processors earlier. Nothing that cannot be undone is done before the fence was seen, and whatever fails before the announcement
-//! is undone: then the target, if it lives, goes on as it was.
+//! announce → have each speak → fetch what was never sent → give each to the local server, which would compete for the processors
+//! earlier. Nothing that cannot be undone is done before the fence was seen, and whatever fails before the announcement is undone:
+//! then the target, if it lives, goes on as it was.
 
 use super::report::{Fate, Mark, Outcome, Phase, Report, SessionReport};
 use std::collections::VecDeque;
@@ -35,8 +36,12 @@ pub enum Action {
     Announce,
     /// Have this session speak: [`Course::resumed`].
     Resume(usize),
-    /// Give this session, which speaks, to the local server: [`Course::begun`].
+    /// Fetch what the sessions that speak had written and never sent: [`Course::fetched`].
+    Fetch,
+    /// Give this session, which speaks and is complete, to the local server: [`Course::begun`].
     Begin(usize),
+    /// Hear whether the local server is given this session: [`Course::served`].
+    Serve(usize),
     /// Give up the addresses and what was rebuilt, and lift the fence if it was set: [`Course::undone`].
     Undo,
     /// Nothing more: [`Course::report`].
@@ -258,12 +263,34 @@ impl Course {
         }
         self.mark(now, Phase::Resumed);
         self.waiting = std::mem::take(&mut self.through);
+        self.next = if self.waiting.is_empty() { Action::End } else { Action::Fetch };
+    }
+
+    /// What came of fetching what was never sent. Sessions that had nothing of that go on whatever came of it.
+    pub fn fetched(&mut self, outcome: Result<(), String>) {
+        if let Err(reason) = outcome {
+            self.notes.push(format!("what was written and never sent was not read: {reason}"));
+        }
         self.next = self.waiting.pop_front().map_or(Action::End, Action::Begin);
     }
 
-    /// What came of giving a session to the local server.
+    /// What came of telling the local agent of a session that speaks.
     pub fn begun(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
-        self.next = self.turn(index, outcome, Action::Begin).unwrap_or(Action::End);
+        let next = self.turn(index, outcome, Action::Begin);
+        self.next = next.unwrap_or_else(|| {
+            self.waiting = std::mem::take(&mut self.through);
+            self.waiting.pop_front().map_or(Action::End, Action::Serve)
+        });
+        self.mark_end(now);
+    }
+
+    /// Whether the local server is given a session.
+    pub fn served(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
+        self.next = self.turn(index, outcome, Action::Serve).unwrap_or(Action::End);
+        self.mark_end(now);
+    }
+
+    fn mark_end(&mut self, now: Duration) {
         if self.next == Action::End {
             self.mark(now, Phase::Begun);
         }

@@ -4,6 +4,8 @@
 //! Heads of boxes, records of connections, heads again with what they point at, heads and records once more: a snapshot is one
 //! that was there before the record, so the connection had received what it had read; what was written is read behind the
 //! record, so it is no less than was sent; and what was overwritten meanwhile shows in the last reading.
+//!
+//! What was written and never sent is read later, when the sessions speak: where clients are slow that is by far the most.
 
 use crate::link::{Link, Region};
 use backdoors_continuation_box::connection::streams;
@@ -66,8 +68,22 @@ pub struct Found {
     pub session: SessionView,
     /// What it received and is held; why nothing is, if nothing is.
     pub received: Result<Received, &'static str>,
-    /// Its box, if it has one. Of what was written it has what the session needs to go on.
+    /// Its box, if it has one. Of what was written it holds what the session needs to go on, and what was sent of that is here.
     pub boxed: Option<Result<BoxView, ViewError>>,
+    /// What was written and never sent, and is still to be fetched.
+    pub unsent: Option<Unsent>,
+}
+
+/// Written bytes in a box of the target that its connection has not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsent {
+    /// Which box.
+    index: usize,
+    /// Whose it was.
+    cookie: u64,
+    /// Positions of the first one, and behind the last one.
+    from: u64,
+    to: u64,
 }
 
 /// Everything that was found.
@@ -122,6 +138,34 @@ pub fn pull(link: &mut dyn Link, regions: &Regions, service: u32) -> Result<Pull
         unreadable: table.refused.len() + table.torn.len(),
         unrecorded: table.unrecorded,
     })
+}
+
+/// Fetches what was never sent, for each box that has any; `None` if it is not there any more.
+///
+/// # Errors
+/// [`PullError`]; then none is.
+pub fn fetch_unsent(
+    link: &mut dyn Link,
+    region: Region,
+    wanted: &[Unsent],
+) -> Result<Vec<Option<Vec<u8>>>, PullError> {
+    let boxes = Boxes::open(link, region)?;
+    let stretch = |unsent: &Unsent| {
+        let length = usize::try_from(unsent.to.saturating_sub(unsent.from)).unwrap_or(0);
+        Stretch::of_box(boxes.shape, unsent.index, unsent.from, length)
+    };
+    let mut stretches: Vec<Stretch> = wanted.iter().map(stretch).collect();
+    let mut pieces = Vec::new();
+    stretches.iter_mut().for_each(|stretch| stretch.wanted(&mut pieces));
+    fetch(link, &boxes.region, pieces)?;
+    let after = boxes.heads(link)?;
+    let ring = u64::from(boxes.shape.ring_bytes);
+    let is_there = |unsent: &Unsent| {
+        let head = after.get(unsent.index).filter(|head| head.cookie == unsent.cookie);
+        head.is_some_and(|head| head.filled.saturating_sub(ring) <= unsent.from && head.filled >= unsent.to)
+    };
+    let fetched = wanted.iter().zip(stretches);
+    Ok(fetched.map(|(unsent, stretch)| is_there(unsent).then_some(stretch.bytes)).collect())
 }
 
 /// The number by which the target knows a service, and the boxes of it.
@@ -230,6 +274,15 @@ impl Stretch {
         Stretch { start, at: [ring + first, ring], upper, bytes: vec![0; length] }
     }
 
+    /// `length` written bytes from position `start` on, of a box that holds them.
+    fn of_box(shape: Shape, index: usize, start: u64, length: usize) -> Stretch {
+        let size = u64::from(shape.ring_bytes);
+        let first = if size > 0 { start % size } else { 0 };
+        // A box's number is that of its head, which was read, so it is small.
+        let ring = shape.box_position(index as u32) + shape.ring_offset() as u64;
+        Stretch::new(start, length, ring, first, size)
+    }
+
     fn wanted<'a>(&'a mut self, pieces: &mut Vec<Piece<'a>>) {
         let (upper, lower) = self.bytes.split_at_mut(self.upper);
         for (offset, into) in self.at.into_iter().zip([upper, lower]) {
@@ -250,15 +303,18 @@ impl<'t> Draft<'t> {
         boxes: Option<&Boxes>,
     ) -> Draft<'t> {
         let held = session.held().unwrap_or(0..0);
-        let length = usize::try_from(held.end - held.start).unwrap_or(0);
-        let ring = session.index as u64 * u64::from(table.rings.stride);
-        let first = session.received_sequence(held.start) & (table.rings.bytes - 1);
-        let received = Stretch::new(held.start, length, ring, u64::from(first), u64::from(table.rings.bytes));
         let sent = streams(session, &Received { start: held.start, bytes: Vec::new() });
         let sent = sent.acknowledged..sent.sent;
         let boxed = by_cookie.get(&session.cookie).zip(boxes).and_then(|(&index, boxes)| {
             Some(DraftBox::new(boxes.shape, index, before.get(index)?, heads.get(index)?, sent.clone()))
         });
+        // What its application had read as of the snapshot nobody reads again.
+        let read = boxed.as_ref().and_then(|boxed| boxed.as_ref().ok()).map_or(0, DraftBox::read);
+        let start = held.start.max(read.min(held.end));
+        let length = usize::try_from(held.end - start).unwrap_or(0);
+        let ring = session.index as u64 * u64::from(table.rings.stride);
+        let first = session.received_sequence(start) & (table.rings.bytes - 1);
+        let received = Stretch::new(start, length, ring, u64::from(first), u64::from(table.rings.bytes));
         Draft { session, received, boxed }
     }
 
@@ -277,8 +333,9 @@ impl<'t> Draft<'t> {
                 }
             },
         };
+        let unsent = self.boxed.as_ref().and_then(|part| part.as_ref().ok()?.unsent);
         let boxed = self.boxed.map(|part| part.and_then(|part| part.finish(after)));
-        Found { session, received, boxed }
+        Found { session, received, boxed, unsent }
     }
 }
 
@@ -290,7 +347,11 @@ struct DraftBox {
     newest: u64,
     snapshot_at: u64,
     snapshot: Vec<u8>,
+    /// What was sent and not acknowledged.
     written: Stretch,
+    /// Position behind the last written byte that is held and needed.
+    end: u64,
+    unsent: Option<Unsent>,
     ring: u64,
 }
 
@@ -317,17 +378,41 @@ impl DraftBox {
         // A box's number is that of its head, which was read, so it is small.
         let offset = shape.box_position(index as u32);
         let ring = u64::from(shape.ring_bytes);
-        // What was written after the snapshot and never sent is written again.
-        let needed = sent.end.max(if newest > 0 { export.written } else { 0 });
+        // What was written after the snapshot and never sent is written again, unless the application is done.
+        let needed = sent.end.max(match (head.ended, newest) {
+            (0, 0) => 0,
+            (0, _) => export.written,
+            _ => head.written,
+        });
         let is_held = head.filled.saturating_sub(sent.start) <= ring;
         // What does not fit the ring was overwritten: the plan finds that.
-        let stretch = if is_held { head.filled.min(needed).saturating_sub(sent.start) } else { 0 };
-        let stretch = usize::try_from(stretch).unwrap_or(0);
-        let at = if ring > 0 { sent.start % ring } else { 0 };
-        let written = Stretch::new(sent.start, stretch, offset + shape.ring_offset() as u64, at, ring);
+        let end = if is_held { head.filled.min(needed).max(sent.start) } else { sent.start };
+        let from = end.min(sent.end);
+        let flight = usize::try_from(from - sent.start).unwrap_or(0);
+        let written = Stretch::of_box(shape, index, sent.start, flight);
+        let unsent = (from < end).then_some(Unsent { index, cookie: head.cookie, from, to: end });
         let head = BoxHead { written: head.written.min(needed), ..*head };
         let snapshot_at = offset + shape.buffer_offset(newest) as u64;
-        Ok(DraftBox { index, head, newest, snapshot_at, snapshot: vec![0; length], written, ring })
+        Ok(DraftBox {
+            index,
+            head,
+            newest,
+            snapshot_at,
+            snapshot: vec![0; length],
+            written,
+            end,
+            unsent,
+            ring,
+        })
+    }
+
+    /// Position up to which nothing that was received is needed.
+    fn read(&self) -> u64 {
+        match (self.head.ended, self.newest) {
+            (0, 0) => 0,
+            (0, newest) => self.head.exports[(newest % 2) as usize].read,
+            _ => u64::MAX,
+        }
     }
 
     fn wanted<'a>(&'a mut self, pieces: &mut Vec<Piece<'a>>) {
@@ -341,14 +426,14 @@ impl DraftBox {
         let now =
             after.get(self.index).filter(|now| now.cookie == self.head.cookie).ok_or(ViewError::Replaced)?;
         let Stretch { start, bytes, .. } = self.written;
-        if now.filled.saturating_sub(self.ring) > start && !bytes.is_empty() {
+        if now.filled.saturating_sub(self.ring) > start && self.end > start {
             return Err(ViewError::Replaced);
         }
         // Exported over while it was read.
         if now.exports[(self.newest % 2) as usize].number != self.newest {
             return Err(ViewError::Replaced);
         }
-        let ring = (self.ring > 0).then(|| Ring { start, bytes: bytes.into() });
+        let ring = (self.ring > 0).then(|| Ring { start, end: self.end, bytes: bytes.into() });
         BoxView::of(&self.head, self.newest, &self.snapshot, ring)
     }
 }

@@ -41,7 +41,7 @@ impl SessionRow {
         let session = found.session;
         let record = session.record;
         let newest = found.boxed.as_ref().and_then(|boxed| Some(boxed.as_ref().ok()?.newest.clone()));
-        let held = found.received.as_ref().map_or(0, |received| received.bytes.len());
+        let held = session.held().map_or(0, |held| usize::try_from(held.end - held.start).unwrap_or(0));
         let read = newest.as_ref().map_or(0, |newest| newest.read);
         let row = SessionRow {
             service: service.to_owned(),

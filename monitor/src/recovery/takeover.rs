@@ -1,7 +1,7 @@
 //! What a recovery does on this machine: addresses, sockets, and the local servers that go on with them.
 
 use super::course::Candidate;
-use super::pull::Found;
+use super::pull::{Found, Unsent};
 use crate::config::ServiceConfig;
 use backdoors_continuation_box::connection::{streams, tcp_state};
 use backdoors_continuation_box::resume::Resumption;
@@ -33,13 +33,24 @@ enum Session {
     /// Nothing can be done with it.
     Lost,
     /// It can be rebuilt, for the service of this number.
-    Planned { service: usize, plan: Resumption, state: Box<TcpState>, boxed: BoxView },
+    Planned { plan: Resumption, state: Box<TcpState>, left: Left },
     /// It is a silent socket, and was offered to the local agent.
-    Rebuilt { service: usize, rebuilt: Box<Rebuilt> },
+    Rebuilt { rebuilt: Box<Rebuilt>, left: Left },
     /// The local agent holds it.
-    Held { service: usize, rebuilt: Box<Rebuilt>, offered: Offered },
+    Held { rebuilt: Box<Rebuilt>, offered: Offered, left: Left },
     /// It speaks, and nobody serves it yet.
-    Speaking { service: usize, resumed: Resumed, offered: Offered },
+    Speaking { resumed: Resumed, offered: Offered, left: Left },
+    /// The local agent was told so, and has all that there is of it.
+    Begun { resumed: Resumed, service: usize },
+}
+
+/// What is left of a session at the target, beside its connection.
+struct Left {
+    /// The service of this number.
+    service: usize,
+    boxed: BoxView,
+    /// What of the box is still to be fetched.
+    unsent: Option<Unsent>,
 }
 
 impl Takeover {
@@ -117,16 +128,16 @@ impl Takeover {
     /// # Errors
     /// Why it is lost.
     pub fn rebuild(&mut self, index: usize) -> Result<(), String> {
-        let Session::Planned { service, plan, state, boxed } = self.take(index) else {
+        let Session::Planned { plan, state, left } = self.take(index) else {
             return Err("it was not planned".to_owned());
         };
         let rebuilt = self.rebuilder.rebuild(*state).map_err(|error| error.to_string())?;
         let cookie = rustix::net::sockopt::socket_cookie(&rebuilt)
             .map_err(|error| format!("asking for a socket's cookie failed: {error}"))?;
-        self.adopter(service)?
-            .offer(&boxed.to_old_box(), &plan, cookie, rebuilt.as_fd())
+        self.adopter(left.service)?
+            .offer(&left.boxed, &plan, cookie, rebuilt.as_fd())
             .map_err(|error| error.to_string())?;
-        self.put(index, Session::Rebuilt { service, rebuilt: Box::new(rebuilt) });
+        self.put(index, Session::Rebuilt { rebuilt: Box::new(rebuilt), left });
         Ok(())
     }
 
@@ -135,11 +146,11 @@ impl Takeover {
     /// # Errors
     /// Why it is lost.
     pub fn hold(&mut self, index: usize) -> Result<(), String> {
-        let Session::Rebuilt { service, rebuilt } = self.take(index) else {
+        let Session::Rebuilt { rebuilt, left } = self.take(index) else {
             return Err("it was not rebuilt".to_owned());
         };
-        let offered = self.adopter(service)?.offered().map_err(|error| error.to_string())?;
-        self.put(index, Session::Held { service, rebuilt, offered });
+        let offered = self.adopter(left.service)?.offered().map_err(|error| error.to_string())?;
+        self.put(index, Session::Held { rebuilt, offered, left });
         Ok(())
     }
 
@@ -175,23 +186,61 @@ impl Takeover {
     /// # Errors
     /// Why it is lost.
     pub fn resume(&mut self, index: usize) -> Result<(), String> {
-        let Session::Held { service, rebuilt, offered } = self.take(index) else {
+        let Session::Held { rebuilt, offered, left } = self.take(index) else {
             return Err("the local agent does not hold it".to_owned());
         };
         let resumed = rebuilt.resume().map_err(|error| error.to_string())?;
-        self.put(index, Session::Speaking { service, resumed, offered });
+        self.put(index, Session::Speaking { resumed, offered, left });
         Ok(())
     }
 
-    /// Gives a session that speaks to the local server.
+    /// What is still to be fetched of sessions of a service, and which these are.
+    pub fn unsent(&self, service: usize) -> (Vec<usize>, Vec<Unsent>) {
+        let unsent = |session: &Session| match session {
+            Session::Speaking { left, .. } if left.service == service => left.unsent,
+            _ => None,
+        };
+        (0..).zip(&self.sessions).filter_map(|(index, session)| Some((index, unsent(session)?))).unzip()
+    }
+
+    /// Takes in what was fetched of a session.
+    pub fn complete(&mut self, index: usize, bytes: &[u8]) {
+        if let Some(Session::Speaking { left, .. }) = self.sessions.get_mut(index)
+            && let Some(ring) = &mut left.boxed.ring
+        {
+            ring.bytes = [&ring.bytes, bytes].concat().into();
+            left.unsent = None;
+        }
+    }
+
+    /// Gives a session that speaks to the local server, with all that is left of it.
+    ///
+    /// # Errors
+    /// Why it is lost. Its client is told so when this takeover ends.
+    pub fn begin(&mut self, index: usize) -> Result<(), String> {
+        let Session::Speaking { resumed, offered, left } = self.take(index) else {
+            return Err("it does not speak".to_owned());
+        };
+        if left.unsent.is_some() {
+            return Err("what was written and never sent could not be read any more".to_owned());
+        }
+        self.adopter(left.service)?
+            .begin(offered, resumed.written as u64, &left.boxed.to_old_box())
+            .map_err(|error| error.to_string())?;
+        self.put(index, Session::Begun { resumed, service: left.service });
+        Ok(())
+    }
+
+    /// Whether the local server is given a session. To be asked of each that was begun, in their order.
     ///
     /// # Errors
     /// Why it is lost.
-    pub fn begin(&mut self, index: usize) -> Result<(), String> {
-        let Session::Speaking { service, resumed, offered } = self.take(index) else {
-            return Err("it does not speak".to_owned());
+    pub fn serve(&mut self, index: usize) -> Result<(), String> {
+        // The socket is kept until then: it would be the last one if the agent has died.
+        let Session::Begun { service, resumed: _resumed } = self.take(index) else {
+            return Err("it was not begun".to_owned());
         };
-        self.adopter(service)?.begin(offered, resumed.written as u64).map_err(|error| error.to_string())
+        self.adopter(service)?.begun().map_err(|error| error.to_string())
     }
 }
 
@@ -213,7 +262,8 @@ fn plan(service: usize, found: Found, clock: u64) -> Result<Session, String> {
     let plan = Resumption::plan(&streams, &boxed).map_err(|lost| lost.to_string())?;
     let state =
         tcp_state(&found.session, &received, &boxed, &plan, clock).map_err(|error| error.to_string())?;
-    Ok(Session::Planned { service, plan, state: Box::new(state), boxed })
+    let left = Left { service, boxed, unsent: found.unsent };
+    Ok(Session::Planned { plan, state: Box::new(state), left })
 }
 
 /// The box of a connection that its server had not accepted yet: it begins at the beginning.

@@ -6,7 +6,7 @@ use crate::clock::nanoseconds;
 use crate::journal::What;
 use crate::recovery::course::{Action, Candidate, Course, Fencing};
 use crate::recovery::fence;
-use crate::recovery::pull::{Found, PullError, Regions, pull, service_number};
+use crate::recovery::pull::{Found, PullError, Regions, fetch_unsent, pull, service_number};
 use crate::recovery::takeover::Takeover;
 use crate::recovery::{Report, SessionRow, Terms};
 use backdoors_continuation_box::snapshot::ViewError;
@@ -91,9 +91,17 @@ impl Sampler {
                     let outcome = takeover.resume(index);
                     course.resumed(self.clock.monotonic(), index, outcome);
                 }
+                Action::Fetch => {
+                    let outcome = self.fetch_unsent(&mut takeover).map_err(|error| error.to_string());
+                    course.fetched(outcome);
+                }
                 Action::Begin(index) => {
                     let outcome = takeover.begin(index);
                     course.begun(self.clock.monotonic(), index, outcome);
+                }
+                Action::Serve(index) => {
+                    let outcome = takeover.serve(index);
+                    course.served(self.clock.monotonic(), index, outcome);
                 }
                 Action::Undo => {
                     takeover = Takeover::default();
@@ -150,6 +158,24 @@ impl Sampler {
         let clock = self.target_clock();
         let planned = (0..).zip(found).flat_map(|(service, found)| takeover.plan(service, found, clock));
         Ok((planned.collect(), unsettled))
+    }
+
+    fn fetch_unsent(&mut self, takeover: &mut Takeover) -> Result<(), PullError> {
+        for (number, service) in (0..).zip(&self.config.services) {
+            let (sessions, unsent) = takeover.unsent(number);
+            if unsent.is_empty() {
+                continue;
+            }
+            let link =
+                self.link.as_deref_mut().ok_or(PullError::Access(backdoors_rdma::AccessError::Poisoned))?;
+            let (_, boxes) = service_number(link, &service.name)?;
+            for (index, bytes) in sessions.into_iter().zip(fetch_unsent(link, boxes, &unsent)?) {
+                if let Some(bytes) = bytes {
+                    takeover.complete(index, &bytes);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The sessions of the target's services, as they are found now.

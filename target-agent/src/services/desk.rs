@@ -6,6 +6,7 @@ mod offers;
 
 use super::captured::Captured;
 use super::going::{Going, go_on};
+use backdoors_continuation_box::resume::Resumption;
 use backdoors_continuation_box::service::message::{
     Bases, Boxed, Hello, Keep, Message, Recovered, Refusal, Role, Welcome,
 };
@@ -94,14 +95,14 @@ struct Kept<S> {
     state: State,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum State {
     /// Its server has it.
     Served,
     /// Its server ended.
     Orphaned,
-    /// Offered over a connection; it is silent yet.
-    Offered { by: ConnectionId, recovered: Recovered, written_end: u64, is_ended: bool },
+    /// Offered over a connection, and to go on by this plan; it is silent yet, and its box is empty.
+    Offered { by: ConnectionId, plan: Resumption, is_ended: bool },
     /// Recovered from another machine; its server is to hear of it.
     Begun(Recovered),
 }
@@ -168,14 +169,15 @@ impl<S: Held> Desk<S> {
         });
     }
 
-    /// Takes note of what was said over a connection, by process `pid`.
+    /// Takes note of what was said over a connection, by process `pid`. What it hands on comes along: a socket, or the bytes of
+    /// an old box.
     pub fn hear(
         &mut self,
         connection: ConnectionId,
         pid: u32,
         message: Message,
         mut socket: Option<S>,
-        old_box: Option<Vec<u8>>,
+        old_box: &[u8],
         now: Now,
     ) -> Told {
         let over = Told { hang_up: true, ..Told::default() };
@@ -201,14 +203,12 @@ impl<S: Held> Desk<S> {
             (Some(Peer::Adopter(place)), message) => {
                 let Some(place) = self.places.get_mut(place) else { return over };
                 match (message, socket) {
-                    (Message::Offer(offer), Some(socket)) => {
-                        place.offer(connection, &offer, socket, &old_box.unwrap_or_default())
-                    }
+                    (Message::Offer(offer), Some(socket)) => place.offer(connection, &offer, socket),
                     (Message::Offer(_), None) => Told::refusal(
                         true,
                         "the agent has no room for one more socket: raise its limit of open files",
                     ),
-                    (Message::Begin(begin), _) => place.begin(connection, &begin, now),
+                    (Message::Begin(begin), _) => place.begin(connection, &begin, old_box, now),
                     _ => over,
                 }
             }
@@ -413,9 +413,16 @@ impl<S: Held> Place<S> {
         self.server = None;
         self.to_hand.clear();
         self.until = Some(now.instant + self.keep);
-        let has_box = |index: &u32, kept: &Kept<S>| self.boxes.cookie(*index) == Some(kept.cookie);
-        let ended: Vec<u32> =
-            self.kept.iter().filter(|(index, kept)| !has_box(index, kept)).map(|(index, _)| *index).collect();
+        // What is only offered has an empty box yet.
+        let is_over = |index: u32, kept: &Kept<S>| {
+            !matches!(kept.state, State::Offered { .. }) && self.boxes.cookie(index) != Some(kept.cookie)
+        };
+        let ended: Vec<u32> = self
+            .kept
+            .iter()
+            .filter(|(index, kept)| is_over(**index, kept))
+            .map(|(index, _)| *index)
+            .collect();
         for index in ended {
             if let Some(kept) = self.kept.remove(&index) {
                 kept.socket.end();

@@ -10,6 +10,7 @@ use super::{CapturedSessions, ServiceBoxes};
 use crate::applications::monotonic;
 use backdoors_continuation_box::service::channel::{self, Packet};
 use backdoors_continuation_box::service::message::{Message, Recovered, Refusal};
+use backdoors_continuation_box::snapshot::Shape;
 use backdoors_continuation_box::tcp::{self, Counts, CountsError, Ending};
 use backdoors_rdma::SharedMemory;
 use backdoors_rdma::owner::Listener;
@@ -33,8 +34,6 @@ const ROUND: Duration = Duration::from_millis(250);
 const AT_ONCE: usize = 64;
 /// Answers that nobody takes.
 const MOST_ANSWERS: usize = 4096;
-/// Largest old box, bytes: two snapshots and a ring of the largest size.
-const LARGEST_BOX: u64 = 128 << 20;
 
 /// Serves servers and adopters until `stop` becomes readable or is closed at its other end.
 ///
@@ -249,18 +248,19 @@ fn take(desk: &mut Desk<OwnedFd>, connection: &mut Connection, packet: Packet) -
         }
     };
     connection.has_spoken = true;
-    let mut descriptors = packet.descriptors.into_iter();
-    // Without one of two it cannot be known which is missing.
-    let socket = if packet.is_cut { None } else { descriptors.next() };
-    let old_box = descriptors.next().and_then(|memory| contents(&memory));
+    let descriptor = if packet.is_cut { None } else { packet.descriptors.into_iter().next() };
+    // What is wrong with a box, or that there is none, is told by whoever looks into it.
+    let (socket, old_box) = match (&message, descriptor) {
+        (Message::Begin(begin), Some(memory)) => (None, contents(&memory, begin.old())),
+        (_, socket) => (socket, None),
+    };
+    let old_box = old_box.as_deref().unwrap_or_default();
     desk.hear(connection.id, connection.pid, message, socket, old_box, now())
 }
 
-/// The bytes of a file that somebody sent.
-fn contents(file: &OwnedFd) -> Option<Vec<u8>> {
-    let length =
-        u64::try_from(rustix::fs::fstat(file).ok()?.st_size).ok().filter(|length| *length <= LARGEST_BOX)?;
-    let mut bytes = vec![0; usize::try_from(length).ok()?];
+/// The box of this shape at the beginning of a file that somebody sent.
+fn contents(file: &OwnedFd, shape: Shape) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; shape.check().ok()?.box_bytes()];
     let mut filled = 0;
     while filled < bytes.len() {
         // Reading, other than mapping, is safe whatever becomes of the file.

@@ -62,7 +62,7 @@ pub fn old_session(shape: Shape) -> Old {
     Old { client, state, old_box, plan }
 }
 
-/// Offers a box, whatever it is, and takes the answer.
+/// Offers a session with this box, and takes the answer.
 pub fn offer(
     adopter: &mut Adopter,
     shape: Shape,
@@ -71,8 +71,21 @@ pub fn offer(
     cookie: u64,
     rebuilt: &Rebuilt,
 ) -> Result<Offered, AdoptError> {
-    adopter.offer(&OldBox { shape, pieces: vec![(0, old_box.into())] }, plan, cookie, rebuilt.as_fd())?;
+    let view = BoxView::decode(shape, old_box, None).unwrap().unwrap();
+    adopter.offer(&view, plan, cookie, rebuilt.as_fd())?;
     adopter.offered()
+}
+
+/// Begins what was offered with a box, whatever that is, and takes the answer.
+pub fn begin(
+    adopter: &mut Adopter,
+    offered: Offered,
+    written: usize,
+    shape: Shape,
+    old_box: &[u8],
+) -> Result<(), AdoptError> {
+    adopter.begin(offered, written as u64, &OldBox { shape, pieces: vec![(0, old_box.into())] })?;
+    adopter.begun()
 }
 
 fn refusal<T: std::fmt::Debug>(outcome: Result<T, AdoptError>) -> (String, bool) {
@@ -107,7 +120,7 @@ fn a_recovered_session_goes_on_with_the_server_here_when_it_speaks_and_not_befor
             let offered = offer(&mut adopter, OLD, &old_box, &plan, cookie, &rebuilt).unwrap();
             let resumed = rebuilt.resume().unwrap();
             assert_eq!(resumed.written, 1000);
-            adopter.begin(offered, resumed.written as u64).unwrap();
+            begin(&mut adopter, offered, resumed.written, OLD, &old_box).unwrap();
             drop((resumed, adopter));
             client.receive(SENT..SIZE);
             let mut answer = [0];
@@ -136,7 +149,7 @@ fn a_session_that_began_while_its_server_ended_waits_for_the_next() {
         let offered = offer(&mut adopter, OLD, &old_box, &plan, cookie, &rebuilt).unwrap();
         served.kill();
         let resumed = rebuilt.resume().unwrap();
-        adopter.begin(offered, resumed.written as u64).unwrap();
+        begin(&mut adopter, offered, resumed.written, OLD, &old_box).unwrap();
         drop(resumed);
         served.serve();
         client.receive(SENT..SIZE);
@@ -160,16 +173,8 @@ fn what_cannot_go_on_here_is_refused_with_the_reason() {
             refusal(offer(&mut adopter, shape, old_box, plan, cookie, &rebuilt))
         };
         assert!(refused(OLD, &old_box, &plan, cookie + 1).0.contains("cookie"));
-        // It names a snapshot that is not there.
-        let senseless = [&old_box[..8], &[3], &old_box[9..]].concat();
-        assert!(refused(OLD, &senseless, &plan, cookie).0.contains("box makes no sense"));
-        assert!(refused(Shape { capacity: 0, ..OLD }, &old_box, &plan, cookie).0.contains("0 boxes"));
-        let other = Resumption { unread: 8..18, ..plan.clone() };
-        assert!(refused(OLD, &old_box, &other, cookie).0.contains("plan"));
-        let other = Resumption { output: Output::Discard(1), ..plan.clone() };
-        assert!(refused(OLD, &old_box, &other, cookie).0.contains("plan"));
-        let nobody = vec![0; old_box.len()];
-        assert!(refused(OLD, &nobody, &plan, cookie).0.contains("nobody's"));
+        let far = Resumption { unsent: SENT..SENT + (1 << 20), ..plan.clone() };
+        assert!(refused(OLD, &old_box, &far, cookie).0.contains("in a ring of"));
         // All boxes are taken, and free again when their sessions end.
         let holders = [(); 2].map(|()| served.connect_protected());
         let (reason, retry_helps) = refused(OLD, &old_box, &plan, cookie);
@@ -177,8 +182,24 @@ fn what_cannot_go_on_here_is_refused_with_the_reason() {
         drop(holders);
         let offered =
             eventually("a free box", || offer(&mut adopter, OLD, &old_box, &plan, cookie, &rebuilt).ok());
-        let (reason, _) = refusal(adopter.begin(offered, 1_000_000));
-        assert!(reason.contains("not what was offered"), "{reason}");
+        let (reason, _) = refusal(begin(&mut adopter, offered, 1_000_000, OLD, &old_box));
+        assert!(reason.contains("more was written"), "{reason}");
+        // What turns out otherwise when it speaks is lost, and its box is free again.
+        let whole = old_box.clone();
+        let mut refused = |shape, old_box: &[u8], plan: &Resumption| {
+            let offered = offer(&mut adopter, OLD, &whole, plan, cookie, &rebuilt).unwrap();
+            refusal(begin(&mut adopter, offered, 0, shape, old_box)).0
+        };
+        // It names a snapshot that is not there.
+        let senseless = [&old_box[..8], &[3], &old_box[9..]].concat();
+        assert!(refused(OLD, &senseless, &plan).contains("box makes no sense"));
+        assert!(refused(Shape { capacity: 0, ..OLD }, &old_box, &plan).contains("0 boxes"));
+        let other = Resumption { unread: 8..18, ..plan.clone() };
+        assert!(refused(OLD, &old_box, &other).contains("plan"));
+        let other = Resumption { output: Output::Discard(1), ..plan.clone() };
+        assert!(refused(OLD, &old_box, &other).contains("plan"));
+        let nobody = vec![0; old_box.len()];
+        assert!(refused(OLD, &nobody, &plan).contains("nobody's"));
         served.kill();
         let no_server = || Adopter::connect(served.socket(), "web").err();
         let error = eventually("a server that is gone", no_server);
@@ -206,7 +227,7 @@ fn bytes_that_nobody_holds_and_the_client_may_lack_are_not_passed_over() {
         assert!(reason.contains("held by nobody"), "{reason}");
         let offered = offer(&mut adopter, shape, &old_box, &plan, cookie, &rebuilt).unwrap();
         let resumed = rebuilt.resume().unwrap();
-        adopter.begin(offered, resumed.written as u64).unwrap();
+        begin(&mut adopter, offered, resumed.written, shape, &old_box).unwrap();
         client.receive(SENT..SIZE);
     });
 }

@@ -1,6 +1,6 @@
 //! Sessions that their server has ended, and whose clients have not heard all of it yet.
 
-use crate::adopted::{EXPORTED, OLD, Old, SENT, offer, old_session};
+use crate::adopted::{EXPORTED, OLD, Old, SENT, begin, offer, old_session};
 use crate::captured::PORT;
 use crate::host::{eventually, inside_network};
 use crate::segments::Segments;
@@ -156,7 +156,7 @@ fn a_recovered_session_that_was_ended_is_finished_by_the_agent_without_any_serve
             let offered = offer(&mut adopter, OLD, &old_box, &plan, cookie, &rebuilt).unwrap();
             let resumed = rebuilt.resume().unwrap();
             assert_eq!(resumed.written, 1000);
-            adopter.begin(offered, resumed.written as u64).unwrap();
+            begin(&mut adopter, offered, resumed.written, OLD, &old_box).unwrap();
             drop((resumed, adopter));
             client.receive(SENT..EXPORTED);
             ends(&mut client);

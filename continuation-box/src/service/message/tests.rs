@@ -1,4 +1,5 @@
 use super::*;
+use crate::snapshot::Export;
 use proptest::prelude::*;
 
 fn every() -> Vec<Message> {
@@ -11,6 +12,8 @@ fn every() -> Vec<Message> {
         output: Output::Regenerate { back: 1, discard: 2, sent: 3 },
     };
     let shape = Shape { capacity: 2, snapshot_bytes: 64, ring_bytes: 4096 };
+    let newest = Export { bytes: vec![0; 5], ..Export::default() };
+    let old = BoxView { cookie: 4, newest, read: 0, written: 0, is_ended: true, ring: None };
     vec![
         Message::Hello(Hello { role: Role::Adopter, service: "web".into() }),
         Message::Welcome(Welcome {
@@ -27,9 +30,9 @@ fn every() -> Vec<Message> {
         Message::Ended(boxed),
         Message::Recovered(Recovered { keep, read: 1, written: 2, ahead: 3, unsent: 4, replay: 5, back: 6 }),
         Message::Goodbye,
-        Message::Offer(Offer::new(5, shape, &plan)),
+        Message::Offer(Offer::new(5, &old, &plan)),
         Message::Offered(boxed),
-        Message::Begin(Begin { offered: boxed, written: 8 }),
+        Message::Begin(Begin::new(boxed, 8, shape)),
         Message::Begun,
     ]
 }
@@ -47,13 +50,13 @@ fn every_message_is_read_as_it_was_said_and_no_beginning_of_one_is() {
 }
 
 #[test]
-fn an_offer_carries_shape_and_plan() {
+fn an_offer_carries_what_there_must_be_room_for_and_the_plan() {
     let Some(Message::Offer(offer)) =
         every().into_iter().find(|message| matches!(message, Message::Offer(_)))
     else {
         unreachable!()
     };
-    assert_eq!(offer.old(), Shape { capacity: 2, snapshot_bytes: 64, ring_bytes: 4096 });
+    assert_eq!((offer.snapshot, offer.is_ended()), (5, true));
     let plan = offer.plan().unwrap();
     assert_eq!((plan.unread, plan.unacknowledged, plan.unsent), (1..2, 3..4, 4..6));
     assert_eq!(plan.output, Output::Regenerate { back: 1, discard: 2, sent: 3 });

@@ -136,7 +136,7 @@ fn a_box_that_is_laid_out_anew_reads_the_same_and_is_no_larger_than_it_must_be()
     session.export(b"odd").unwrap();
     let mut view = first(&boxes).unwrap().unwrap();
     // Around the end of the ring.
-    view.ring = Some(Ring { start: 3500, bytes: bytes[3500..].to_vec().into() });
+    view.ring = Some(Ring::whole(3500, bytes[3500..].to_vec().into()));
     for is_held in [true, false] {
         if !is_held {
             view.ring = None;

@@ -1,5 +1,5 @@
 use super::*;
-use Action::{Announce, Begin, End, Fence, Hold, Prepare, Pull, Rebuild, Resume, Undo};
+use Action::{Announce, Begin, End, Fence, Fetch, Hold, Prepare, Pull, Rebuild, Resume, Serve, Undo};
 
 const NOW: Duration = Duration::from_secs(100);
 
@@ -29,7 +29,9 @@ fn drive(course: &mut Course, mut outcome: impl FnMut(Action) -> Result<(), Stri
             Rebuild(index) => course.rebuilt(now, index, result),
             Hold(index) => course.held(now, index, result),
             Announce => course.announced(now, result),
+            Fetch => course.fetched(result),
             Begin(index) => course.begun(now, index, result),
+            Serve(index) => course.served(now, index, result),
             Resume(index) => course.resumed(now, index, result),
             Undo => course.undone(now, result),
             End => return done,
@@ -59,8 +61,11 @@ fn nothing_is_pulled_before_the_fence_was_seen_nor_announced_before_all_is_rebui
             Announce,
             Resume(0),
             Resume(2),
+            Fetch,
             Begin(0),
             Begin(2),
+            Serve(0),
+            Serve(2),
             End
         ]
     );
@@ -93,7 +98,7 @@ fn a_target_that_is_not_seen_to_be_fenced_is_left_as_it_was_unless_that_was_orde
     assert!(reason.contains("--without-fence"), "{reason}");
 
     let mut course = Course::new(NOW, Terms { without_fence: true, ..Terms::default() });
-    assert_eq!(drive(&mut course, fails_at(Fence)).last_chunk(), Some(&[Begin(2), End]));
+    assert_eq!(drive(&mut course, fails_at(Fence)).last_chunk(), Some(&[Serve(2), End]));
     assert!(course.report("web1").notes[0].contains("without a fence"));
 }
 
@@ -125,15 +130,28 @@ fn sessions_that_change_while_they_are_read_are_read_again_and_then_told_lost_al
 
 #[test]
 fn a_session_that_fails_in_any_phase_is_lost_alone_and_has_no_turn_in_the_next() {
-    for (number, action) in [Rebuild(0), Hold(0), Resume(0), Begin(0)].into_iter().enumerate() {
+    for (number, action) in [Rebuild(0), Hold(0), Resume(0), Begin(0), Serve(0)].into_iter().enumerate() {
         let mut course = Course::new(NOW, Terms::default());
         let done = drive(&mut course, fails_at(action));
-        let turns = [Rebuild(0), Hold(0), Resume(0), Begin(0)].map(|turn| done.contains(&turn));
-        assert_eq!(turns, [0, 1, 2, 3].map(|turn| turn <= number), "{action:?}");
+        let turns = [Rebuild(0), Hold(0), Resume(0), Begin(0), Serve(0)].map(|turn| done.contains(&turn));
+        assert_eq!(turns, [0, 1, 2, 3, 4].map(|turn| turn <= number), "{action:?}");
         let report = course.report("web1");
         assert_eq!((report.resumed(), report.lost()), (1, 2), "{action:?}");
         assert_eq!(report.sessions[0].fate, Fate::Lost("no".to_owned()));
     }
+}
+
+#[test]
+fn what_was_never_sent_and_cannot_be_read_is_told_and_the_sessions_that_need_none_of_it_go_on() {
+    let mut course = Course::new(NOW, Terms::default());
+    let done = drive(&mut course, |now| match now {
+        Fetch | Begin(0) => Err("no".to_owned()),
+        _ => Ok(()),
+    });
+    assert_eq!(done.last_chunk(), Some(&[Fetch, Begin(0), Begin(2), Serve(2), End]));
+    let report = course.report("web1");
+    assert_eq!((report.resumed(), report.lost(), report.outcome), (1, 2, Outcome::Done));
+    assert!(report.notes[0].contains("never sent"), "{:?}", report.notes);
 }
 
 #[test]

@@ -175,7 +175,8 @@ fn sessions_come_whole_in_few_batches_and_the_hottest_first() {
     assert!(pulled.sessions.is_sorted_by_key(|found| std::cmp::Reverse(found.session.cookie)));
     for found in &pulled.sessions {
         let received = found.received.as_ref().unwrap();
-        assert_eq!(received.bytes, (0..3000).map(byte).collect::<Vec<_>>());
+        // Nobody reads again what was read as of the snapshot.
+        assert_eq!((received.start, &received.bytes), (1000, &(1000..3000).map(byte).collect()));
         let view = found.boxed.as_ref().unwrap().as_ref().unwrap();
         assert_eq!(view.newest.bytes, format!("snapshot of {}", found.session.index).into_bytes());
         let plan = Resumption::plan(&streams(&found.session, received), view).unwrap();
@@ -214,7 +215,7 @@ fn a_snapshot_that_is_exported_over_while_it_is_read_is_told_as_replaced_and_the
 #[test]
 fn received_bytes_that_are_overwritten_while_they_are_read_are_left_out() {
     let (mut target, _kept) = Target::new(1);
-    let later = record(0, u64::from(LEAST_RING) + 500, 7000, 8990);
+    let later = record(0, u64::from(LEAST_RING) + 1500, 7000, 8990);
     target.between = Box::new(move |batch, table| {
         if batch == 6 {
             table[256..][..size_of::<SessionRecord>()].copy_from_slice(later.as_bytes());
@@ -223,8 +224,8 @@ fn received_bytes_that_are_overwritten_while_they_are_read_are_left_out() {
     let pulled = pulled(&mut target);
     assert!(target.batches > 6, "{} batches", target.batches);
     let received = pulled.sessions[0].received.clone().unwrap();
-    assert_eq!((received.start, received.bytes.len()), (500, 2500));
-    assert_eq!(received.bytes[0], byte(500));
+    assert_eq!((received.start, received.bytes.len()), (1500, 1500));
+    assert_eq!(received.bytes[0], byte(1500));
 }
 
 #[test]
@@ -260,4 +261,47 @@ fn a_connection_without_a_box_and_one_with_missed_bytes_are_told_as_such() {
     assert_eq!(of(0).received, Err("received bytes of it were missed"));
     assert!(of(5).boxed.is_none());
     assert!(of(1).received.is_ok());
+}
+
+/// What was never sent of this session, as it is fetched when the session speaks.
+fn fetched(target: &mut Target, found: &Found) -> Option<Vec<u8>> {
+    let region = target.regions().boxes.unwrap();
+    fetch_unsent(target, region, &[found.unsent.unwrap()]).unwrap().remove(0)
+}
+
+#[test]
+fn what_was_written_and_never_sent_is_fetched_later_unless_it_is_gone_by_then() {
+    let (mut target, mut kept) = Target::new(1);
+    assert_eq!(pulled(&mut target).sessions[0].unsent, None);
+    // All of it is in the snapshot now, and 1500 bytes of it were sent.
+    kept[0].export(b"later").unwrap();
+    target.put(0, &record(0, 3000, 7000, 8500));
+    let found = pulled(&mut target).sessions.remove(0);
+    let view = found.boxed.as_ref().unwrap().as_ref().unwrap();
+    let plan = Resumption::plan(&streams(&found.session, found.received.as_ref().unwrap()), view).unwrap();
+    assert_eq!((plan.unacknowledged.clone(), plan.unsent.clone()), (7000..8500, 8500..9000));
+    assert!(view.written_bytes(plan.unacknowledged).is_some() && view.written_bytes(plan.unsent).is_none());
+    assert_eq!(fetched(&mut target, &found), Some((8500..9000).map(byte).collect()));
+    // It is written over, and then the box is another's.
+    assert_eq!(kept[0].will_write(&[0; 4000]), 4000);
+    kept[0].has_written(4000);
+    assert_eq!(fetched(&mut target, &found), Some((8500..9000).map(byte).collect()));
+    assert_eq!(kept[0].will_write(&[0; 4000]), 4000);
+    assert_eq!(fetched(&mut target, &found), None);
+    drop(kept);
+    let _other = target.live.take(7).unwrap();
+    assert_eq!(fetched(&mut target, &found), None);
+}
+
+#[test]
+fn of_a_session_that_was_ended_all_is_fetched_that_was_written_since_its_snapshot_too() {
+    let (mut target, mut kept) = Target::new(1);
+    kept[0].end();
+    let found = pulled(&mut target).sessions.remove(0);
+    let received = found.received.as_ref().unwrap();
+    assert_eq!((received.start, received.bytes.len()), (3000, 0));
+    let view = found.boxed.as_ref().unwrap().as_ref().unwrap();
+    let plan = Resumption::plan(&streams(&found.session, received), view).unwrap();
+    assert_eq!((plan.unacknowledged, plan.unsent), (7000..8990, 8990..9000));
+    assert_eq!(fetched(&mut target, &found), Some((8990..9000).map(byte).collect()));
 }

@@ -1,4 +1,5 @@
 mod endings;
+mod offers;
 
 use super::*;
 use backdoors_continuation_box::resume::{Resumption, Streams};
@@ -109,12 +110,17 @@ impl Scene {
     fn hello(&mut self, connection: ConnectionId, pid: u32, role: Role, seconds: u64) -> Option<Message> {
         let hello = Message::Hello(Hello { role, service: "web".into() });
         let now = self.at(seconds);
-        self.desk.hear(connection, pid, hello, None, None, now).answer
+        self.desk.hear(connection, pid, hello, None, &[], now).answer
     }
 
     fn say(&mut self, connection: ConnectionId, message: Message, socket: Option<Socket>) -> Told {
         let now = self.at(0);
-        self.desk.hear(connection, 1, message, socket, None, now)
+        self.desk.hear(connection, 1, message, socket, &[], now)
+    }
+
+    fn begin(&mut self, connection: ConnectionId, begin: Begin, old_box: &[u8]) -> Told {
+        let now = self.at(0);
+        self.desk.hear(connection, 1, Message::Begin(begin), None, old_box, now)
     }
 
     /// A session of the server on connection 1 that has read 4 bytes, exported, and read 3 more.
@@ -298,51 +304,9 @@ fn nobody_says_what_is_not_his_to_say() {
     scene.hello(1, 10, Role::Server, 0);
     scene.hello(2, 12, Role::Adopter, 0);
     let hello = Message::Hello(Hello { role: Role::Server, service: "web".into() });
-    let begin = Begin { offered: Boxed { cookie: 7, index: 0, reserved: 0 }, written: 0 };
+    let begin = Begin::new(Boxed { cookie: 7, index: 0, reserved: 0 }, 0, SHAPE);
     assert!(scene.say(1, hello, None).hang_up);
     assert!(scene.say(1, Message::Begin(begin), None).hang_up);
     assert!(scene.say(2, Message::Goodbye, None).hang_up);
     refusal(scene.say(2, Message::Begin(begin), None).answer);
-}
-
-#[test]
-fn only_who_offered_a_session_begins_it_and_its_server_hears_of_it_then() {
-    let mut scene = Scene::new();
-    let (old, _fd) = BoxMemory::create(SHAPE).unwrap();
-    let mut session = old.take(3).unwrap();
-    session.has_read(4);
-    session.export(b"state").unwrap();
-    let bytes = old.read(0).unwrap();
-    let view = BoxView::decode(SHAPE, &bytes, None).unwrap().unwrap();
-    let streams = Streams { acknowledged: 0, sent: 0, received: 6, held: 0..6 };
-    let plan = Resumption::plan(&streams, &view).unwrap();
-    scene.hello(1, 10, Role::Server, 0);
-    for adopter in [2, 3] {
-        scene.hello(adopter, 12, Role::Adopter, 0);
-    }
-    let offer = |scene: &mut Scene, by| {
-        let socket = scene.socket(7, Some(Counts { read: 100, written: 50 }));
-        let now = scene.at(0);
-        let message = Message::Offer(Offer::new(7, SHAPE, &plan));
-        let told = scene.desk.hear(by, 12, message, Some(socket), Some(bytes.clone()), now);
-        let Some(Message::Offered(offered)) = told.answer else { panic!("{told:?}") };
-        offered
-    };
-    let offered = offer(&mut scene, 2);
-    refusal(scene.say(3, Message::Begin(Begin { offered, written: 0 }), None).answer);
-    // Withdrawn it is nothing any more.
-    scene.desk.lose(2, scene.at(0));
-    assert_eq!(scene.boxes.cookie(offered.index), Some(0));
-    let offered = offer(&mut scene, 3);
-    assert!(scene.desk.waiting().is_empty());
-    let told = scene.say(3, Message::Begin(Begin { offered, written: 0 }), None);
-    assert_eq!(told.answer, Some(Message::Begun));
-    scene.desk.lose(3, scene.at(0));
-    let mut seen = None;
-    scene.desk.hand(1, &mut TenBytes, &mut |recovered, _, _| {
-        seen = Some(*recovered);
-        Ok(())
-    });
-    let bases = seen.unwrap().keep.bases;
-    assert_eq!((bases.read.wrapping_add(100), bases.written.wrapping_add(50)), (4, 0));
 }
