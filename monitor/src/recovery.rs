@@ -8,6 +8,7 @@ pub mod fence;
 pub mod pull;
 pub mod report;
 mod row;
+mod side_by_side;
 pub mod takeover;
 
 pub use course::Terms;

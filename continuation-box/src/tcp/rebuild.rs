@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
 /// Why a connection was not rebuilt. Nothing has changed then: nothing was sent, and no socket is left.
@@ -82,11 +82,11 @@ pub struct Rebuilt {
     pub(super) entrance: Option<Arc<Entrance>>,
 }
 
-/// Rebuilds connections. What they all need on this machine is made once.
+/// Rebuilds connections, on any number of threads. What they all need on this machine is made once.
 #[derive(Debug, Default)]
 pub struct Rebuilder {
     /// For IPv4 and for IPv6.
-    entrances: [Option<Arc<Entrance>>; 2],
+    entrances: Mutex<[Option<Arc<Entrance>>; 2]>,
 }
 
 /// How what was sent and not acknowledged is put back, such that the kernel speaks at once.
@@ -149,7 +149,7 @@ impl Rebuilder {
     ///
     /// # Errors
     /// [`RebuildError`].
-    pub fn rebuild(&mut self, state: TcpState) -> Result<Rebuilt, RebuildError> {
+    pub fn rebuild(&self, state: TcpState) -> Result<Rebuilt, RebuildError> {
         state.check()?;
         let flight = Flight::of(&state);
         let is_needed = flight.padding > 0 || state.receive.closed;
@@ -158,8 +158,8 @@ impl Rebuilder {
         Ok(Rebuilt { socket, state, flight, entrance })
     }
 
-    fn entrance(&mut self, local: SocketAddr) -> Result<Arc<Entrance>, RebuildError> {
-        let [ipv4, ipv6] = &mut self.entrances;
+    fn entrance(&self, local: SocketAddr) -> Result<Arc<Entrance>, RebuildError> {
+        let [ipv4, ipv6] = &mut *self.entrances.lock().unwrap_or_else(PoisonError::into_inner);
         let place = if local.is_ipv4() { ipv4 } else { ipv6 };
         if let Some(entrance) = place {
             return Ok(Arc::clone(entrance));

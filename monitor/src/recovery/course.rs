@@ -6,7 +6,6 @@
 //! then the target, if it lives, goes on as it was.
 
 use super::report::{Fate, Mark, Outcome, Phase, Report, SessionReport};
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,20 +27,16 @@ pub enum Action {
     Fence,
     /// Pull the sessions and plan each: [`Course::pulled`].
     Pull,
-    /// Rebuild this session silently, and offer it to the local server's agent: [`Course::rebuilt`].
-    Rebuild(usize),
-    /// Hear whether the local server's agent holds this session: [`Course::held`].
-    Hold(usize),
+    /// Rebuild the sessions silently, and have the local server's agent hold each: [`Course::rebuilt`].
+    Rebuild,
     /// Tell the network where the addresses are: [`Course::announced`].
     Announce,
-    /// Have this session speak: [`Course::resumed`].
-    Resume(usize),
+    /// Have the sessions speak: [`Course::resumed`].
+    Resume,
     /// Fetch what the sessions that speak had written and never sent: [`Course::fetched`].
     Fetch,
-    /// Give this session, which speaks and is complete, to the local server: [`Course::begun`].
-    Begin(usize),
-    /// Hear whether the local server is given this session: [`Course::served`].
-    Serve(usize),
+    /// Give the sessions, which speak and are complete, to the local server: [`Course::begun`].
+    Begin,
     /// Give up the addresses and what was rebuilt, and lift the fence if it was set: [`Course::undone`].
     Undo,
     /// Nothing more: [`Course::report`].
@@ -55,6 +50,20 @@ pub enum Fencing {
     Holds,
     /// It cannot be set, or was not seen to hold. Whether it holds all the same is not known.
     Fails(String),
+}
+
+/// What came of a phase, session by session.
+pub type Outcomes = Vec<(usize, Result<(), String>)>;
+
+/// What came of having a session speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spoken {
+    /// Which one.
+    pub index: usize,
+    /// When it did, or did not.
+    pub at: Duration,
+    /// Why it is lost, if it is.
+    pub outcome: Result<(), String>,
 }
 
 /// A session that was pulled: it can go on, or why not.
@@ -79,10 +88,8 @@ pub struct Course {
     next: Action,
     fence_set: bool,
     pulls: usize,
-    /// Sessions that wait for their turn in this phase.
-    waiting: VecDeque<usize>,
-    /// Sessions that have had it, and wait for the next phase.
-    through: VecDeque<usize>,
+    /// Sessions that are not lost.
+    left: Vec<usize>,
     sessions: Vec<SessionReport>,
     marks: Vec<Mark>,
     outcome: Outcome,
@@ -100,8 +107,7 @@ impl Course {
             next: if terms.dry_run { Action::Pull } else { Action::Prepare },
             fence_set: false,
             pulls: 0,
-            waiting: VecDeque::new(),
-            through: VecDeque::new(),
+            left: Vec::new(),
             sessions: Vec::new(),
             marks: Vec::new(),
             outcome: Outcome::Done,
@@ -113,6 +119,12 @@ impl Course {
     #[must_use]
     pub fn next(&self) -> Action {
         self.next
+    }
+
+    /// The sessions that are not lost, in their order: it is their turn.
+    #[must_use]
+    pub fn left(&self) -> &[usize] {
+        &self.left
     }
 
     fn mark(&mut self, now: Duration, phase: Phase) {
@@ -161,7 +173,12 @@ impl Course {
             Ok((candidates, _)) => {
                 self.mark(now, Phase::Pulled);
                 self.take_in(candidates);
-                self.next_to_rebuild();
+                self.next = match self.left.is_empty() {
+                    _ if self.terms.dry_run => Action::End,
+                    false => Action::Rebuild,
+                    // Without any session, too: new clients find the service here.
+                    true => Action::Announce,
+                };
             }
         }
     }
@@ -171,7 +188,7 @@ impl Course {
             let fate = match lost {
                 Some(reason) => Fate::Lost(reason),
                 None => {
-                    self.waiting.push_back(index);
+                    self.left.push(index);
                     Fate::Recoverable
                 }
             };
@@ -179,66 +196,40 @@ impl Course {
         }
     }
 
-    fn next_to_rebuild(&mut self) {
-        self.next = match self.waiting.pop_front() {
-            _ if self.terms.dry_run => Action::End,
-            Some(index) => Action::Rebuild(index),
-            None => self.next_to_hold(),
-        };
-    }
-
-    fn next_to_hold(&mut self) -> Action {
-        self.waiting = std::mem::take(&mut self.through);
-        // Without any session, too: new clients find the service here.
-        self.waiting.pop_front().map_or(Action::Announce, Action::Hold)
-    }
-
     fn lose(&mut self, index: usize, reason: String) {
+        self.left.retain(|left| *left != index);
         if let Some(session) = self.sessions.get_mut(index) {
             session.fate = Fate::Lost(reason);
         }
     }
 
-    /// A session's turn in a phase is over; the next one's, or the next phase.
-    fn turn(
-        &mut self,
-        index: usize,
-        outcome: Result<(), String>,
-        action: fn(usize) -> Action,
-    ) -> Option<Action> {
-        match outcome {
-            Ok(()) => self.through.push_back(index),
-            Err(reason) => self.lose(index, reason),
-        }
-        self.waiting.pop_front().map(action)
-    }
-
-    /// What came of rebuilding a session.
-    pub fn rebuilt(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
-        let next = self.turn(index, outcome, Action::Rebuild);
-        self.next = next.unwrap_or_else(|| self.next_to_hold());
-        if self.next == Action::Announce {
-            self.mark(now, Phase::Rebuilt);
+    fn lose_those_that_failed(&mut self, outcomes: Outcomes) {
+        for (index, outcome) in outcomes {
+            if let Err(reason) = outcome {
+                self.lose(index, reason);
+            }
         }
     }
 
-    /// Whether the local agent holds a session.
-    pub fn held(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
-        let next = self.turn(index, outcome, Action::Hold);
-        self.next = next.unwrap_or(Action::Announce);
-        if self.next == Action::Announce {
-            self.mark(now, Phase::Rebuilt);
-        }
+    /// The next phase, for which there must be sessions.
+    fn go_on_with(&mut self, action: Action) {
+        self.next = if self.left.is_empty() { Action::End } else { action };
+    }
+
+    /// What came of rebuilding the sessions.
+    pub fn rebuilt(&mut self, now: Duration, outcomes: Outcomes) {
+        self.lose_those_that_failed(outcomes);
+        self.mark(now, Phase::Rebuilt);
+        self.next = Action::Announce;
     }
 
     /// Whether the network was told.
     pub fn announced(&mut self, now: Duration, outcome: Result<(), String>) {
         self.mark(now, Phase::Announced);
-        self.waiting = std::mem::take(&mut self.through);
         match outcome {
-            Ok(()) => self.next = self.waiting.pop_front().map_or(Action::End, Action::Resume),
+            Ok(()) => self.go_on_with(Action::Resume),
             Err(reason) => {
-                for index in std::mem::take(&mut self.waiting) {
+                for index in std::mem::take(&mut self.left) {
                     self.lose(index, "the address was not announced".to_owned());
                 }
                 self.fail(reason);
@@ -246,24 +237,27 @@ impl Course {
         }
     }
 
-    /// What came of having a session speak.
-    pub fn resumed(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
-        let after = now.saturating_sub(self.began);
-        if outcome.is_ok() {
-            if let Some(session) = self.sessions.get_mut(index) {
-                session.fate = Fate::Resumed { after };
-            }
-            if !self.marks.iter().any(|mark| mark.phase == Phase::FirstResumed) {
-                self.mark(now, Phase::FirstResumed);
+    /// What came of having the sessions speak.
+    pub fn resumed(&mut self, all: Vec<Spoken>) {
+        let (mut first, mut last) = (None, self.began);
+        for Spoken { index, at, outcome } in all {
+            last = last.max(at);
+            match outcome {
+                Ok(()) => {
+                    first = Some(first.map_or(at, |first| at.min(first)));
+                    let after = at.saturating_sub(self.began);
+                    if let Some(session) = self.sessions.get_mut(index) {
+                        session.fate = Fate::Resumed { after };
+                    }
+                }
+                Err(reason) => self.lose(index, reason),
             }
         }
-        if let Some(next) = self.turn(index, outcome, Action::Resume) {
-            self.next = next;
-            return;
+        if let Some(first) = first {
+            self.mark(first, Phase::FirstResumed);
         }
-        self.mark(now, Phase::Resumed);
-        self.waiting = std::mem::take(&mut self.through);
-        self.next = if self.waiting.is_empty() { Action::End } else { Action::Fetch };
+        self.mark(last, Phase::Resumed);
+        self.go_on_with(Action::Fetch);
     }
 
     /// What came of fetching what was never sent. Sessions that had nothing of that go on whatever came of it.
@@ -271,29 +265,14 @@ impl Course {
         if let Err(reason) = outcome {
             self.notes.push(format!("what was written and never sent was not read: {reason}"));
         }
-        self.next = self.waiting.pop_front().map_or(Action::End, Action::Begin);
+        self.next = Action::Begin;
     }
 
-    /// What came of telling the local agent of a session that speaks.
-    pub fn begun(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
-        let next = self.turn(index, outcome, Action::Begin);
-        self.next = next.unwrap_or_else(|| {
-            self.waiting = std::mem::take(&mut self.through);
-            self.waiting.pop_front().map_or(Action::End, Action::Serve)
-        });
-        self.mark_end(now);
-    }
-
-    /// Whether the local server is given a session.
-    pub fn served(&mut self, now: Duration, index: usize, outcome: Result<(), String>) {
-        self.next = self.turn(index, outcome, Action::Serve).unwrap_or(Action::End);
-        self.mark_end(now);
-    }
-
-    fn mark_end(&mut self, now: Duration) {
-        if self.next == Action::End {
-            self.mark(now, Phase::Begun);
-        }
+    /// What came of giving the sessions to the local server.
+    pub fn begun(&mut self, now: Duration, outcomes: Outcomes) {
+        self.lose_those_that_failed(outcomes);
+        self.mark(now, Phase::Begun);
+        self.next = Action::End;
     }
 
     /// Whether the fence must be lifted when all is undone.

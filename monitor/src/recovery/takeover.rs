@@ -1,7 +1,8 @@
 //! What a recovery does on this machine: addresses, sockets, and the local servers that go on with them.
 
-use super::course::Candidate;
+use super::course::{Candidate, Outcomes};
 use super::pull::{Found, Unsent};
+use super::side_by_side::side_by_side;
 use crate::config::ServiceConfig;
 use backdoors_continuation_box::connection::{streams, tcp_state};
 use backdoors_continuation_box::resume::Resumption;
@@ -13,7 +14,8 @@ use backdoors_continuation_box::tcp::{
 use backdoors_sensor_box::session::Received;
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// An announcement can be lost, and nobody acknowledges one. Pauses before the next ones.
 const AGAIN: [Duration; 4] =
@@ -34,14 +36,10 @@ enum Session {
     Lost,
     /// It can be rebuilt, for the service of this number.
     Planned { plan: Resumption, state: Box<TcpState>, left: Left },
-    /// It is a silent socket, and was offered to the local agent.
-    Rebuilt { rebuilt: Box<Rebuilt>, left: Left },
-    /// The local agent holds it.
+    /// It is a silent socket, which the local agent holds, too.
     Held { rebuilt: Box<Rebuilt>, offered: Offered, left: Left },
     /// It speaks, and nobody serves it yet.
     Speaking { resumed: Resumed, offered: Offered, left: Left },
-    /// The local agent was told so, and has all that there is of it.
-    Begun { resumed: Resumed, service: usize },
 }
 
 /// What is left of a session at the target, beside its connection.
@@ -119,39 +117,41 @@ impl Takeover {
         }
     }
 
-    fn adopter(&mut self, service: usize) -> Result<&mut Adopter, String> {
-        Ok(self.adopters.get_mut(service).ok_or("its local server is not reached")?)
-    }
-
-    /// Rebuilds a session silently, and offers it to the local server's agent.
-    ///
-    /// # Errors
-    /// Why it is lost.
-    pub fn rebuild(&mut self, index: usize) -> Result<(), String> {
-        let Session::Planned { plan, state, left } = self.take(index) else {
-            return Err("it was not planned".to_owned());
+    /// Rebuilds sessions silently, and has the local servers' agent hold each.
+    pub fn rebuild(&mut self, sessions: &[usize]) -> Outcomes {
+        let planned = sessions.iter().map(|index| (*index, self.take(*index))).collect();
+        let Takeover { adopters, rebuilder, .. } = self;
+        // Offers are answered in their order.
+        let offers = Mutex::new((adopters, Vec::new()));
+        let rebuild = |session| {
+            let Session::Planned { plan, state, left } = session else {
+                return Err("it was not planned".to_owned());
+            };
+            let rebuilt = rebuilder.rebuild(*state).map_err(|error| error.to_string())?;
+            let cookie = rustix::net::sockopt::socket_cookie(&rebuilt)
+                .map_err(|error| format!("asking for a socket's cookie failed: {error}"))?;
+            Ok((plan, rebuilt, left, cookie))
         };
-        let rebuilt = self.rebuilder.rebuild(*state).map_err(|error| error.to_string())?;
-        let cookie = rustix::net::sockopt::socket_cookie(&rebuilt)
-            .map_err(|error| format!("asking for a socket's cookie failed: {error}"))?;
-        self.adopter(left.service)?
-            .offer(&left.boxed, &plan, cookie, rebuilt.as_fd())
-            .map_err(|error| error.to_string())?;
-        self.put(index, Session::Rebuilt { rebuilt: Box::new(rebuilt), left });
-        Ok(())
-    }
-
-    /// Whether the local server's agent holds a session. To be asked of each that was rebuilt, in their order.
-    ///
-    /// # Errors
-    /// Why it is lost.
-    pub fn hold(&mut self, index: usize) -> Result<(), String> {
-        let Session::Rebuilt { rebuilt, left } = self.take(index) else {
-            return Err("it was not rebuilt".to_owned());
-        };
-        let offered = self.adopter(left.service)?.offered().map_err(|error| error.to_string())?;
-        self.put(index, Session::Held { rebuilt, offered, left });
-        Ok(())
+        let failed = side_by_side(planned, |(index, session)| {
+            let outcome = rebuild(session).and_then(|(plan, rebuilt, left, cookie)| {
+                let (adopters, offered) = &mut *offers.lock().unwrap_or_else(PoisonError::into_inner);
+                adopter(adopters, left.service)?
+                    .offer(&left.boxed, &plan, cookie, rebuilt.as_fd())
+                    .map_err(|error| error.to_string())?;
+                offered.push((index, Box::new(rebuilt), left));
+                Ok(())
+            });
+            outcome.err().map(|reason| (index, Err(reason)))
+        });
+        let (_, offered) = offers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut outcomes: Outcomes = failed.into_iter().flatten().collect();
+        for (index, rebuilt, left) in offered {
+            let offered = adopter(&mut self.adopters, left.service)
+                .and_then(|adopter| adopter.offered().map_err(|error| error.to_string()));
+            let outcome = offered.map(|offered| self.put(index, Session::Held { rebuilt, offered, left }));
+            outcomes.push((index, outcome));
+        }
+        outcomes
     }
 
     /// Tells the network where the addresses are now, and again over some seconds.
@@ -181,17 +181,21 @@ impl Takeover {
         Ok(())
     }
 
-    /// Has a session speak.
-    ///
-    /// # Errors
-    /// Why it is lost.
-    pub fn resume(&mut self, index: usize) -> Result<(), String> {
-        let Session::Held { rebuilt, offered, left } = self.take(index) else {
-            return Err("the local agent does not hold it".to_owned());
+    /// Has sessions speak. Tells of each when that was.
+    pub fn resume(&mut self, sessions: &[usize]) -> Vec<(usize, Instant, Result<(), String>)> {
+        let held = sessions.iter().map(|index| (*index, self.take(*index))).collect();
+        let spoken = side_by_side(held, |(index, session)| {
+            let Session::Held { rebuilt, offered, left } = session else {
+                return (index, Instant::now(), Err("the local agent does not hold it".to_owned()));
+            };
+            let resumed = rebuilt.resume().map_err(|error| error.to_string());
+            let outcome = resumed.map(|resumed| Session::Speaking { resumed, offered, left });
+            (index, Instant::now(), outcome)
+        });
+        let put = |(index, at, outcome): (usize, Instant, Result<Session, String>)| {
+            (index, at, outcome.map(|session| self.put(index, session)))
         };
-        let resumed = rebuilt.resume().map_err(|error| error.to_string())?;
-        self.put(index, Session::Speaking { resumed, offered, left });
-        Ok(())
+        spoken.into_iter().map(put).collect()
     }
 
     /// What is still to be fetched of sessions of a service, and which these are.
@@ -213,35 +217,42 @@ impl Takeover {
         }
     }
 
-    /// Gives a session that speaks to the local server, with all that is left of it.
-    ///
-    /// # Errors
-    /// Why it is lost. Its client is told so when this takeover ends.
-    pub fn begin(&mut self, index: usize) -> Result<(), String> {
+    /// Gives sessions that speak to the local servers, with all that is left of them. The clients of those that are lost are told so
+    /// when this takeover ends.
+    pub fn begin(&mut self, sessions: &[usize]) -> Outcomes {
+        let mut outcomes = Outcomes::new();
+        // Their sockets are kept until the answers are there: they would be the last ones if the agent had died.
+        let mut begun = Vec::new();
+        for &index in sessions {
+            match self.begin_one(index) {
+                Ok((service, resumed)) => begun.push((index, service, resumed)),
+                Err(reason) => outcomes.push((index, Err(reason))),
+            }
+        }
+        for (index, service, _resumed) in begun {
+            let answer = adopter(&mut self.adopters, service)
+                .and_then(|adopter| adopter.begun().map_err(|error| error.to_string()));
+            outcomes.push((index, answer));
+        }
+        outcomes
+    }
+
+    fn begin_one(&mut self, index: usize) -> Result<(usize, Resumed), String> {
         let Session::Speaking { resumed, offered, left } = self.take(index) else {
             return Err("it does not speak".to_owned());
         };
         if left.unsent.is_some() {
             return Err("what was written and never sent could not be read any more".to_owned());
         }
-        self.adopter(left.service)?
+        adopter(&mut self.adopters, left.service)?
             .begin(offered, resumed.written as u64, &left.boxed.to_old_box())
             .map_err(|error| error.to_string())?;
-        self.put(index, Session::Begun { resumed, service: left.service });
-        Ok(())
+        Ok((left.service, resumed))
     }
+}
 
-    /// Whether the local server is given a session. To be asked of each that was begun, in their order.
-    ///
-    /// # Errors
-    /// Why it is lost.
-    pub fn serve(&mut self, index: usize) -> Result<(), String> {
-        // The socket is kept until then: it would be the last one if the agent has died.
-        let Session::Begun { service, resumed: _resumed } = self.take(index) else {
-            return Err("it was not begun".to_owned());
-        };
-        self.adopter(service)?.begun().map_err(|error| error.to_string())
-    }
+fn adopter(adopters: &mut [Adopter], service: usize) -> Result<&mut Adopter, String> {
+    adopters.get_mut(service).ok_or_else(|| "its local server is not reached".to_owned())
 }
 
 /// Whether a session could go on, as it was found.

@@ -4,7 +4,7 @@ use super::Sampler;
 use super::order::OrderError;
 use crate::clock::nanoseconds;
 use crate::journal::What;
-use crate::recovery::course::{Action, Candidate, Course, Fencing};
+use crate::recovery::course::{Action, Candidate, Course, Fencing, Spoken};
 use crate::recovery::fence;
 use crate::recovery::pull::{Found, PullError, Regions, fetch_unsent, pull, service_number};
 use crate::recovery::takeover::Takeover;
@@ -75,33 +75,31 @@ impl Sampler {
                     let outcome = self.pull_and_plan(&mut takeover);
                     course.pulled(self.clock.monotonic(), outcome);
                 }
-                Action::Rebuild(index) => {
-                    let outcome = takeover.rebuild(index);
-                    course.rebuilt(self.clock.monotonic(), index, outcome);
-                }
-                Action::Hold(index) => {
-                    let outcome = takeover.hold(index);
-                    course.held(self.clock.monotonic(), index, outcome);
+                Action::Rebuild => {
+                    let outcomes = takeover.rebuild(course.left());
+                    course.rebuilt(self.clock.monotonic(), outcomes);
                 }
                 Action::Announce => {
                     let outcome = takeover.announce(&services);
                     course.announced(self.clock.monotonic(), outcome);
                 }
-                Action::Resume(index) => {
-                    let outcome = takeover.resume(index);
-                    course.resumed(self.clock.monotonic(), index, outcome);
+                Action::Resume => {
+                    let spoken = takeover.resume(course.left());
+                    let now = self.clock.monotonic();
+                    let spoken = spoken.into_iter().map(|(index, at, outcome)| Spoken {
+                        index,
+                        at: now.saturating_sub(at.elapsed()),
+                        outcome,
+                    });
+                    course.resumed(spoken.collect());
                 }
                 Action::Fetch => {
                     let outcome = self.fetch_unsent(&mut takeover).map_err(|error| error.to_string());
                     course.fetched(outcome);
                 }
-                Action::Begin(index) => {
-                    let outcome = takeover.begin(index);
-                    course.begun(self.clock.monotonic(), index, outcome);
-                }
-                Action::Serve(index) => {
-                    let outcome = takeover.serve(index);
-                    course.served(self.clock.monotonic(), index, outcome);
+                Action::Begin => {
+                    let outcomes = takeover.begin(course.left());
+                    course.begun(self.clock.monotonic(), outcomes);
                 }
                 Action::Undo => {
                     takeover = Takeover::default();

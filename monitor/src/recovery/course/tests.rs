@@ -1,5 +1,5 @@
 use super::*;
-use Action::{Announce, Begin, End, Fence, Fetch, Hold, Prepare, Pull, Rebuild, Resume, Serve, Undo};
+use Action::{Announce, Begin, End, Fence, Fetch, Prepare, Pull, Rebuild, Resume, Undo};
 
 const NOW: Duration = Duration::from_secs(100);
 
@@ -12,13 +12,18 @@ fn candidate(port: u16, lost: Option<&str>) -> Candidate {
     Candidate { local: end(80), remote: end(port), lost: lost.map(str::to_owned) }
 }
 
-/// Drives a course with outcomes until it ends, and says what was done.
+/// Drives a course with outcomes until it ends, and says what was done. In phases of sessions the outcome is that of the first
+/// that is left.
 fn drive(course: &mut Course, mut outcome: impl FnMut(Action) -> Result<(), String>) -> Vec<Action> {
     let mut done = Vec::new();
     for step in 0.. {
         let (now, action) = (at(step), course.next());
         done.push(action);
         let result = outcome(action);
+        let outcomes = |course: &Course, first: Result<(), String>| -> Outcomes {
+            let others = std::iter::repeat_n(Ok(()), course.left().len());
+            course.left().iter().copied().zip(std::iter::once(first).chain(others)).collect()
+        };
         match action {
             Prepare => course.prepared(now, result),
             Fence => course.fenced(now, result.map_or_else(Fencing::Fails, |()| Fencing::Holds)),
@@ -26,13 +31,14 @@ fn drive(course: &mut Course, mut outcome: impl FnMut(Action) -> Result<(), Stri
                 let all = vec![candidate(1, None), candidate(2, Some("a hole")), candidate(3, None)];
                 course.pulled(now, result.map(|()| (all, false)));
             }
-            Rebuild(index) => course.rebuilt(now, index, result),
-            Hold(index) => course.held(now, index, result),
+            Rebuild => course.rebuilt(now, outcomes(course, result)),
             Announce => course.announced(now, result),
+            Resume => {
+                let spoken = |(index, outcome)| Spoken { index, at: now, outcome };
+                course.resumed(outcomes(course, result).into_iter().map(spoken).collect());
+            }
             Fetch => course.fetched(result),
-            Begin(index) => course.begun(now, index, result),
-            Serve(index) => course.served(now, index, result),
-            Resume(index) => course.resumed(now, index, result),
+            Begin => course.begun(now, outcomes(course, result)),
             Undo => course.undone(now, result),
             End => return done,
         }
@@ -48,27 +54,8 @@ fn fails_at(action: Action) -> impl FnMut(Action) -> Result<(), String> {
 fn nothing_is_pulled_before_the_fence_was_seen_nor_announced_before_all_is_rebuilt() {
     let mut course = Course::new(NOW, Terms::default());
     let done = drive(&mut course, |_| Ok(()));
-    assert_eq!(
-        done,
-        [
-            Prepare,
-            Fence,
-            Pull,
-            Rebuild(0),
-            Rebuild(2),
-            Hold(0),
-            Hold(2),
-            Announce,
-            Resume(0),
-            Resume(2),
-            Fetch,
-            Begin(0),
-            Begin(2),
-            Serve(0),
-            Serve(2),
-            End
-        ]
-    );
+    assert_eq!(done, [Prepare, Fence, Pull, Rebuild, Announce, Resume, Fetch, Begin, End]);
+    assert_eq!(course.left(), [0, 2]);
     let report = course.report("web1");
     assert_eq!((report.resumed(), report.lost(), report.outcome.clone()), (2, 1, Outcome::Done));
     assert_eq!(report.sessions[1].fate, Fate::Lost("a hole".to_owned()));
@@ -98,7 +85,7 @@ fn a_target_that_is_not_seen_to_be_fenced_is_left_as_it_was_unless_that_was_orde
     assert!(reason.contains("--without-fence"), "{reason}");
 
     let mut course = Course::new(NOW, Terms { without_fence: true, ..Terms::default() });
-    assert_eq!(drive(&mut course, fails_at(Fence)).last_chunk(), Some(&[Serve(2), End]));
+    assert_eq!(drive(&mut course, fails_at(Fence)).last_chunk(), Some(&[Begin, End]));
     assert!(course.report("web1").notes[0].contains("without a fence"));
 }
 
@@ -130,11 +117,11 @@ fn sessions_that_change_while_they_are_read_are_read_again_and_then_told_lost_al
 
 #[test]
 fn a_session_that_fails_in_any_phase_is_lost_alone_and_has_no_turn_in_the_next() {
-    for (number, action) in [Rebuild(0), Hold(0), Resume(0), Begin(0), Serve(0)].into_iter().enumerate() {
+    for action in [Rebuild, Resume, Begin] {
         let mut course = Course::new(NOW, Terms::default());
         let done = drive(&mut course, fails_at(action));
-        let turns = [Rebuild(0), Hold(0), Resume(0), Begin(0), Serve(0)].map(|turn| done.contains(&turn));
-        assert_eq!(turns, [0, 1, 2, 3, 4].map(|turn| turn <= number), "{action:?}");
+        assert_eq!(done.last_chunk(), Some(&[Fetch, Begin, End]), "{action:?}");
+        assert_eq!(course.left(), [2], "{action:?}");
         let report = course.report("web1");
         assert_eq!((report.resumed(), report.lost()), (1, 2), "{action:?}");
         assert_eq!(report.sessions[0].fate, Fate::Lost("no".to_owned()));
@@ -142,13 +129,36 @@ fn a_session_that_fails_in_any_phase_is_lost_alone_and_has_no_turn_in_the_next()
 }
 
 #[test]
+fn each_session_is_told_with_the_time_at_which_it_spoke() {
+    let mut course = Course::new(NOW, Terms::default());
+    while course.next() != Resume {
+        let outcomes = course.left().iter().map(|index| (*index, Ok(()))).collect();
+        match course.next() {
+            Prepare => course.prepared(NOW, Ok(())),
+            Fence => course.fenced(NOW, Fencing::Holds),
+            Pull => course.pulled(NOW, Ok((vec![candidate(1, None), candidate(2, None)], false))),
+            Rebuild => course.rebuilt(NOW, outcomes),
+            _ => course.announced(NOW, Ok(())),
+        }
+    }
+    // Whoever was first to end is told first.
+    let spoken = |index, after| Spoken { index, at: at(after), outcome: Ok(()) };
+    course.resumed(vec![spoken(1, 7), spoken(0, 5)]);
+    let report = course.report("web1");
+    let fates = [5, 7].map(|after| Fate::Resumed { after: Duration::from_millis(after) });
+    assert_eq!(report.sessions.iter().map(|session| session.fate.clone()).collect::<Vec<_>>(), fates);
+    let after = |phase| report.marks.iter().find(|mark| mark.phase == phase).unwrap().after.as_millis();
+    assert_eq!((after(Phase::FirstResumed), after(Phase::Resumed)), (5, 7));
+}
+
+#[test]
 fn what_was_never_sent_and_cannot_be_read_is_told_and_the_sessions_that_need_none_of_it_go_on() {
     let mut course = Course::new(NOW, Terms::default());
     let done = drive(&mut course, |now| match now {
-        Fetch | Begin(0) => Err("no".to_owned()),
+        Fetch | Begin => Err("no".to_owned()),
         _ => Ok(()),
     });
-    assert_eq!(done.last_chunk(), Some(&[Fetch, Begin(0), Begin(2), Serve(2), End]));
+    assert_eq!(done.last_chunk(), Some(&[Fetch, Begin, End]));
     let report = course.report("web1");
     assert_eq!((report.resumed(), report.lost(), report.outcome), (1, 2, Outcome::Done));
     assert!(report.notes[0].contains("never sent"), "{:?}", report.notes);
