@@ -10,9 +10,13 @@ use crate::recovery::pull::{Found, PullError, Regions, fetch_unsent, pull, servi
 use crate::recovery::takeover::Takeover;
 use crate::recovery::{Report, SessionRow, Terms};
 use backdoors_continuation_box::snapshot::ViewError;
+use backdoors_rdma::realtime::{schedule_first, schedule_ordinarily};
 use backdoors_sensor_box::layout::RegionKind;
 use std::sync::PoisonError;
 use std::sync::mpsc::SyncSender;
+
+/// Before all ordinary threads, and behind the NIC and whoever else is in a hurry by trade.
+const PRIORITY: i32 = 1;
 
 /// An order to recover the target's services.
 #[derive(Debug)]
@@ -56,6 +60,16 @@ impl Sampler {
     }
 
     fn take_over(&mut self, terms: Terms) -> Report {
+        // Clients wait. What else this machine does can wait for the fraction of a second until all sessions speak.
+        let goes_first = if terms.dry_run { Ok(()) } else { schedule_first(PRIORITY) };
+        let report = self.follow_course(terms);
+        if let Err(error) = goes_first.and_then(|()| schedule_ordinarily()) {
+            tracing::debug!(%error, "a recovery was not scheduled before what else runs here");
+        }
+        report
+    }
+
+    fn follow_course(&mut self, terms: Terms) -> Report {
         let mut course = Course::new(self.clock.monotonic(), terms);
         let mut takeover = Takeover::default();
         let services = self.config.services.clone();
@@ -94,6 +108,10 @@ impl Sampler {
                     course.resumed(spoken.collect());
                 }
                 Action::Fetch => {
+                    // What is left to do is as much the local server's as ours.
+                    if let Err(error) = schedule_ordinarily() {
+                        tracing::warn!(%error, "the end of a recovery goes before what else runs here");
+                    }
                     let outcome = self.fetch_unsent(&mut takeover).map_err(|error| error.to_string());
                     course.fetched(outcome);
                 }

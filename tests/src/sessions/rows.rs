@@ -29,6 +29,8 @@ pub enum Fault {
 pub enum Client {
     /// Reads a long stream.
     Downloads,
+    /// Reads a longer one as fast as it comes.
+    Hurries,
     /// Does so with a pause in which its window closes.
     Stalls,
     /// Writes small pieces all the time, also while nobody serves it, and reads what comes back.
@@ -85,7 +87,7 @@ impl Fault {
 }
 
 impl Client {
-    /// All of them.
+    /// All of them, but who hurries and leaves a small machine no time for anything else.
     pub const ALL: [Client; 7] = [
         Client::Downloads,
         Client::Stalls,
@@ -103,6 +105,7 @@ impl Client {
         let (bytes, rate) = (each(20_000_000), each(5_000_000));
         match self {
             Client::Downloads => format!("'download {bytes}' --rate {rate}"),
+            Client::Hurries => format!("'download {}'", 12_000_000_000 / sessions),
             Client::Stalls => format!("'download {bytes}' --rate {} --stall 2500", 4 * rate),
             Client::Dribbles => {
                 // As many pieces as there is time for, all the same for one as for many.

@@ -66,8 +66,8 @@ fn an_offer_carries_what_there_must_be_room_for_and_the_plan() {
 #[test]
 fn another_version_is_told_and_a_name_that_is_too_long_refused() {
     let mut bytes = Message::Ready.encode();
-    bytes[8] = 2;
-    assert_eq!(Message::decode(&bytes), Err(MessageError::Version(2)));
+    bytes[8] = 1;
+    assert_eq!(Message::decode(&bytes), Err(MessageError::Version(1)));
     let hello =
         |service: String| Message::decode(&Message::Hello(Hello { role: Role::Server, service }).encode());
     assert!(hello("n".repeat(MOST_NAME)).is_ok());
