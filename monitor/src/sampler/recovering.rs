@@ -60,7 +60,8 @@ impl Sampler {
     }
 
     fn take_over(&mut self, terms: Terms) -> Report {
-        // Clients wait. What else this machine does can wait for the fraction of a second until all sessions speak.
+        // Clients wait, and those that are served already would take all the time that the others need. What else this machine does
+        // can wait for the fraction of a second that it takes.
         let goes_first = if terms.dry_run { Ok(()) } else { schedule_first(PRIORITY) };
         let report = self.follow_course(terms);
         if let Err(error) = goes_first.and_then(|()| schedule_ordinarily()) {
@@ -108,10 +109,6 @@ impl Sampler {
                     course.resumed(spoken.collect());
                 }
                 Action::Fetch => {
-                    // What is left to do is as much the local server's as ours.
-                    if let Err(error) = schedule_ordinarily() {
-                        tracing::warn!(%error, "the end of a recovery goes before what else runs here");
-                    }
                     let outcome = self.fetch_unsent(&mut takeover).map_err(|error| error.to_string());
                     course.fetched(outcome);
                 }

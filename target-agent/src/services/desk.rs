@@ -278,6 +278,12 @@ impl<S: Held> Desk<S> {
         }
     }
 
+    /// Whether somebody hands recovered sessions over.
+    #[must_use]
+    pub fn is_adopting(&self) -> bool {
+        self.peers.values().any(|peer| matches!(peer, Peer::Adopter(_)))
+    }
+
     /// Servers that there is something to be handed to.
     #[must_use]
     pub fn waiting(&self) -> Vec<ConnectionId> {

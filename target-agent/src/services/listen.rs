@@ -14,6 +14,7 @@ use backdoors_continuation_box::snapshot::Shape;
 use backdoors_continuation_box::tcp::{self, Counts, CountsError, Ending};
 use backdoors_rdma::SharedMemory;
 use backdoors_rdma::owner::Listener;
+use backdoors_rdma::realtime::{schedule_first, schedule_ordinarily};
 use nix::libc::linger;
 use nix::sys::socket::{Shutdown, getsockopt, setsockopt, shutdown, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,6 +27,8 @@ use std::time::{Duration, Instant};
 
 /// How long a connection may be silent before it says who it is.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Of the thread while recovered sessions are handed over: before all ordinary threads, as the one that hands them over.
+const PRIORITY: i32 = 1;
 /// Connections that have not said who they are; one more takes the place of the oldest.
 const UNDECIDED: usize = 16;
 /// How long the loop waits at most while somebody is undecided, or no more can be accepted.
@@ -50,7 +53,8 @@ pub fn serve(
     for service in services {
         desk.add(&service.name, service.boxes.clone(), service.keep, service.attached(), now());
     }
-    let mut reception = Reception { desk, services, connections: Vec::new(), next: 1, is_paused: false };
+    let mut reception =
+        Reception { desk, services, connections: Vec::new(), next: 1, is_paused: false, goes_first: false };
     loop {
         let Some((ready, is_waiting)) = reception.wait(listener, stop)? else { return Ok(()) };
         // Ends first, so that who comes back at once finds the place free.
@@ -62,6 +66,7 @@ pub fn serve(
         if is_waiting {
             reception.accept(listener);
         }
+        reception.hurry();
         reception.hand_out(&mut captured);
         reception.desk.look_after(now());
         reception.forget_the_silent();
@@ -115,9 +120,23 @@ struct Reception<'a> {
     connections: Vec<Connection>,
     next: ConnectionId,
     is_paused: bool,
+    goes_first: bool,
 }
 
 impl Reception<'_> {
+    /// While somebody hands recovered sessions over this thread goes before ordinary ones: their clients wait, and those that are
+    /// served already would take all the time that the others need.
+    fn hurry(&mut self) {
+        let is_adopting = self.desk.is_adopting();
+        if is_adopting != self.goes_first {
+            self.goes_first = is_adopting;
+            let changed = if is_adopting { schedule_first(PRIORITY) } else { schedule_ordinarily() };
+            if let Err(error) = changed {
+                tracing::debug!(%error, "sessions are taken in as fast as the machine's other work lets");
+            }
+        }
+    }
+
     /// Connections with news, and whether somebody waits to be accepted; `None` if it is time to stop.
     #[allow(clippy::type_complexity, reason = "two lists that are taken apart at once")]
     fn wait(

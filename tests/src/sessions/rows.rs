@@ -9,6 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::time::Duration;
 
+/// Bytes a second that clients who hurry want together.
+const HURRY: usize = 3_000_000_000;
+
 /// What happens to the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -105,7 +108,8 @@ impl Client {
         let (bytes, rate) = (each(20_000_000), each(5_000_000));
         match self {
             Client::Downloads => format!("'download {bytes}' --rate {rate}"),
-            Client::Hurries => format!("'download {}'", 12_000_000_000 / sessions),
+            // All together want more than there is; without a limit some would be done before others have begun.
+            Client::Hurries => format!("'download {}' --rate {}", 5 * HURRY / sessions, HURRY / sessions),
             Client::Stalls => format!("'download {bytes}' --rate {} --stall 2500", 4 * rate),
             Client::Dribbles => {
                 // As many pieces as there is time for, all the same for one as for many.
