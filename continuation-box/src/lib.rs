@@ -12,6 +12,7 @@
 //! Where the data comes from, and who decides that a session moves, is not the business of this library.
 
 pub mod connection;
+pub mod descriptors;
 pub mod resume;
 pub mod service;
 pub mod snapshot;

@@ -13,6 +13,7 @@ use crate::peers::{Peers, PeersError};
 use crate::recorder::{self, Recorder};
 use crate::rounds;
 use crate::sampler::Sampler;
+use backdoors_continuation_box::descriptors::make_room as make_room_for_descriptors;
 use backdoors_rdma::handshake::{Identity, IdentityError};
 use reload::{Hangups, Reloader};
 use std::path::Path;
@@ -60,6 +61,9 @@ pub fn run(config: Config, path: &Path) -> Result<std::convert::Infallible, Daem
     let identity = Identity::load(&config.identity, &config.name)?;
     let journal = Journal::open(&config.journal, config.journal_bytes)?;
     let connector = Connector::start(CONNECTING_AT_ONCE)?;
+    if config.targets.iter().any(|target| !target.services.is_empty()) {
+        make_room();
+    }
     let (mut targets, mut samplers) = (Vec::new(), Vec::new());
     for target in config.targets {
         let linker = SessionLinker::new(&target, identity.clone(), connector.clone())?;
@@ -90,4 +94,20 @@ pub fn run(config: Config, path: &Path) -> Result<std::convert::Infallible, Daem
         .collect();
     tracing::info!("looking after {} targets, listening on {}", targets.len(), config.socket.display());
     server.serve(targets, peers.opinions(), journal)
+}
+
+/// Room for the sessions of a target that is recovered.
+fn make_room() {
+    /// More of them cost a pause each time their number doubles.
+    const SESSIONS: u64 = 4096;
+    match make_room_for_descriptors(SESSIONS, std::io::stdin()) {
+        Ok(None) => {}
+        Ok(Some(most)) => tracing::warn!(
+            most,
+            "no more sessions than that can be recovered at once: raise the monitor's limit of open files (LimitNOFILE)"
+        ),
+        Err(error) => {
+            tracing::warn!(%error, "there may be no room for the descriptors of many recovered sessions")
+        }
+    }
 }

@@ -80,7 +80,7 @@ fn what_was_acknowledged_since_the_record_was_written_counts_if_it_was_sent() {
         let [session] = SessionsView::decode(&table(&[record])).unwrap().sessions[..] else { panic!() };
         let after = session.record;
         assert_eq!(u64::from(after.snd_una.wrapping_sub(una)), after.bytes_acked);
-        assert!(after.max_window >= after.snd_wnd);
+        assert!(after.bytes_acked == 0 || after.max_window >= after.snd_wnd);
         (after.bytes_acked, after.snd_wnd)
     };
     assert_eq!(view(told(15), 0), (15, 500 << 7));

@@ -124,7 +124,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 impl World {
-    fn new(memory: &std::sync::Arc<BoxMemory>) -> World {
+    fn new(memory: &Arc<BoxMemory>) -> World {
         World {
             session: memory.take(1).unwrap(),
             application: Application::default(),

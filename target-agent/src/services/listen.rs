@@ -8,6 +8,7 @@ use super::captured::Captured;
 use super::desk::{ConnectionId, Desk, Held, Now, Told};
 use super::{CapturedSessions, ServiceBoxes};
 use crate::applications::monotonic;
+use backdoors_continuation_box::descriptors;
 use backdoors_continuation_box::service::channel::{self, Packet};
 use backdoors_continuation_box::service::message::{Message, Recovered, Refusal};
 use backdoors_continuation_box::snapshot::Shape;
@@ -19,7 +20,6 @@ use nix::libc::linger;
 use nix::sys::socket::{Shutdown, getsockopt, setsockopt, shutdown, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -48,7 +48,7 @@ pub fn serve(
     mut captured: CapturedSessions,
     stop: BorrowedFd<'_>,
 ) -> io::Result<()> {
-    make_room(services);
+    make_room(listener, services);
     let mut desk: Desk<OwnedFd> = Desk::new(crate::applications::exists, fin_timeout());
     for service in services {
         desk.add(&service.name, service.boxes.clone(), service.keep, service.attached(), now());
@@ -85,22 +85,18 @@ fn fin_timeout() -> Duration {
 }
 
 /// A descriptor for each session.
-fn make_room(services: &[ServiceBoxes]) {
-    let sessions: u64 = services.iter().map(|service| u64::from(service.boxes.shape().capacity)).sum();
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-    {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
+fn make_room(listener: &Listener, services: &[ServiceBoxes]) {
     // What else the agent has open is far less than this.
     const OTHERS: u64 = 512;
-    if let Some(most) = maximum.filter(|most| *most < sessions + OTHERS) {
-        tracing::warn!(
+    let sessions: u64 = services.iter().map(|service| u64::from(service.boxes.shape().capacity)).sum();
+    match descriptors::make_room(sessions + OTHERS, listener) {
+        Ok(None) => {}
+        Ok(Some(most)) => tracing::warn!(
             most,
             sessions,
             "not all sessions can be kept: raise the agent's limit of open files (LimitNOFILE)"
-        );
+        ),
+        Err(error) => tracing::warn!(%error, "there may be no room for the descriptors of all sessions"),
     }
 }
 

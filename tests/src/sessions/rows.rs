@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Bytes a second that clients who hurry want together.
-const HURRY: usize = 3_000_000_000;
+const HURRY: usize = 1_200_000_000;
 
 /// What happens to the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Client {
         match self {
             Client::Downloads => format!("'download {bytes}' --rate {rate}"),
             // All together want more than there is; without a limit some would be done before others have begun.
-            Client::Hurries => format!("'download {}' --rate {}", 5 * HURRY / sessions, HURRY / sessions),
+            Client::Hurries => format!("'download {}' --rate {}", 8 * HURRY / sessions, HURRY / sessions),
             Client::Stalls => format!("'download {bytes}' --rate {} --stall 2500", 4 * rate),
             Client::Dribbles => {
                 // As many pieces as there is time for, all the same for one as for many.
