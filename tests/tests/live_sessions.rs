@@ -8,7 +8,7 @@ use backdoors_tests::machine::Machine;
 use backdoors_tests::sessions::rows::{Client, Fault, Row};
 use backdoors_tests::sessions::scene::PORT;
 use backdoors_tests::sessions::wire::Wire;
-use backdoors_tests::sessions::{Machines, Node, Scene, SceneConfig, story};
+use backdoors_tests::sessions::{Machines, Node, Scene, SceneConfig, story, twice};
 use std::time::Duration;
 
 fn is_full() -> bool {
@@ -80,6 +80,26 @@ fn clients_that_were_not_accepted_yet_are_served_at_the_standby() {
 #[test]
 fn two_hundred_sessions_go_on_when_their_node_starves() {
     go_on(Fault::NodeStarved, Client::Downloads, 200);
+}
+
+fn outlive_two(client: Client, sessions: usize) {
+    let stalls = twice::run(client, sessions).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{sessions} x {client:?}, moved twice: longest stall {:?}", stalls.iter().max().unwrap());
+}
+
+#[test]
+fn many_small_pieces_both_ways_go_on_when_the_standby_starves_too() {
+    outlive_two(Client::Dribbles, 3);
+}
+
+#[test]
+fn downloads_go_on_when_the_standby_starves_too() {
+    outlive_two(Client::Downloads, 1);
+}
+
+#[test]
+fn uploads_go_on_when_the_standby_starves_too() {
+    outlive_two(Client::Uploads, 1);
 }
 
 /// With `cargo xtask test --full`; the rows above are a sample.

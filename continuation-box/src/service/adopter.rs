@@ -4,11 +4,12 @@ use super::channel;
 use super::message::{Begin, Boxed, Hello, MOST_NAME, Message, Offer, Refusal, Role};
 use crate::resume::Resumption;
 use crate::snapshot::{OldBox, Shape};
+use crate::tcp::Rebuilt;
 use rustix::fs::MemfdFlags;
 use rustix::net::{RecvFlags, SendFlags};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -105,7 +106,7 @@ impl Adopter {
         old: &OldBox<'_>,
         plan: &Resumption,
         cookie: u64,
-        socket: BorrowedFd<'_>,
+        rebuilt: &Rebuilt,
     ) -> Result<(), AdoptError> {
         if self.unanswered == UNANSWERED {
             self.take_answer();
@@ -119,8 +120,9 @@ impl Adopter {
         }
         let Some(file) = self.files.get(place) else { return Err(AdoptError::Lost(senseless())) };
         fill(file, old)?;
-        let offer = Message::Offer(Offer::new(cookie, old.shape, plan)).encode();
-        channel::send(self.connection.as_fd(), &offer, &[socket, file.as_fd()], SendFlags::empty())?;
+        let offer = Message::Offer(Offer::new(cookie, old.shape, plan, rebuilt.sequences())).encode();
+        let descriptors = [rebuilt.as_fd(), file.as_fd()];
+        channel::send(self.connection.as_fd(), &offer, &descriptors, SendFlags::empty())?;
         self.offers += 1;
         self.unanswered += 1;
         Ok(())

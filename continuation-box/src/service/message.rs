@@ -22,12 +22,13 @@
 
 use crate::resume::{Output, Resumption};
 use crate::snapshot::{Continued, Shape};
+use crate::tcp::Sequences;
 use core::mem::size_of;
 use core::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"BDSERVIC");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Most bytes of a message.
 pub const MOST_BYTES: usize = 1024;
 /// Longest name of a service, bytes.
@@ -191,18 +192,27 @@ pub struct Offer {
     output: u32,
     ranges: [[u64; 2]; 3],
     outputs: [u64; 3],
+    sequences: [u32; 2],
 }
 
 impl Offer {
-    /// An offer of a session whose old box had this shape.
+    /// An offer of a session whose old box had this shape, and that was rebuilt with these sequence numbers.
     #[must_use]
-    pub fn new(cookie: u64, old: Shape, plan: &Resumption) -> Offer {
+    pub fn new(cookie: u64, old: Shape, plan: &Resumption, at: Sequences) -> Offer {
         let (output, outputs) = match plan.output {
             Output::Discard(count) => (1, [count, 0, 0]),
             Output::Regenerate { back, discard, sent } => (2, [back, discard, sent]),
         };
         let ranges = [&plan.unread, &plan.unacknowledged, &plan.unsent].map(|range| [range.start, range.end]);
-        Offer { cookie, old: [old.capacity, old.snapshot_bytes, old.ring_bytes], output, ranges, outputs }
+        let old = [old.capacity, old.snapshot_bytes, old.ring_bytes];
+        Offer { cookie, old, output, ranges, outputs, sequences: [at.received, at.sent] }
+    }
+
+    /// The sequence numbers with which the plan's unread and unacknowledged bytes begin.
+    #[must_use]
+    pub fn sequences(&self) -> Sequences {
+        let [received, sent] = self.sequences;
+        Sequences { received, sent }
     }
 
     /// The shape of its old box, which may be senseless.
@@ -347,7 +357,7 @@ impl Hello {
 
 const _: () = assert!(size_of::<Keep>() == 32);
 const _: () = assert!(size_of::<Recovered>() == 80);
-const _: () = assert!(size_of::<Offer>() == 96);
+const _: () = assert!(size_of::<Offer>() == 104);
 
 #[cfg(test)]
 mod tests;

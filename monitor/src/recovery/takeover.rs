@@ -12,7 +12,6 @@ use backdoors_continuation_box::tcp::{
 };
 use backdoors_sensor_box::session::Received;
 use std::collections::{BTreeMap, HashSet};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// An announcement can be lost, and nobody acknowledges one. Pauses before the next ones.
@@ -124,7 +123,7 @@ impl Takeover {
         let cookie = rustix::net::sockopt::socket_cookie(&rebuilt)
             .map_err(|error| format!("asking for a socket's cookie failed: {error}"))?;
         self.adopter(service)?
-            .offer(&boxed.to_old_box(), &plan, cookie, rebuilt.as_fd())
+            .offer(&boxed.to_old_box(), &plan, cookie, &rebuilt)
             .map_err(|error| error.to_string())?;
         self.put(index, Session::Rebuilt { service, rebuilt: Box::new(rebuilt) });
         Ok(())

@@ -4,9 +4,11 @@
 mod group;
 pub mod rows;
 pub mod scene;
+mod second;
 pub mod story;
 pub mod stream;
 pub mod streaming;
+pub mod twice;
 pub mod wire;
 
 pub use scene::{Machines, Node, Scene, SceneConfig};

@@ -155,22 +155,10 @@ impl Row {
         if self.fault == Fault::StoppedBeforeAccept {
             self.fault.strike(scene, first)?;
         }
-        let resets = Wire::watch_resets(&machines.client, PORT)?;
-        let program = machines.client.program("backdoors-client")?;
-        let log = format!("{FOLDER}/client.log");
-        let arguments = self.client.arguments(self.sessions);
-        let command = format!(
-            "{program} {}:{PORT} {arguments} --sessions {} --tally {FOLDER}/tally",
-            machines.service, self.sessions
-        );
-        machines.client.start(&command, &log)?;
-        let said = || machines.client.shell(&format!("cat {log}"));
-        machines.client.wait_for("clients that are connected", Duration::from_secs(40), || {
-            Ok((said()?.matches("connected").count() == self.sessions).then_some(()))
-        })?;
+        let clients = Clients::connect(machines, self.client, self.sessions)?;
         // In the middle of it.
         std::thread::sleep(Duration::from_secs(1));
-        ensure!(!said()?.contains("ok"), "a client was done before anything happened: {}", said()?);
+        clients.are_served()?;
         if let Some(state) = self.client.ended_state() {
             let count = format!("ss -Htn state {state} sport = :{PORT} | wc -l");
             machines.node.wait_for("sessions that were ended", Duration::from_secs(5), || {
@@ -184,21 +172,65 @@ impl Row {
         let (code, text) = scene.deployment.try_backdoors("recover target --json")?;
         let report: Value = serde_json::from_str(&text).with_context(|| format!("{code}: {text}"))?;
         ensure!(code == 0, "not all were resumed: {text}");
-        let lines = machines.client.wait_for("the clients' end", Duration::from_secs(90), || {
-            let text = said()?;
+        let stalls = clients.end()?;
+        let tally = tally(&machines.client.shell(&format!("cat {FOLDER}/tally"))?, struck_at);
+        Ok(Outcome { report, stalls, tally })
+    }
+}
+
+/// Clients of one kind that are served, while somebody looks for resets.
+pub(super) struct Clients<'m> {
+    machines: &'m Machines<Host>,
+    sessions: usize,
+    resets: Wire,
+}
+
+const CLIENT_LOG: &str = "/run/backdoors/client.log";
+
+impl<'m> Clients<'m> {
+    /// Has them connect.
+    pub fn connect(machines: &'m Machines<Host>, client: Client, sessions: usize) -> Result<Clients<'m>> {
+        let clients = Clients { machines, sessions, resets: Wire::watch_resets(&machines.client, PORT)? };
+        let program = machines.client.program("backdoors-client")?;
+        let arguments = client.arguments(sessions);
+        let command = format!(
+            "{program} {}:{PORT} {arguments} --sessions {sessions} --tally {FOLDER}/tally",
+            machines.service
+        );
+        machines.client.start(&command, CLIENT_LOG)?;
+        machines.client.wait_for("clients that are connected", Duration::from_secs(40), || {
+            Ok((clients.said()?.matches("connected").count() == sessions).then_some(()))
+        })?;
+        Ok(clients)
+    }
+
+    fn said(&self) -> Result<String> {
+        self.machines.client.shell(&format!("cat {CLIENT_LOG}"))
+    }
+
+    /// Sees that none is done.
+    pub fn are_served(&self) -> Result<()> {
+        let said = self.said()?;
+        ensure!(!said.contains("ok"), "a client was done before anything happened: {said}");
+        Ok(())
+    }
+
+    /// Waits until all have what they wanted, and a clean end; returns how long each was without a byte at most.
+    pub fn end(self) -> Result<Vec<Duration>> {
+        let lines = self.machines.client.wait_for("the clients' end", Duration::from_secs(90), || {
+            let text = self.said()?;
             let lines: Vec<String> =
                 text.lines().filter(|line| line.contains(' ')).map(str::to_owned).collect();
             Ok((lines.len() >= self.sessions).then_some(lines))
         })?;
         let stalls = lines.iter().map(|line| stall(line)).collect::<Result<_>>()?;
-        let mut seen = resets.end()?;
+        let mut seen = self.resets.end()?;
         // All clients have said that they got everything and a clean end. After that a client's kernel answers with a reset
         // what comes late, of packets that overtook each other on two processors; nobody hears of it.
-        let service = format!(" {}.{PORT} > ", machines.service);
+        let service = format!(" {}.{PORT} > ", self.machines.service);
         seen.retain(|line| line.contains(&service));
         ensure!(seen.is_empty(), "connections were reset: {seen:?}");
-        let tally = tally(&machines.client.shell(&format!("cat {FOLDER}/tally"))?, struck_at);
-        Ok(Outcome { report, stalls, tally })
+        Ok(stalls)
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use backdoors_continuation_box::resume::{Resumption, Streams};
 use backdoors_continuation_box::service::message::{Begin, Offer};
 use backdoors_continuation_box::snapshot::{SessionBox, Shape};
+use backdoors_continuation_box::tcp::Sequences;
 use backdoors_sensor_box::session::Received;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -323,7 +324,7 @@ fn only_who_offered_a_session_begins_it_and_its_server_hears_of_it_then() {
     let offer = |scene: &mut Scene, by| {
         let socket = scene.socket(7, Some(Counts { read: 100, written: 50 }));
         let now = scene.at(0);
-        let message = Message::Offer(Offer::new(7, SHAPE, &plan));
+        let message = Message::Offer(Offer::new(7, SHAPE, &plan, Sequences::default()));
         let told = scene.desk.hear(by, 12, message, Some(socket), Some(bytes.clone()), now);
         let Some(Message::Offered(offered)) = told.answer else { panic!("{told:?}") };
         offered

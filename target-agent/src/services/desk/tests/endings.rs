@@ -146,7 +146,7 @@ fn a_recovered_session_that_was_ended_is_written_to_its_end_and_no_server_hears_
     // Not even one that has to be there.
     scene.desk.lose(1, scene.at(0));
     let socket = scene.socket(7, None);
-    let offer = Message::Offer(Offer::new(7, SHAPE, &plan));
+    let offer = Message::Offer(Offer::new(7, SHAPE, &plan, Sequences::default()));
     let told = scene.desk.hear(2, 12, offer, Some(socket), Some(old_box), scene.at(0));
     let Some(Message::Offered(offered)) = told.answer else { panic!("{told:?}") };
     let told = scene.say(2, Message::Begin(Begin { offered, written: 700 }), None);
