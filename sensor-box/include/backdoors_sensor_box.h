@@ -486,8 +486,9 @@ struct bd_session {
 	__u64 bytes_acked;
 	__u32 receive_buffer;
 	__u32 told_end;
+	__u64 heard;
 	__u64 held_from;
-	__u64 reserved[3];
+	__u64 reserved[2];
 };
 _Static_assert(sizeof(struct bd_session) == 256, "size");
 _Static_assert(__builtin_offsetof(struct bd_session, sequence) == 0, "offset");
@@ -535,8 +536,9 @@ _Static_assert(__builtin_offsetof(struct bd_session, bytes_received) == 200, "of
 _Static_assert(__builtin_offsetof(struct bd_session, bytes_acked) == 208, "offset");
 _Static_assert(__builtin_offsetof(struct bd_session, receive_buffer) == 216, "offset");
 _Static_assert(__builtin_offsetof(struct bd_session, told_end) == 220, "offset");
-_Static_assert(__builtin_offsetof(struct bd_session, held_from) == 224, "offset");
-_Static_assert(__builtin_offsetof(struct bd_session, reserved) == 232, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, heard) == 224, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, held_from) == 232, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, reserved) == 240, "offset");
 
 struct bd_fence {
 	__u64 magic;

@@ -67,7 +67,7 @@ pub struct SessionView {
     pub mapped: bool,
     /// The state.
     pub state: TcpState,
-    /// The record, whose numbers were found to fit together.
+    /// The record, whose numbers were found to fit together, with what the peer was heard to acknowledge since it was written.
     pub record: layout::SessionRecord,
     held: Range64,
 }

@@ -68,6 +68,32 @@ fn read(bytes: &[u8]) -> impl Fn(u64, &mut [u8]) -> Result<(), &'static str> {
 }
 
 #[test]
+fn what_was_acknowledged_since_the_record_was_written_counts_if_it_was_sent() {
+    let una = connection(100).snd_una;
+    let told = |acknowledged: u32| u64::from(una.wrapping_add(acknowledged)) | 500 << 32;
+    let view = |heard, flags| {
+        let mut record = SessionRecord { heard, snd_wnd: 1, ..connection(100) };
+        record.flags |= flags;
+        if flags & SessionFlags::OWN_FIN != 0 {
+            record.snd_nxt = record.write_seq;
+        }
+        let [session] = SessionsView::decode(&table(&[record])).unwrap().sessions[..] else { panic!() };
+        let after = session.record;
+        assert_eq!(u64::from(after.snd_una.wrapping_sub(una)), after.bytes_acked);
+        (after.bytes_acked, after.snd_wnd)
+    };
+    assert_eq!(view(told(15), 0), (15, 500 << 7));
+    assert_eq!(view(told(20), 0), (20, 500 << 7));
+    // No news, old news, and what was never sent.
+    for heard in [told(0), told(u32::MAX), told(21), told(1 << 31)] {
+        assert_eq!(view(heard, 0), (0, 1));
+    }
+    // The end is no byte, and the connection's state goes with it.
+    assert_eq!(view(told(29), SessionFlags::OWN_FIN), (29, 500 << 7));
+    assert_eq!(view(told(30), SessionFlags::OWN_FIN), (0, 1));
+}
+
+#[test]
 fn a_connection_is_read_as_it_was_written_and_free_records_are_none() {
     let view = SessionsView::decode(&table(&[connection(100)])).unwrap();
     assert_eq!((view.generation, view.capacity, view.receive_cap), (7, RECORDS, LEAST_RING / 2));

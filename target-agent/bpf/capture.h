@@ -53,6 +53,7 @@ int on_arrival(struct __sk_buff *packet)
 		note_gap(record);
 		return PASS;
 	}
+	hear(record, tp, &segment);
 	if (segment.length)
 		take_payload(packet, record, index, tp, &segment, note->cookie);
 	return PASS;

@@ -99,6 +99,20 @@ __noinline int keep_early(struct __sk_buff *packet, struct segment *segment)
 	return 1;
 }
 
+/* Notes what a packet acknowledges. TCP will know it, but what TCP knows is written only when something leaves or is read, and
+ * after a packet that acknowledges everything nothing may leave for long. A packet that TCP is not to take is not believed.
+ * If two arrive at once the older one may win: then this is behind, as it may be. */
+static __always_inline void hear(struct bd_session *record, struct tcp_sock *tp, struct segment *segment)
+{
+	__u32 edge = READ(tp->rcv_nxt) + READ(tp->rcv_wnd), end = segment->sequence + segment->length;
+
+	if (!(segment->flags & TCP_ACK) || distance(READ(record->heard), segment->acknowledged) < 0 ||
+	    distance(segment->acknowledged, READ(record->snd_nxt)) < 0)
+		return;
+	if (distance(READ(tp->rcv_wup), end) >= 0 && distance(segment->sequence, edge) >= 0)
+		WRITE(record->heard, segment->acknowledged | (__u64)segment->window << 32);
+}
+
 /* Copies what of a packet TCP could take. The socket is read without its lock: what it expects next may be out of date, but
  * then it was less. Below that nothing is copied: those bytes are held, and must stay what they were acknowledged as. */
 static __always_inline void take_payload(struct __sk_buff *packet, struct bd_session *record, __u32 index,

@@ -5,6 +5,7 @@
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
+#define TCP_ACK 0x10
 /* No operation twice, then a timestamp: how Linux begins the options of every packet of a connection that has them. */
 #define STAMP_FIRST 0x0101080aU
 /* Headers between IPv6's own and TCP's. */
@@ -15,6 +16,9 @@
 
 struct segment {
 	__u32 sequence;
+	__u32 acknowledged;
+	/* Not scaled. */
+	__u32 window;
 	/* Bytes of payload, and where they begin. */
 	__u32 length;
 	__u32 payload;
@@ -92,6 +96,8 @@ __noinline int read_segment(struct __sk_buff *packet, struct segment *segment)
 		segment->stamp = bpf_ntohl(head.stamp);
 	}
 	segment->sequence = bpf_ntohl(head.sequence);
+	segment->acknowledged = bpf_ntohl(head.acknowledged);
+	segment->window = bpf_ntohs(head.window);
 	segment->payload = at + bytes;
 	segment->length = packet->len - segment->payload;
 	segment->flags = head.flags;

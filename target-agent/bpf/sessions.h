@@ -2,7 +2,7 @@
 /* The table of live connections: records are taken, written and freed.
  *
  * Whoever writes a record holds its socket's lock, so there is one writer at a time. A packet that arrives is looked at
- * without that lock: it changes `gaps` and `held_end` alone, by atomic operations. */
+ * without that lock: it changes `gaps`, `held_end` and `heard` alone, each at once. */
 #ifndef BACKDOORS_SESSIONS_H
 #define BACKDOORS_SESSIONS_H
 
@@ -253,6 +253,7 @@ static __always_inline void open_record(struct bd_session *record, struct socket
 	record->held_from = 0;
 	WRITE(record->gaps, 0);
 	WRITE(record->held_end, tp->rcv_nxt);
+	WRITE(record->heard, tp->snd_una);
 	write_numbers(record, note, tp, common->skc_state, &nothing);
 	WRITE(record->cookie, note->cookie);
 	end_record(record);

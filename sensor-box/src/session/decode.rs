@@ -190,6 +190,7 @@ impl SessionView {
             return Err("more unread than received");
         }
         let held = held(&record, end, ring)?;
+        let record = heard(record);
         Ok(SessionView {
             index,
             cookie: record.cookie,
@@ -202,6 +203,20 @@ impl SessionView {
             held,
         })
     }
+}
+
+/// A record with what the peer acknowledged since it was written. Our own FIN is left out, which is acknowledged when the
+/// connection's state says so.
+fn heard(mut record: SessionRecord) -> SessionRecord {
+    let own_fin = u32::from(record.flags & SessionFlags::OWN_FIN != 0 && record.snd_nxt == record.write_seq);
+    let flight = record.snd_nxt.wrapping_sub(record.snd_una).saturating_sub(own_fin);
+    // Anything else is no news, or was never sent.
+    if let Some(news @ 1..) = ahead(record.snd_una, record.heard as u32, flight) {
+        record.snd_una = record.snd_una.wrapping_add(news);
+        record.bytes_acked += u64::from(news);
+        record.snd_wnd = u32::from((record.heard >> 32) as u16) << record.snd_wscale;
+    }
+    record
 }
 
 /// The ring ends where the highest byte that ever came would lie, which may be far ahead of the last one in turn.

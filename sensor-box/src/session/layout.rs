@@ -54,8 +54,8 @@ pub struct SessionTableHeader {
     pub reserved: [u64; 25],
 }
 
-/// One connection. Fields change only while `sequence` is odd, except for `gaps` and `held_end`: single words that change
-/// at any time. The numbers are the kernel's own, by the names it has for them.
+/// One connection. Fields change only while `sequence` is odd, except for `gaps`, `held_end` and `heard`: single words that
+/// change at any time. The numbers are the kernel's own, by the names it has for them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SessionRecord {
@@ -150,10 +150,13 @@ pub struct SessionRecord {
     pub receive_buffer: u32,
     /// Behind the last byte that the peer was ever told it may send. The window may have become smaller since.
     pub told_end: u32,
+    /// What the packet that arrived last told: in the low half the sequence number up to which it acknowledged, above it the
+    /// window, not scaled. It is ahead of `snd_una` when nothing has left since.
+    pub heard: u64,
     /// Position of the first received byte that may be held: not 0 if the connection was rebuilt here, and had a life before.
     pub held_from: u64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }
 
 /// Bits of [`SessionRecord::flags`].
@@ -215,5 +218,6 @@ const _: () = {
     assert!(offset_of!(SessionRecord, snd_wscale) == 128);
     assert!(offset_of!(SessionRecord, opened_at) == 184);
     assert!(offset_of!(SessionRecord, receive_buffer) == 216);
-    assert!(offset_of!(SessionRecord, held_from) == 224);
+    assert!(offset_of!(SessionRecord, heard) == 224);
+    assert!(offset_of!(SessionRecord, held_from) == 232);
 };

@@ -161,6 +161,41 @@ fn the_end_of_either_direction_is_told_and_is_no_byte() {
 }
 
 #[test]
+fn what_a_client_acknowledges_is_known_though_nothing_leaves_after_it() {
+    inside_network("sessions::what_a_client_acknowledges_is_known_though_nothing_leaves_after_it", || {
+        let group = Group::enter();
+        let host = start("", &group);
+        let listener = listener();
+        let (mut client, server) = connect(&listener);
+        let first = session(&host, &server).unwrap().record;
+        let sent = pattern(20_000);
+        (&server).write_all(&sent).unwrap();
+        let mut read = vec![0; sent.len()];
+        client.read_exact(&mut read).unwrap();
+        let known = eventually("the last acknowledgement", || {
+            let record = session(&host, &server)?.record;
+            (record.bytes_acked == sent.len() as u64).then_some(record)
+        });
+        assert_eq!(known.snd_una, known.snd_nxt);
+        assert_eq!(known.snd_una, first.snd_una.wrapping_add(20_000));
+        assert!(known.snd_wnd > 0);
+
+        // What was never sent, or is not of this connection, is not believed.
+        let from = v4(client.local_addr().unwrap());
+        let forge = |acknowledged: u32, sequence: u32| {
+            Forger::new(from, v4(server.local_addr().unwrap()), acknowledged).send(sequence, b"x");
+        };
+        let record = || session(&host, &server).unwrap().record;
+        forge(known.snd_nxt.wrapping_add(1), known.rcv_nxt);
+        forge(known.snd_una.wrapping_sub(1), known.rcv_nxt);
+        forge(known.snd_una, known.rcv_nxt.wrapping_sub(200_000));
+        eventually("a byte", || (record().held_end as u32 == known.rcv_nxt.wrapping_add(1)).then_some(()));
+        assert_eq!((record().snd_una, record().bytes_acked), (known.snd_una, known.bytes_acked));
+        drop(host);
+    });
+}
+
+#[test]
 fn connections_beyond_the_records_are_counted_and_records_serve_again() {
     inside_network("sessions::connections_beyond_the_records_are_counted_and_records_serve_again", || {
         let group = Group::enter();

@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -69,10 +70,11 @@ fn main() -> Result<()> {
             }
         });
     }
+    let connected = Arc::new(Barrier::new(arguments.sessions));
     let clients: Vec<_> = (0..arguments.sessions)
         .map(|_| {
-            let arguments = arguments.clone();
-            thread::Builder::new().stack_size(256 << 10).spawn(move || client(&arguments))
+            let (arguments, connected) = (arguments.clone(), Arc::clone(&connected));
+            thread::Builder::new().stack_size(256 << 10).spawn(move || client(&arguments, &connected))
         })
         .collect::<Result<_, _>>()?;
     let mut all_good = true;
@@ -93,19 +95,23 @@ struct Incoming {
     last: Instant,
 }
 
-fn client(arguments: &Arguments) -> (u64, Duration, Result<()>) {
+fn client(arguments: &Arguments, connected: &Barrier) -> (u64, Duration, Result<()>) {
+    let stream = connect(arguments);
+    if stream.is_ok() {
+        println!("connected");
+    }
+    // Or else the first ones of many are done when the last ones begin.
+    connected.wait();
     let mut incoming = Incoming { got: 0, longest: Duration::ZERO, last: Instant::now() };
-    let outcome = converse(arguments, &mut incoming);
+    let outcome = stream.and_then(|stream| converse(arguments, stream, &mut incoming));
     (incoming.got, incoming.longest, outcome)
 }
 
-fn converse(arguments: &Arguments, incoming: &mut Incoming) -> Result<()> {
-    let mut stream = connect(arguments)?;
+fn converse(arguments: &Arguments, mut stream: TcpStream, incoming: &mut Incoming) -> Result<()> {
     if arguments.rate > 0 {
         // Or else the kernel would read ahead of it.
         rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 32 << 10)?;
     }
-    println!("connected");
     stream.set_read_timeout(Some(Duration::from_secs(arguments.patience)))?;
     stream.write_all(format!("{}\n", arguments.wish).as_bytes())?;
     let writing = {
