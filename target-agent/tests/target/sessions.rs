@@ -11,7 +11,7 @@ use backdoors_sensor_box::session::{Received, ReceivedError};
 use backdoors_sensor_box::{SensorKind, TcpState};
 use rustix::process::Signal;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 
 #[test]
@@ -120,6 +120,9 @@ fn addresses_of_both_families_are_shown_as_they_are_on_the_wire() {
         let listener = TcpListener::bind(("::", PORT)).unwrap();
         let added = Command::new("ip").args("-6 address add fd00::7/128 dev lo nodad".split(' ')).status();
         assert!(added.unwrap().success());
+        // The kernel makes its route in its own time.
+        let way = UdpSocket::bind(("::", 0)).unwrap();
+        eventually("a way to it", || way.connect(("fd00::7", PORT)).ok());
         for (from, to, mapped) in [("::1", "fd00::7", false), ("127.0.0.1", "127.0.0.2", true)] {
             let to = SocketAddr::new(to.parse().unwrap(), PORT);
             let mut client = wire::connect_from(from.parse().unwrap(), to);
