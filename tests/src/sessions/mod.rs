@@ -1,6 +1,8 @@
 //! Live sessions that outlive their node: a node that serves clients, a standby that looks after it and goes on with its
 //! sessions, and clients of many kinds.
 
+mod clients;
+mod files;
 mod group;
 pub mod rows;
 pub mod scene;
@@ -9,4 +11,4 @@ pub mod stream;
 pub mod streaming;
 pub mod wire;
 
-pub use scene::{Machines, Node, Scene, SceneConfig};
+pub use scene::{Family, Machines, Node, Scene, SceneConfig};

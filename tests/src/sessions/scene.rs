@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::vm::{Kernel, SeenFrom, Vm, VmConfig, Wire};
 use anyhow::{Context, Result};
 use backdoors_rdma::handshake::Identity;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Where the service is served.
@@ -33,12 +33,21 @@ pub struct Machines<M> {
     /// Lines of the target in the monitor's configuration.
     watch: &'static str,
     /// The address that moves.
-    pub service: Ipv4Addr,
+    pub service: IpAddr,
     /// Name of the interface that leads to the clients.
     interface: &'static str,
     /// Where the node is plugged into the clients' network, if that is one of its own.
     port: Option<Port>,
     _networks: Vec<Network>,
+}
+
+/// Family of the clients' addresses, and of the service's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// A service of both nodes.
@@ -99,6 +108,14 @@ impl Machines<Host> {
     /// # Errors
     /// As [`Host::boot`].
     pub fn hosts() -> Result<Machines<Host>> {
+        Self::hosts_of(Family::V4)
+    }
+
+    /// The same, whose service and clients have addresses of this family.
+    ///
+    /// # Errors
+    /// As [`Host::boot`].
+    pub fn hosts_of(family: Family) -> Result<Machines<Host>> {
         let (inside, outside) = (Network::new()?, Network::new()?);
         let limits = HostLimits::default();
         let boot = |name, last| Host::boot(&inside, name, Ipv4Addr::new(10, 88, 0, last), limits);
@@ -110,7 +127,10 @@ impl Machines<Host> {
             client: Host::boot(&outside, "client", at(3), limits)?,
             node,
             standby,
-            service: at(SERVICE),
+            service: match family {
+                Family::V4 => at(SERVICE).into(),
+                Family::V6 => v6(SERVICE.into()),
+            },
             interface: "eth1",
             groups: Some([Group::create()?, Group::create()?]),
             provider: "emulated",
@@ -118,12 +138,37 @@ impl Machines<Host> {
             port: Some(port),
             _networks: vec![inside, outside],
         };
+        for (host, interface, last) in
+            [(&machines.node, "eth1", 1), (&machines.standby, "eth1", 2), (&machines.client, "eth0", 3)]
+        {
+            host.shell(&format!("ip address add {}/64 dev {interface} nodad", v6(last)))?;
+        }
         machines.give_address()?;
         Ok(machines)
     }
 }
 
+/// An address of the clients' network.
+fn v6(last: u16) -> IpAddr {
+    [0xfd00, 0x99, 0, 0, 0, 0, 0, last].into()
+}
+
 impl Machines<Host> {
+    /// Has what the nodes send to their clients take its time: so many bytes a second, with loss where they do not fit.
+    ///
+    /// # Errors
+    /// If the kernel has no token bucket filter.
+    pub fn narrow(&self, rate: usize) -> Result<()> {
+        for node in [&self.node, &self.standby] {
+            node.shell(&format!(
+                "tc qdisc add dev {} root tbf rate {}bit burst 64kb latency 100ms",
+                self.interface,
+                8 * rate
+            ))?;
+        }
+        Ok(())
+    }
+
     /// Cuts the node off from its clients. The monitor still reaches its memory, over another network.
     ///
     /// # Errors
@@ -163,7 +208,7 @@ impl Machines<Vm> {
             client,
             node,
             standby,
-            service: Ipv4Addr::new(a, b, c, SERVICE),
+            service: Ipv4Addr::new(a, b, c, SERVICE).into(),
             interface: "eth0",
             groups: None,
             provider: "attached",
@@ -178,8 +223,20 @@ impl Machines<Vm> {
 }
 
 impl<M: Machine> Machines<M> {
+    /// Where clients find what is served at this port.
+    #[must_use]
+    pub fn service_at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.service, port)
+    }
+
+    /// The service's address with the length of its network's prefix.
+    fn prefixed(&self) -> String {
+        format!("{}/{}", self.service, if self.service.is_ipv4() { 24 } else { 64 })
+    }
+
     fn give_address(&self) -> Result<()> {
-        self.node.shell(&format!("ip address add {}/24 dev {}", self.service, self.interface))?;
+        let nodad = if self.service.is_ipv6() { " nodad" } else { "" };
+        self.node.shell(&format!("ip address add {} dev {}{nodad}", self.prefixed(), self.interface))?;
         for (number, machine) in [&self.node, &self.standby].into_iter().enumerate() {
             // Whoever has sockets of the service must be in the group: the server, and on the standby the monitor.
             let group = self.groups.as_ref().and_then(|groups| groups.get(number));
@@ -210,7 +267,7 @@ impl<'m, M: Machine> Scene<'m, M> {
     /// # Errors
     /// If one of them does not come up; the message has what it printed.
     pub fn install(machines: &'m Machines<M>, config: &SceneConfig) -> Result<Scene<'m, M>> {
-        let (address, interface) = (machines.service, machines.interface);
+        let (address, interface, prefixed) = (machines.service, machines.interface, machines.prefixed());
         let services = |number: usize| {
             let group = machines.groups.as_ref().and_then(|groups| groups.get(number));
             let group = group
@@ -227,7 +284,7 @@ impl<'m, M: Machine> Scene<'m, M> {
         };
         let moving = config.services.iter().map(|Served { name, .. }| {
             format!(
-                "[[target.service]]\nname = \"{name}\"\naddresses = [\"{address}/24\"]\ninterface = \"{interface}\"\n\
+                "[[target.service]]\nname = \"{name}\"\naddresses = [\"{prefixed}\"]\ninterface = \"{interface}\"\n\
                  local = \"{FOLDER}/services.sock\"\n"
             )
         });
