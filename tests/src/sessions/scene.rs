@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::vm::{Kernel, SeenFrom, Vm, VmConfig, Wire};
 use anyhow::{Context, Result};
 use backdoors_rdma::handshake::Identity;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -37,13 +37,22 @@ pub struct Machines<M> {
     /// Lines of the target in the monitor's configuration.
     watch: &'static str,
     /// The address that moves.
-    pub service: Ipv4Addr,
+    pub service: IpAddr,
     /// Name of the interface that leads to the clients.
     pub(super) interface: &'static str,
     /// Where the node is plugged into the clients' network, if that is one of its own.
     port: Option<Port>,
     /// Those of the machines themselves and of the clients, where they are made here.
     pub(super) networks: Option<[Network; 2]>,
+}
+
+/// Family of the clients' addresses, and of the service's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// A service of both nodes.
@@ -107,6 +116,14 @@ impl Machines<Host> {
     /// # Errors
     /// As [`Host::boot`].
     pub fn hosts() -> Result<Machines<Host>> {
+        Self::hosts_of(Family::V4)
+    }
+
+    /// The same, whose service and clients have addresses of this family.
+    ///
+    /// # Errors
+    /// As [`Host::boot`].
+    pub fn hosts_of(family: Family) -> Result<Machines<Host>> {
         let (inside, outside) = (Network::new()?, Network::new()?);
         let limits = HostLimits::default();
         let boot = |name, last| Host::boot(&inside, name, Ipv4Addr::new(10, 88, 0, last), limits);
@@ -118,7 +135,10 @@ impl Machines<Host> {
             client: Host::boot(&outside, "client", at(3), limits)?,
             node,
             standby,
-            service: at(SERVICE),
+            service: match family {
+                Family::V4 => at(SERVICE).into(),
+                Family::V6 => v6(SERVICE.into()),
+            },
             interface: "eth1",
             groups: Some([Group::create()?, Group::create()?]),
             provider: "emulated",
@@ -126,12 +146,37 @@ impl Machines<Host> {
             port: Some(port),
             networks: Some([inside, outside]),
         };
+        for (host, interface, last) in
+            [(&machines.node, "eth1", 1), (&machines.standby, "eth1", 2), (&machines.client, "eth0", 3)]
+        {
+            host.shell(&format!("ip address add {}/64 dev {interface} nodad", v6(last)))?;
+        }
         machines.give_address()?;
         Ok(machines)
     }
 }
 
+/// An address of the clients' network.
+fn v6(last: u16) -> IpAddr {
+    [0xfd00, 0x99, 0, 0, 0, 0, 0, last].into()
+}
+
 impl Machines<Host> {
+    /// Has what the nodes send to their clients take its time: so many bytes a second, with loss where they do not fit.
+    ///
+    /// # Errors
+    /// If the kernel has no token bucket filter.
+    pub fn narrow(&self, rate: usize) -> Result<()> {
+        for node in [&self.node, &self.standby] {
+            node.shell(&format!(
+                "tc qdisc add dev {} root tbf rate {}bit burst 64kb latency 100ms",
+                self.interface,
+                8 * rate
+            ))?;
+        }
+        Ok(())
+    }
+
     /// Cuts the node off from its clients. The monitor still reaches its memory, over another network.
     ///
     /// # Errors
@@ -171,7 +216,7 @@ impl Machines<Vm> {
             client,
             node,
             standby,
-            service: Ipv4Addr::new(a, b, c, SERVICE),
+            service: Ipv4Addr::new(a, b, c, SERVICE).into(),
             interface: "eth0",
             groups: None,
             provider: "attached",
@@ -186,8 +231,20 @@ impl Machines<Vm> {
 }
 
 impl<M: Machine> Machines<M> {
+    /// Where clients find what is served at this port.
+    #[must_use]
+    pub fn service_at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.service, port)
+    }
+
+    /// The service's address with the length of its network's prefix.
+    pub(super) fn prefixed(&self) -> String {
+        format!("{}/{}", self.service, if self.service.is_ipv4() { 24 } else { 64 })
+    }
+
     fn give_address(&self) -> Result<()> {
-        self.node.shell(&format!("ip address add {}/24 dev {}", self.service, self.interface))?;
+        let nodad = if self.service.is_ipv6() { " nodad" } else { "" };
+        self.node.shell(&format!("ip address add {} dev {}{nodad}", self.prefixed(), self.interface))?;
         for (number, machine) in [&self.node, &self.standby].into_iter().enumerate() {
             prepare(machine, self.groups.as_ref().and_then(|groups| groups.get(number)))?;
         }
@@ -215,11 +272,12 @@ impl<'m, M: Machine> Scene<'m, M> {
     pub fn install(machines: &'m Machines<M>, config: &SceneConfig) -> Result<Scene<'m, M>> {
         let group = |number: usize| machines.groups.as_ref().and_then(|groups| groups.get(number));
         let services = |number: usize| config.agent_lines(machines.service, group(number));
+        let moving = config.moving(&machines.prefixed(), machines.interface);
         let plan = Plan {
             provider: machines.provider,
             agent: format!("{}{}", machines.scope(), services(0)),
             watch: machines.watch.to_owned(),
-            healers: config.moving(machines.service, machines.interface) + &config.rules,
+            healers: moving + &config.rules,
             monitor_prefix: "sh /run/backdoors/enter",
             ..Plan::default()
         };
@@ -293,7 +351,7 @@ impl<'m, M: Machine> Scene<'m, M> {
 
 impl SceneConfig {
     /// Lines of an agent's configuration, for a machine whose services are in this group.
-    pub(super) fn agent_lines(&self, address: Ipv4Addr, group: Option<&Group>) -> String {
+    pub(super) fn agent_lines(&self, address: IpAddr, group: Option<&Group>) -> String {
         let group =
             group.map_or(String::new(), |group| format!("service_cgroup = \"{}\"\n", group.path().display()));
         let services = self.services.iter().map(|Served { name, port }| {
@@ -308,10 +366,10 @@ impl SceneConfig {
     }
 
     /// Lines of a target in a monitor's configuration: what goes on at the monitor's machine.
-    pub(super) fn moving(&self, address: Ipv4Addr, interface: &str) -> String {
+    pub(super) fn moving(&self, prefixed: &str, interface: &str) -> String {
         let services = self.services.iter().map(|Served { name, .. }| {
             format!(
-                "[[target.service]]\nname = \"{name}\"\naddresses = [\"{address}/24\"]\ninterface = \"{interface}\"\n\
+                "[[target.service]]\nname = \"{name}\"\naddresses = [\"{prefixed}\"]\ninterface = \"{interface}\"\n\
                  local = \"{FOLDER}/services.sock\"\n"
             )
         });

@@ -53,7 +53,7 @@ impl Scene<'_, Host> {
              [[target]]\nname = \"standby\"\naddress = \"{}:7801\"\ncertificate = \"{FOLDER}/standby.crt\"\n\
              provider = \"emulated\"\nperiod = \"20ms\"\n{}",
             machines.standby.address(),
-            self.config.moving(machines.service, machines.interface)
+            self.config.moving(&machines.prefixed(), machines.interface)
         );
         host.write(&format!("{FOLDER}/monitor.toml"), &config)?;
         let prefix = "sh /run/backdoors/enter";
