@@ -63,6 +63,17 @@ pub struct Candidate {
     pub lost: Option<String>,
 }
 
+/// What was pulled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The sessions.
+    pub candidates: Vec<Candidate>,
+    /// Why records could not be read.
+    pub unreadable: Vec<String>,
+    /// Whether a session was changed while it was read.
+    pub is_torn: bool,
+}
+
 /// Readings of a target that still runs can contradict each other; a new one may not.
 const PULLS: usize = 3;
 
@@ -79,6 +90,7 @@ pub struct Course {
     /// Sessions that have had it, and wait for the next phase.
     through: VecDeque<usize>,
     sessions: Vec<SessionReport>,
+    unreadable: Vec<String>,
     marks: Vec<Mark>,
     outcome: Outcome,
     notes: Vec<String>,
@@ -98,6 +110,7 @@ impl Course {
             waiting: VecDeque::new(),
             through: VecDeque::new(),
             sessions: Vec::new(),
+            unreadable: Vec::new(),
             marks: Vec::new(),
             outcome: Outcome::Done,
             notes: Vec::new(),
@@ -144,18 +157,20 @@ impl Course {
         }
     }
 
-    /// What was pulled. `unsettled` says that a new reading may give more.
-    pub fn pulled(&mut self, now: Duration, outcome: Result<(Vec<Candidate>, bool), String>) {
+    /// What was pulled. Where some of it could not be read a new reading may give more.
+    pub fn pulled(&mut self, now: Duration, outcome: Result<Reading, String>) {
         self.pulls += 1;
         match outcome {
-            Ok((_, true)) | Err(_) if self.pulls < PULLS => {}
+            Ok(reading) if self.pulls < PULLS && (reading.is_torn || !reading.unreadable.is_empty()) => {}
+            Err(_) if self.pulls < PULLS => {}
             Err(reason) => {
                 self.mark(now, Phase::Pulled);
                 self.fail(reason);
             }
-            Ok((candidates, _)) => {
+            Ok(reading) => {
                 self.mark(now, Phase::Pulled);
-                self.take_in(candidates);
+                self.take_in(reading.candidates);
+                self.unreadable = reading.unreadable;
                 self.next_to_rebuild();
             }
         }
@@ -292,6 +307,7 @@ impl Course {
             dry_run: self.terms.dry_run,
             outcome: self.outcome.clone(),
             sessions: self.sessions.clone(),
+            unreadable: self.unreadable.clone(),
             marks: self.marks.clone(),
             notes: self.notes.clone(),
         }

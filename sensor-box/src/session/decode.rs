@@ -215,6 +215,7 @@ fn heard(mut record: SessionRecord) -> SessionRecord {
         record.snd_una = record.snd_una.wrapping_add(news);
         record.bytes_acked += u64::from(news);
         record.snd_wnd = u32::from((record.heard >> 32) as u16) << record.snd_wscale;
+        record.max_window = record.max_window.max(record.snd_wnd);
     }
     record
 }
