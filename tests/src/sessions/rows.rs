@@ -95,6 +95,7 @@ impl Row {
 
     fn happen(self, machines: &Machines<Host>, scene: &Scene<'_, Host>) -> Result<Outcome> {
         let Row { fault, client, sessions } = self;
+        let script = client.script(machines, sessions)?;
         let (server, arguments) = client.server(machines.service);
         let server = machines.node.program(server)?;
         let first = scene.serve(Node::First, &server, &arguments)?;
@@ -102,7 +103,7 @@ impl Row {
         if fault == Fault::StoppedBeforeAccept {
             fault.strike(scene, first)?;
         }
-        let clients = Clients::connect(machines, client, sessions)?;
+        let clients = Clients::connect(machines, client, sessions, &script)?;
         // In the middle of it.
         std::thread::sleep(Duration::from_secs(1));
         clients.are_served()?;
@@ -141,10 +142,14 @@ pub(super) struct Clients<'m> {
 const CLIENT_LOG: &str = "/run/backdoors/client.log";
 
 impl<'m> Clients<'m> {
-    /// Has them connect.
-    pub fn connect(machines: &'m Machines<Host>, client: Client, sessions: usize) -> Result<Clients<'m>> {
+    /// Has them connect, by the script of [`Client::script`].
+    pub fn connect(
+        machines: &'m Machines<Host>,
+        client: Client,
+        sessions: usize,
+        script: &str,
+    ) -> Result<Clients<'m>> {
         let host = &machines.client;
-        let script = client.script(machines, sessions)?;
         host.write(&format!("{FOLDER}/client.sh"), &format!("cd {FOLDER}\n{script}"))?;
         let wire = Wire::watch_ends(host, PORT)?;
         host.start(&format!("bash {FOLDER}/client.sh"), CLIENT_LOG)?;

@@ -29,12 +29,13 @@ fn happen(
     client: Client,
     sessions: usize,
 ) -> Result<Vec<Duration>> {
+    let script = client.script(machines, sessions)?;
     let (server, at) = (machines.node.program("backdoors-echo")?, PORT.to_string());
     let first = scene.serve(Node::First, &server, &at)?;
     let next = scene.serve(Node::Standby, &server, &at)?;
     let second = machines.boot_second()?;
     let watcher = scene.watch_standby(&second, &server, &at)?;
-    let clients = Clients::connect(machines, client, sessions)?;
+    let clients = Clients::connect(machines, client, sessions, &script)?;
     // In the middle of it.
     std::thread::sleep(Duration::from_millis(500));
     clients.are_served()?;
