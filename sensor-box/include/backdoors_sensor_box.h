@@ -86,6 +86,7 @@
 #define BD_SESSION_PEER_FIN 0x10
 #define BD_SESSION_OWN_FIN 0x20
 #define BD_SESSION_ORPHANED 0x40
+#define BD_SESSION_REBUILDING 0x80
 #define BD_MAX_FENCED 16
 #define BD_SENSOR_CPU_SWITCHES 1
 #define BD_SENSOR_CPU_SWITCHES_CLASS 1
@@ -486,7 +487,8 @@ struct bd_session {
 	__u32 receive_buffer;
 	__u32 told_end;
 	__u64 heard;
-	__u64 reserved[3];
+	__u64 held_from;
+	__u64 reserved[2];
 };
 _Static_assert(sizeof(struct bd_session) == 256, "size");
 _Static_assert(__builtin_offsetof(struct bd_session, sequence) == 0, "offset");
@@ -535,7 +537,8 @@ _Static_assert(__builtin_offsetof(struct bd_session, bytes_acked) == 208, "offse
 _Static_assert(__builtin_offsetof(struct bd_session, receive_buffer) == 216, "offset");
 _Static_assert(__builtin_offsetof(struct bd_session, told_end) == 220, "offset");
 _Static_assert(__builtin_offsetof(struct bd_session, heard) == 224, "offset");
-_Static_assert(__builtin_offsetof(struct bd_session, reserved) == 232, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, held_from) == 232, "offset");
+_Static_assert(__builtin_offsetof(struct bd_session, reserved) == 240, "offset");
 
 struct bd_fence {
 	__u64 magic;

@@ -143,7 +143,8 @@ pub fn c_header() -> String {
         last_tsval: "__u32" "", srtt_us: "__u32" "", rttvar_us: "__u32" "", rto_us: "__u32" "", snd_cwnd: "__u32" "",
         snd_ssthresh: "__u32" "", prior_cwnd: "__u32" "", prior_ssthresh: "__u32" "", total_retrans: "__u32" "",
         service: "__u32" "", opened_at: "__u64" "", changed_at: "__u64" "", bytes_received: "__u64" "",
-        bytes_acked: "__u64" "", receive_buffer: "__u32" "", told_end: "__u32" "", heard: "__u64" "", reserved: "__u64" "[3]",
+        bytes_acked: "__u64" "", receive_buffer: "__u32" "", told_end: "__u32" "", heard: "__u64" "",
+        held_from: "__u64" "", reserved: "__u64" "[2]",
     });
     c_struct!(out, "bd_fence", FenceTable {
         magic: "__u64" "", version: "__u32" "", table_bytes: "__u32" "", generation: "__u64" "", slots: "__u32" "",

@@ -65,6 +65,7 @@ int on_departure(struct __sk_buff *packet)
 	struct bpf_sock *socket = packet->sk;
 	struct segment segment = {};
 	struct leaving leaving = {};
+	struct socket_note *note;
 	struct bd_session *record;
 	struct tcp_sock *tp;
 
@@ -73,8 +74,9 @@ int on_departure(struct __sk_buff *packet)
 	socket = bpf_sk_fullsock(socket);
 	if (!socket || socket->protocol != IPPROTO_TCP_NUMBER)
 		return PASS;
-	record = noted_record(bpf_sk_storage_get(&socket_notes, socket, NULL, 0));
-	if (!record)
+	note = bpf_sk_storage_get(&socket_notes, socket, NULL, 0);
+	record = noted_record(note);
+	if (!note || !record)
 		return PASS;
 	tp = bpf_skc_to_tcp_sock(socket);
 	/* Around a packet of this socket's there may be another one. */
@@ -85,7 +87,7 @@ int on_departure(struct __sk_buff *packet)
 	leaving.end = segment.sequence + segment.length + !!leaving.fin;
 	leaving.stamped = segment.stamped;
 	leaving.stamp = segment.stamp;
-	write_record(record, tp, socket->state, &leaving);
+	write_record(record, note, tp, move_of(socket, record), socket->state, &leaving);
 	return PASS;
 }
 
@@ -93,15 +95,17 @@ int on_departure(struct __sk_buff *packet)
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(on_read, struct sock *socket)
 {
-	struct bd_session *record = noted_record(bpf_sk_storage_get(&socket_notes, socket, NULL, 0));
+	struct socket_note *note = bpf_sk_storage_get(&socket_notes, socket, NULL, 0);
+	struct bd_session *record = noted_record(note);
 	struct leaving nothing = {};
 	struct tcp_sock *tp;
 
-	if (!record)
+	if (!note || !record)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(socket);
 	if (tp)
-		write_record(record, tp, tp->inet_conn.icsk_inet.sk.__sk_common.skc_state, &nothing);
+		write_record(record, note, tp, move_of(socket, record),
+			     tp->inet_conn.icsk_inet.sk.__sk_common.skc_state, &nothing);
 	return 0;
 }
 
@@ -181,7 +185,8 @@ static __always_inline struct bd_session *free_record_for(__u32 service, __u32 *
 	return NULL;
 }
 
-static __always_inline void on_established(struct bpf_sock_ops *event)
+/* `flags` is 0, or BD_SESSION_REBUILDING. */
+static __always_inline void on_established(struct bpf_sock_ops *event, __u32 flags)
 {
 	__u32 service = service_of(event->local_port), index = 0;
 	struct bpf_sock *socket = event->sk;
@@ -192,7 +197,8 @@ static __always_inline void on_established(struct bpf_sock_ops *event)
 	if (service == NO_SERVICE || !socket)
 		return;
 	tp = bpf_skc_to_tcp_sock(socket);
-	if (!tp)
+	/* Connections that the service opens itself are not captured. */
+	if (!tp || (flags && !BPF_CORE_READ_BITFIELD(tp, repair)))
 		return;
 	note = bpf_sk_storage_get(&socket_notes, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!note) {
@@ -210,9 +216,12 @@ static __always_inline void on_established(struct bpf_sock_ops *event)
 		__sync_fetch_and_or(&note->word, UNRECORDED);
 		return;
 	}
-	cap_receive_buffer(event, tp);
-	open_record(record, tp, note->cookie, service);
-	take_early(event, record, index);
+	/* What is put into a rebuilt one may be more; the agent sees to that, and to what it received before. */
+	if (!flags)
+		cap_receive_buffer(event, tp);
+	open_record(record, note, tp, service, flags);
+	if (!flags)
+		take_early(event, record, index);
 	if (__sync_fetch_and_or(&note->word, index + 1) & BYTES_MISSED)
 		note_gap(record);
 }
@@ -236,7 +245,7 @@ static __always_inline void on_state(struct bpf_sock_ops *event)
 	if (state != BPF_TCP_CLOSE) {
 		tp = bpf_skc_to_tcp_sock(socket);
 		if (record && tp)
-			write_record(record, tp, state, &nothing);
+			write_record(record, note, tp, move_of(socket, record), state, &nothing);
 		return;
 	}
 	word = __sync_lock_test_and_set(&note->word, ENDED);
@@ -253,7 +262,11 @@ int on_connection(struct bpf_sock_ops *event)
 {
 	switch (event->op) {
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		on_established(event);
+		on_established(event, 0);
+		break;
+	/* Repair mode knows no other end. */
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		on_established(event, BD_SESSION_REBUILDING);
 		break;
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
 		on_listen(event);

@@ -135,6 +135,9 @@ struct socket_note {
 	/* A record + 1, or 0; and bits of the next three. */
 	__u64 word;
 	__u64 cookie;
+	/* Added to what the kernel counts: not 0 if the connection was rebuilt here, and had a life before. */
+	__u64 received_base;
+	__u64 acked_base;
 };
 /* Bytes came before the connection was recorded. */
 #define BYTES_MISSED (1ULL << 32)
@@ -149,6 +152,25 @@ struct {
 	__type(key, int);
 	__type(value, struct socket_note);
 } socket_notes SEC(".maps");
+
+/* Where in its streams a connection is that was rebuilt here, as the agent says before it speaks: the position of a byte of each
+ * direction, and its sequence number. */
+struct move {
+	__u64 received;
+	__u64 sent;
+	__u32 received_sequence;
+	__u32 sent_sequence;
+	/* Behind the last byte that the agent put into the ring; the first is the one above. */
+	__u32 held_end;
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct move);
+} moves SEC(".maps");
 
 /* The packet that completes a handshake may carry bytes, and comes before there is a connection. The CPU that got it goes on
  * with it at once, so one such packet per CPU is enough. */

@@ -104,10 +104,10 @@ static __always_inline __u32 flags_of(struct tcp_sock *tp)
 }
 
 /* Writes what the socket says. Its caller holds the socket's lock, and has made `sequence` odd. */
-static __always_inline void write_numbers(struct bd_session *record, struct tcp_sock *tp, __u32 state,
-					  struct leaving *leaving)
+static __always_inline void write_numbers(struct bd_session *record, struct socket_note *note, struct tcp_sock *tp,
+					  __u32 state, struct leaving *leaving)
 {
-	__u32 flags = flags_of(tp) | (record->flags & BD_SESSION_OWN_FIN), next = tp->snd_nxt, told, scaled;
+	__u32 flags = flags_of(tp) | (record->flags & (BD_SESSION_OWN_FIN | BD_SESSION_REBUILDING)), next = tp->snd_nxt, told, scaled;
 	__u8 backoff = tp->inet_conn.icsk_backoff;
 
 	if (leaving->there) {
@@ -149,8 +149,8 @@ static __always_inline void write_numbers(struct bd_session *record, struct tcp_
 	record->prior_ssthresh = tp->prior_ssthresh;
 	record->total_retrans = tp->total_retrans;
 	record->changed_at = bpf_ktime_get_ns();
-	record->bytes_received = tp->bytes_received;
-	record->bytes_acked = tp->bytes_acked;
+	record->bytes_received = tp->bytes_received + note->received_base;
+	record->bytes_acked = tp->bytes_acked + note->acked_base;
 	record->receive_buffer = tp->inet_conn.icsk_inet.sk.sk_rcvbuf;
 }
 
@@ -173,14 +173,42 @@ static __always_inline void end_record(struct bd_session *record)
 		bpf_preempt_enable();
 }
 
-static __always_inline void write_record(struct bd_session *record, struct tcp_sock *tp, __u32 state,
-					 struct leaving *leaving)
+/* Of a connection that was rebuilt here: where it is in its streams, as soon as the agent has said so. */
+static __always_inline void find_place(struct bd_session *record, struct socket_note *note, struct tcp_sock *tp,
+				   struct move *move)
+{
+	if (move) {
+		note->received_base = move->received + distance(move->received_sequence, tp->rcv_nxt) - tp->bytes_received;
+		note->acked_base = move->sent + distance(move->sent_sequence, tp->snd_una) - tp->bytes_acked;
+		record->irs = move->received_sequence - 1 - (__u32)move->received;
+		record->iss = move->sent_sequence - 1 - (__u32)move->sent;
+		record->held_from = move->received;
+		raise_held_end(record, move->held_end);
+	} else if (BPF_CORE_READ_BITFIELD(tp, repair)) {
+		return;
+	} else {
+		/* It speaks, and nobody has said: its positions are not known. */
+		note_gap(record);
+	}
+	record->flags &= ~BD_SESSION_REBUILDING;
+}
+
+/* What was said of this socket's move, if that is still of interest. */
+#define move_of(socket, record) \
+	((record)->flags & BD_SESSION_REBUILDING ? bpf_sk_storage_get(&moves, socket, NULL, 0) : NULL)
+
+static __always_inline void write_record(struct bd_session *record, struct socket_note *note, struct tcp_sock *tp,
+					 struct move *move, __u32 state, struct leaving *leaving)
 {
 	__u32 last;
 
 	begin_record(record);
-	write_numbers(record, tp, state, leaving);
+	if (record->flags & BD_SESSION_REBUILDING)
+		find_place(record, note, tp, move);
+	write_numbers(record, note, tp, state, leaving);
 	end_record(record);
+	if (record->flags & BD_SESSION_REBUILDING)
+		return;
 	/* Whatever TCP took was seen before, or there is something here that was not thought of. */
 	last = record->rcv_nxt - !!(record->flags & BD_SESSION_PEER_FIN);
 	if (!READ(record->gaps) && distance(READ(record->held_end), last) > 0)
@@ -194,7 +222,8 @@ static __always_inline struct bd_session *noted_record(struct socket_note *note)
 }
 
 /* Makes a record of a connection that has just been established. Nobody else knows it yet. */
-static __always_inline void open_record(struct bd_session *record, struct tcp_sock *tp, __u64 cookie, __u32 service)
+static __always_inline void open_record(struct bd_session *record, struct socket_note *note, struct tcp_sock *tp,
+					__u32 service, __u32 flags)
 {
 	struct sock_common *common = &tp->inet_conn.icsk_inet.sk.__sk_common;
 	struct leaving nothing = {};
@@ -216,16 +245,17 @@ static __always_inline void open_record(struct bd_session *record, struct tcp_so
 	record->remote_port = bpf_ntohs(common->skc_dport);
 	record->irs = tp->rcv_nxt - 1;
 	record->iss = tp->snd_una - 1;
-	record->flags = 0;
+	record->flags = flags;
 	record->last_tsval = 0;
 	record->told_end = tp->rcv_nxt;
 	record->service = service;
 	record->opened_at = bpf_ktime_get_ns();
+	record->held_from = 0;
 	WRITE(record->gaps, 0);
 	WRITE(record->held_end, tp->rcv_nxt);
 	WRITE(record->heard, tp->snd_una);
-	write_numbers(record, tp, common->skc_state, &nothing);
-	WRITE(record->cookie, cookie);
+	write_numbers(record, note, tp, common->skc_state, &nothing);
+	WRITE(record->cookie, note->cookie);
 	end_record(record);
 }
 

@@ -77,6 +77,7 @@ struct tcp_sock {
 	__u32 write_seq;
 	__u32 total_retrans;
 	struct tcp_options_received rx_opt;
+	__u8 repair : 1;
 	/* Since 6.7. */
 	__u8 tcp_usec_ts : 1;
 } KERNEL_STRUCT;

@@ -1,5 +1,6 @@
 //! The memory a target shows: the same regions whether the kernel half or the user half fills them.
 
+use crate::kernel::Moves;
 use crate::words::Words;
 use backdoors_rdma::{Protection, SharedMemory};
 use backdoors_sensor_box::audit::layout::{AUDIT_RECORDS, audit_bytes};
@@ -77,6 +78,8 @@ pub struct SessionMemory {
     pub table: Region,
     /// A ring per record: what the connection received.
     pub rings: Region,
+    /// Where in its streams a connection is that was rebuilt here.
+    pub moves: Moves,
 }
 
 /// Bytes of all command slots.
@@ -99,7 +102,7 @@ impl TargetMemory {
             (RegionKind::VARIABLES, &self.variables),
             (RegionKind::AUDIT, &self.audit),
         ];
-        if let Some(SessionMemory { table, rings }) = &self.sessions {
+        if let Some(SessionMemory { table, rings, .. }) = &self.sessions {
             shown.extend([(RegionKind::SESSIONS, table), (RegionKind::RECEIVED, rings)]);
         }
         shown.extend(self.laid_out_fence().map(|_| RegionKind::FENCE).zip(self.fence.as_ref()));

@@ -8,16 +8,17 @@ use backdoors_tests::machine::Machine;
 use backdoors_tests::sessions::rows::{Client, Fault, Row};
 use backdoors_tests::sessions::scene::PORT;
 use backdoors_tests::sessions::wire::Wire;
-use backdoors_tests::sessions::{Machines, Node, Scene, SceneConfig, story};
+use backdoors_tests::sessions::{Family, Machines, Node, Scene, SceneConfig, story, twice};
 use std::time::Duration;
 
-fn is_full() -> bool {
-    std::env::var_os("BACKDOORS_FULL").is_some()
+fn go_on(fault: Fault, client: Client, sessions: usize) {
+    go_on_over(Family::V4, fault, client, sessions);
 }
 
-fn go_on(fault: Fault, client: Client, sessions: usize) {
-    let outcome = Row { fault, client, sessions }.run().unwrap_or_else(|error| panic!("{error:#}"));
-    let longest = outcome.stalls.iter().max().unwrap();
+fn go_on_over(family: Family, fault: Fault, client: Client, sessions: usize) {
+    let row = Row { fault, client, sessions };
+    let outcome = row.run_over(family).unwrap_or_else(|error| panic!("{error:#}"));
+    let longest = outcome.stalls.iter().max();
     println!("{fault:?}, {sessions} x {client:?}: longest stall {longest:?}, {}", outcome.report["marks"]);
 }
 
@@ -82,16 +83,121 @@ fn two_hundred_sessions_go_on_when_their_node_starves() {
     go_on(Fault::NodeStarved, Client::Downloads, 200);
 }
 
-/// With `cargo xtask test --full`; the rows above are a sample.
+fn outlive_two(client: Client, sessions: usize) {
+    let stalls = twice::run(client, sessions).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("{sessions} x {client:?}, moved twice: longest stall {:?}", stalls.iter().max().unwrap());
+}
+
 #[test]
-fn every_client_outlives_every_fault() {
-    let numbers: &[usize] = if is_full() { &[1, 200, 1000] } else { &[] };
-    for &sessions in numbers {
-        for fault in Fault::ALL {
-            for client in Client::ALL {
-                go_on(fault, client, sessions);
+fn many_small_pieces_both_ways_go_on_when_the_standby_starves_too() {
+    outlive_two(Client::Dribbles, 3);
+}
+
+#[test]
+fn downloads_go_on_when_the_standby_starves_too() {
+    outlive_two(Client::Downloads, 1);
+}
+
+#[test]
+fn uploads_go_on_when_the_standby_starves_too() {
+    outlive_two(Client::Uploads, 1);
+}
+
+#[test]
+fn a_client_that_had_closed_first_gets_what_its_server_had_written_and_ended() {
+    go_on(Fault::NodeStarved, Client::LagsAfterClosing, 1);
+}
+
+#[test]
+fn where_both_ends_close_at_once_the_client_gets_what_its_server_had_written() {
+    go_on(Fault::NodeCutOff, Client::LagsAndCloses, 1);
+    go_on(Fault::ServerKilled, Client::LagsAndCloses, 1);
+}
+
+#[test]
+fn clients_that_close_while_nobody_hears_them_are_heard_by_the_standby() {
+    go_on(Fault::NodeCutOff, Client::ClosesMeanwhile, 3);
+    go_on(Fault::NodeCutOff, Client::LeavesMeanwhile, 3);
+}
+
+#[test]
+fn curl_gets_its_file_when_the_server_is_killed() {
+    go_on(Fault::ServerKilled, Client::Curl, 2);
+}
+
+#[test]
+fn wget_gets_its_file_when_the_node_starves() {
+    go_on(Fault::NodeStarved, Client::Wget, 2);
+}
+
+#[test]
+fn nc_gets_its_file_when_the_node_is_cut_off() {
+    go_on(Fault::NodeCutOff, Client::Netcat, 2);
+}
+
+#[test]
+fn iperf3_writes_to_its_end_when_the_server_is_killed() {
+    go_on(Fault::ServerKilled, Client::IperfWrites, 2);
+}
+
+#[test]
+fn iperf3_reads_to_its_end_when_the_node_starves() {
+    go_on(Fault::NodeStarved, Client::IperfReads, 2);
+}
+
+#[test]
+fn downloads_over_ipv6_go_on_when_the_node_starves() {
+    go_on_over(Family::V6, Fault::NodeStarved, Client::Downloads, 3);
+}
+
+#[test]
+fn small_pieces_both_ways_over_ipv6_go_on_when_the_node_is_cut_off() {
+    go_on_over(Family::V6, Fault::NodeCutOff, Client::Dribbles, 3);
+}
+
+/// With `cargo xtask test --full`; the rows above are a sample.
+mod every_client_outlives_every_fault {
+    use super::*;
+
+    fn all(fault: Fault, sessions: usize) {
+        if std::env::var_os("BACKDOORS_FULL").is_none() {
+            return;
+        }
+        let mut failed = Vec::new();
+        for client in Client::ALL {
+            match (Row { fault, client, sessions }).run() {
+                Ok(outcome) => println!("{fault:?}, {sessions} x {client:?}: {}", outcome.report["marks"]),
+                Err(error) => {
+                    println!("{error:#}");
+                    failed.push(client);
+                }
             }
         }
+        assert!(failed.is_empty(), "{fault:?}, {sessions} sessions: {failed:?}");
+    }
+
+    macro_rules! with {
+        ($($name:ident: $fault:ident, $sessions:literal;)*) => {
+            $(#[test]
+            fn $name() {
+                all(Fault::$fault, $sessions);
+            })*
+        };
+    }
+
+    with! {
+        one_whose_server_is_killed: ServerKilled, 1;
+        one_whose_server_is_stopped: ServerStopped, 1;
+        one_whose_node_starves: NodeStarved, 1;
+        one_whose_node_is_cut_off: NodeCutOff, 1;
+        two_hundred_whose_server_is_killed: ServerKilled, 200;
+        two_hundred_whose_server_is_stopped: ServerStopped, 200;
+        two_hundred_whose_node_starves: NodeStarved, 200;
+        two_hundred_whose_node_is_cut_off: NodeCutOff, 200;
+        a_thousand_whose_server_is_killed: ServerKilled, 1000;
+        a_thousand_whose_server_is_stopped: ServerStopped, 1000;
+        a_thousand_whose_node_starves: NodeStarved, 1000;
+        a_thousand_whose_node_is_cut_off: NodeCutOff, 1000;
     }
 }
 

@@ -4,6 +4,7 @@ use super::channel;
 use super::message::{Begin, Boxed, Hello, MOST_NAME, Message, Offer, Refusal, Role};
 use crate::resume::Resumption;
 use crate::snapshot::{BoxView, OldBox, Shape};
+use crate::tcp::Rebuilt;
 use rustix::fs::MemfdFlags;
 use rustix::net::{RecvFlags, SendFlags};
 use std::collections::VecDeque;
@@ -108,9 +109,9 @@ impl Adopter {
         old: &BoxView,
         plan: &Resumption,
         cookie: u64,
-        socket: BorrowedFd<'_>,
+        rebuilt: &Rebuilt,
     ) -> Result<(), AdoptError> {
-        self.ask(&Message::Offer(Offer::new(cookie, old, plan)), socket)
+        self.ask(&Message::Offer(Offer::new(cookie, old, plan, rebuilt.sequences())), rebuilt.as_fd())
     }
 
     /// What came of the oldest offer of which that was not told yet.

@@ -22,6 +22,7 @@
 
 use crate::resume::{Output, Resumption};
 use crate::snapshot::{BoxView, Continued, Shape};
+use crate::tcp::Sequences;
 use core::mem::size_of;
 use core::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -193,19 +194,29 @@ pub struct Offer {
     output: u32,
     ranges: [[u64; 2]; 3],
     outputs: [u64; 3],
+    sequences: [u32; 2],
 }
 
 impl Offer {
-    /// An offer of a session with this old box, of which not all needs to have been fetched.
+    /// An offer of a session with this old box, of which not all needs to have been fetched, and that was rebuilt with these
+    /// sequence numbers.
     #[must_use]
-    pub fn new(cookie: u64, old: &BoxView, plan: &Resumption) -> Offer {
+    pub fn new(cookie: u64, old: &BoxView, plan: &Resumption, at: Sequences) -> Offer {
         let (output, outputs) = match plan.output {
             Output::Discard(count) => (1, [count, 0, 0]),
             Output::Regenerate { back, discard, sent } => (2, [back, discard, sent]),
         };
         let ranges = [&plan.unread, &plan.unacknowledged, &plan.unsent].map(|range| [range.start, range.end]);
         let snapshot = old.newest.bytes.len() as u64;
-        Offer { cookie, snapshot, ended: old.is_ended.into(), output, ranges, outputs }
+        let sequences = [at.received, at.sent];
+        Offer { cookie, snapshot, ended: old.is_ended.into(), output, ranges, outputs, sequences }
+    }
+
+    /// The sequence numbers with which the plan's unread and unacknowledged bytes begin.
+    #[must_use]
+    pub fn sequences(&self) -> Sequences {
+        let [received, sent] = self.sequences;
+        Sequences { received, sent }
     }
 
     /// Whether its application was done with it.
@@ -367,7 +378,7 @@ impl Hello {
 
 const _: () = assert!(size_of::<Keep>() == 32);
 const _: () = assert!(size_of::<Recovered>() == 80);
-const _: () = assert!(size_of::<Offer>() == 96);
+const _: () = assert!(size_of::<Offer>() == 104);
 
 #[cfg(test)]
 mod tests;

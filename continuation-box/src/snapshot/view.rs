@@ -38,6 +38,9 @@ pub enum ViewError {
     /// The snapshot was exported over while it was read. A new reading can help.
     #[error("the snapshot was replaced while it was read")]
     Replaced,
+    /// Two boxes of one connection.
+    #[error("another box is of the same connection, and nobody knows which is right")]
+    Twice,
     /// A snapshot larger than its buffer.
     #[error("a snapshot of {length} bytes in a buffer of {room}")]
     Length {

@@ -10,6 +10,7 @@ use super::netlink::{Placed, add, remove};
 use super::routes::await_local_route;
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use std::fs;
 use std::io;
@@ -34,6 +35,9 @@ pub enum AddressError {
         "there is no interface {0} with a hardware address; nothing was changed; name the one that leads to the clients"
     )]
     NoInterface(String),
+    /// Nothing can be announced there.
+    #[error("the interface {0} is down; nothing was changed; set it up (`ip link set {0} up`) and try again")]
+    Down(String),
     /// Not an address that one card can have.
     #[error("{address}/{prefix} cannot be the address of an interface; nothing was changed")]
     Impossible {
@@ -100,6 +104,9 @@ impl SilentAddresses {
             let Some(at) = &found.address else { continue };
             if let Some(link) = at.as_link_addr() {
                 match found.interface_name.as_str() {
+                    name if name == interface && !found.flags.contains(InterfaceFlags::IFF_UP) => {
+                        return Err(AddressError::Down(interface.to_owned()));
+                    }
                     name if name == interface => card = Some(*link),
                     "lo" => loopback = Some(link.ifindex() as u32),
                     _ => {}

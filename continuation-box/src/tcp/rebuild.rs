@@ -9,7 +9,7 @@ use super::state::{StateError, TcpState};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, getsockopt,
-    send, setsockopt, socket, sockopt,
+    recv, send, setsockopt, socket, sockopt,
 };
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -80,6 +80,25 @@ pub struct Rebuilt {
     pub(super) state: TcpState,
     pub(super) flight: Flight,
     pub(super) entrance: Option<Arc<Entrance>>,
+}
+
+/// Sequence numbers that tell where in its streams a connection was rebuilt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sequences {
+    /// Of the first received byte that nobody has read.
+    pub received: u32,
+    /// Of the oldest byte that the peer has not acknowledged.
+    pub sent: u32,
+}
+
+impl Rebuilt {
+    /// Where in its streams it is.
+    #[must_use]
+    pub fn sequences(&self) -> Sequences {
+        let sent = first_sequence(&self.state, self.flight).wrapping_add(self.flight.padding);
+        let unread = self.state.receive.unread.len() as u32;
+        Sequences { received: received_next(&self.state).wrapping_sub(unread), sent }
+    }
 }
 
 /// Rebuilds connections, on any number of threads. What they all need on this machine is made once.
@@ -207,6 +226,22 @@ impl AsFd for Rebuilt {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// What a connection in repair mode has received and nobody has read: the first `length` bytes of it. They stay there.
+///
+/// # Errors
+/// What the system says; `EIO` if there are fewer.
+pub fn unread(connection: BorrowedFd<'_>, length: usize) -> Result<Vec<u8>, Errno> {
+    let mut bytes = vec![0; length];
+    if length > 0 {
+        setsockopt(&connection, RepairQueue, &RECEIVE_QUEUE)?;
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        if recv(connection.as_raw_fd(), &mut bytes, flags)? < length {
+            return Err(Errno::EIO);
+        }
+    }
+    Ok(bytes)
 }
 
 /// The sequence number that the send queue begins with.

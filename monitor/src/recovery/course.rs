@@ -77,6 +77,17 @@ pub struct Candidate {
     pub lost: Option<String>,
 }
 
+/// What was pulled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The sessions.
+    pub candidates: Vec<Candidate>,
+    /// Why records could not be read.
+    pub unreadable: Vec<String>,
+    /// Whether a session was changed while it was read.
+    pub is_torn: bool,
+}
+
 /// Readings of a target that still runs can contradict each other; a new one may not.
 const PULLS: usize = 3;
 
@@ -91,6 +102,7 @@ pub struct Course {
     /// Sessions that are not lost.
     left: Vec<usize>,
     sessions: Vec<SessionReport>,
+    unreadable: Vec<String>,
     marks: Vec<Mark>,
     outcome: Outcome,
     notes: Vec<String>,
@@ -109,6 +121,7 @@ impl Course {
             pulls: 0,
             left: Vec::new(),
             sessions: Vec::new(),
+            unreadable: Vec::new(),
             marks: Vec::new(),
             outcome: Outcome::Done,
             notes: Vec::new(),
@@ -161,18 +174,20 @@ impl Course {
         }
     }
 
-    /// What was pulled. `unsettled` says that a new reading may give more.
-    pub fn pulled(&mut self, now: Duration, outcome: Result<(Vec<Candidate>, bool), String>) {
+    /// What was pulled. Where some of it could not be read a new reading may give more.
+    pub fn pulled(&mut self, now: Duration, outcome: Result<Reading, String>) {
         self.pulls += 1;
         match outcome {
-            Ok((_, true)) | Err(_) if self.pulls < PULLS => {}
+            Ok(reading) if self.pulls < PULLS && (reading.is_torn || !reading.unreadable.is_empty()) => {}
+            Err(_) if self.pulls < PULLS => {}
             Err(reason) => {
                 self.mark(now, Phase::Pulled);
                 self.fail(reason);
             }
-            Ok((candidates, _)) => {
+            Ok(reading) => {
                 self.mark(now, Phase::Pulled);
-                self.take_in(candidates);
+                self.take_in(reading.candidates);
+                self.unreadable = reading.unreadable;
                 self.next = match self.left.is_empty() {
                     _ if self.terms.dry_run => Action::End,
                     false => Action::Rebuild,
@@ -298,6 +313,7 @@ impl Course {
             dry_run: self.terms.dry_run,
             outcome: self.outcome.clone(),
             sessions: self.sessions.clone(),
+            unreadable: self.unreadable.clone(),
             marks: self.marks.clone(),
             notes: self.notes.clone(),
         }

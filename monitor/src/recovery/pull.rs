@@ -83,8 +83,8 @@ pub struct Found {
 pub struct Pulled {
     /// Sessions, the ones that changed last first.
     pub sessions: Vec<Found>,
-    /// Records that make no sense or stayed torn.
-    pub unreadable: usize,
+    /// Why records could not be read: they make no sense, or stayed torn. Which service's they are is not known.
+    pub unreadable: Vec<&'static str>,
     /// Connections that found no free record, ever.
     pub unrecorded: u64,
 }
@@ -98,11 +98,10 @@ pub fn pull(link: &mut dyn Link, regions: &Regions, service: u32) -> Result<Pull
     let before = boxes.as_ref().map(|boxes| boxes.heads(link)).transpose()?.unwrap_or_default();
     let table = table(link, &regions.sessions)?;
     let heads = boxes.as_ref().map(|boxes| boxes.heads(link)).transpose()?.unwrap_or_default();
-    let by_cookie: HashMap<u64, usize> = (0..)
-        .zip(&heads)
-        .filter(|(_, head)| head.cookie != 0)
-        .map(|(index, head)| (head.cookie, index))
-        .collect();
+    let mut by_cookie = HashMap::new();
+    for (index, head) in heads.iter().enumerate().filter(|(_, head)| head.cookie != 0) {
+        by_cookie.entry(head.cookie).and_modify(|known| *known = Err(ViewError::Twice)).or_insert(Ok(index));
+    }
 
     let mut wanted: Vec<&SessionView> =
         table.sessions.iter().filter(|session| session.record.service == service).collect();
@@ -127,7 +126,12 @@ pub fn pull(link: &mut dyn Link, regions: &Regions, service: u32) -> Result<Pull
     let later = self::table(link, &regions.sessions)?;
     Ok(Pulled {
         sessions: drafts.into_iter().map(|draft| draft.finish(&later, &after)).collect(),
-        unreadable: table.refused.len() + table.torn.len(),
+        unreadable: table
+            .refused
+            .iter()
+            .map(|refused| refused.why)
+            .chain(table.torn.iter().map(|_| "it was being written at every reading"))
+            .collect(),
         unrecorded: table.unrecorded,
     })
 }
@@ -263,14 +267,17 @@ impl<'t> Draft<'t> {
         table: &SessionsView,
         heads: &[BoxHead],
         before: &[BoxHead],
-        by_cookie: &HashMap<u64, usize>,
+        by_cookie: &HashMap<u64, Result<usize, ViewError>>,
         boxes: Option<&Boxes>,
     ) -> Draft<'t> {
         let held = session.held().unwrap_or(0..0);
         let sent = streams(session, &Received { start: held.start, bytes: Vec::new() });
         let sent = sent.acknowledged..sent.sent;
-        let boxed = by_cookie.get(&session.cookie).zip(boxes).and_then(|(&index, boxes)| {
-            Some(DraftBox::new(boxes.shape, index, before.get(index)?, heads.get(index)?, sent.clone()))
+        let boxed = by_cookie.get(&session.cookie).zip(boxes).and_then(|(index, boxes)| match *index {
+            Ok(index) => {
+                Some(DraftBox::new(boxes.shape, index, before.get(index)?, heads.get(index)?, sent.clone()))
+            }
+            Err(ref error) => Some(Err(error.clone())),
         });
         // What its application had read as of the snapshot nobody reads again.
         let read = boxed.as_ref().and_then(|boxed| boxed.as_ref().ok()).map_or(0, DraftBox::read);

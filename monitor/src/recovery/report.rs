@@ -16,6 +16,9 @@ pub struct Report {
     pub outcome: Outcome,
     /// Each session.
     pub sessions: Vec<SessionReport>,
+    /// Records of the target that could not be read, and why. Each is of a session that is lost, of which no more is known.
+    #[serde(default)]
+    pub unreadable: Vec<String>,
     /// When which phase ended.
     pub marks: Vec<Mark>,
     /// What else somebody should know.
@@ -119,7 +122,13 @@ impl Report {
     /// Sessions that are lost.
     #[must_use]
     pub fn lost(&self) -> usize {
-        self.count(|fate| matches!(fate, Fate::Lost(_)))
+        self.count(|fate| matches!(fate, Fate::Lost(_))) + self.unreadable.len()
+    }
+
+    /// All sessions, also those of which nothing could be read.
+    #[must_use]
+    pub fn all(&self) -> usize {
+        self.sessions.len() + self.unreadable.len()
     }
 
     /// A sentence for people.
@@ -128,7 +137,7 @@ impl Report {
         let marks =
             self.marks.iter().map(|mark| format!("{} {:.1} ms", mark.phase, mark.after.as_secs_f64() * 1e3));
         let marks = marks.collect::<Vec<_>>().join(", ");
-        let (all, lost) = (self.sessions.len(), self.lost());
+        let (all, lost) = (self.all(), self.lost());
         match &self.outcome {
             Outcome::Failed(reason) => format!("nothing was taken over: {reason}; {marks}"),
             Outcome::Done if self.dry_run => {

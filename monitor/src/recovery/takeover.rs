@@ -13,7 +13,6 @@ use backdoors_continuation_box::tcp::{
 };
 use backdoors_sensor_box::session::Received;
 use std::collections::{BTreeMap, HashSet};
-use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -136,7 +135,7 @@ impl Takeover {
             let outcome = rebuild(session).and_then(|(plan, rebuilt, left, cookie)| {
                 let (adopters, offered) = &mut *offers.lock().unwrap_or_else(PoisonError::into_inner);
                 adopter(adopters, left.service)?
-                    .offer(&left.boxed, &plan, cookie, rebuilt.as_fd())
+                    .offer(&left.boxed, &plan, cookie, &rebuilt)
                     .map_err(|error| error.to_string())?;
                 offered.push((index, Box::new(rebuilt), left));
                 Ok(())

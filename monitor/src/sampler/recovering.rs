@@ -4,9 +4,9 @@ use super::Sampler;
 use super::order::OrderError;
 use crate::clock::nanoseconds;
 use crate::journal::What;
-use crate::recovery::course::{Action, Candidate, Course, Fencing, Spoken};
+use crate::recovery::course::{Action, Course, Fencing, Reading, Spoken};
 use crate::recovery::fence;
-use crate::recovery::pull::{Found, PullError, Regions, fetch_unsent, pull, service_number};
+use crate::recovery::pull::{Found, PullError, Pulled, Regions, fetch_unsent, pull, service_number};
 use crate::recovery::takeover::Takeover;
 use crate::recovery::{Report, SessionRow, Terms};
 use backdoors_continuation_box::snapshot::ViewError;
@@ -149,7 +149,7 @@ impl Sampler {
         status.view.clock.saturating_add(nanoseconds(since))
     }
 
-    fn found(&mut self) -> Result<Vec<Vec<Found>>, PullError> {
+    fn found(&mut self) -> Result<Vec<Pulled>, PullError> {
         let services = self.config.services.clone();
         let link =
             self.link.as_deref_mut().ok_or(PullError::Access(backdoors_rdma::AccessError::Poisoned))?;
@@ -159,18 +159,23 @@ impl Sampler {
             let (sessions, received) = (region(RegionKind::SESSIONS)?, region(RegionKind::RECEIVED)?);
             let (number, boxes) = service_number(link, &service.name)?;
             let regions = Regions { sessions, received, boxes: Some(boxes) };
-            all.push(pull(link, &regions, number)?.sessions);
+            all.push(pull(link, &regions, number)?);
         }
         Ok(all)
     }
 
-    fn pull_and_plan(&mut self, takeover: &mut Takeover) -> Result<(Vec<Candidate>, bool), String> {
+    fn pull_and_plan(&mut self, takeover: &mut Takeover) -> Result<Reading, String> {
         let found = self.found().map_err(|error| error.to_string())?;
-        let replaced = |found: &Found| matches!(found.boxed, Some(Err(ViewError::Replaced)));
-        let unsettled = found.iter().flatten().any(replaced);
         let clock = self.target_clock();
-        let planned = (0..).zip(found).flat_map(|(service, found)| takeover.plan(service, found, clock));
-        Ok((planned.collect(), unsettled))
+        let mut reading = Reading::default();
+        for (service, pulled) in found.into_iter().enumerate() {
+            let replaced = |found: &Found| matches!(found.boxed, Some(Err(ViewError::Replaced)));
+            reading.is_torn |= pulled.sessions.iter().any(replaced);
+            // They are read anew for each service, and are the same.
+            reading.unreadable = pulled.unreadable.into_iter().map(str::to_owned).collect();
+            reading.candidates.extend(takeover.plan(service, pulled.sessions, clock));
+        }
+        Ok(reading)
     }
 
     fn fetch_unsent(&mut self, takeover: &mut Takeover) -> Result<(), PullError> {
@@ -200,7 +205,7 @@ impl Sampler {
         let clock = self.target_clock();
         let names = self.config.services.iter().map(|service| service.name.clone());
         let rows = names.zip(found).flat_map(|(name, found)| {
-            found.into_iter().map(move |found| SessionRow::new(&name, found, clock))
+            found.sessions.into_iter().map(move |found| SessionRow::new(&name, found, clock))
         });
         Ok(rows.collect())
     }

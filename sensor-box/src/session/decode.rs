@@ -114,7 +114,7 @@ impl SessionsView {
         let Ok((record, _)) = SessionRecord::read_from_prefix(chunk) else { return };
         if record.sequence % 2 == 1 {
             self.torn.push(index);
-        } else if record.cookie != 0 {
+        } else if record.cookie != 0 && record.flags & SessionFlags::REBUILDING == 0 {
             match SessionView::of(index, record, self.rings.bytes) {
                 Ok(session) => self.sessions.push(session),
                 Err(why) => self.refused.push(Refused { index, why }),
@@ -231,5 +231,5 @@ fn held(record: &SessionRecord, end: u64, ring: u32) -> Result<Range64, &'static
     let last = record.irs.wrapping_add(1).wrapping_add(end as u32);
     let beyond = ahead(last, record.held_end as u32, LARGEST_WINDOW).ok_or("less held than received")?;
     let written = end.checked_add(u64::from(beyond)).ok_or("more bytes received than can be")?;
-    Ok(Range64 { start: written.saturating_sub(u64::from(ring)).min(end), end })
+    Ok(Range64 { start: written.saturating_sub(u64::from(ring)).max(record.held_from).min(end), end })
 }

@@ -7,11 +7,12 @@ use crate::fetch::{FetchError, READINGS};
 use core::mem::size_of;
 
 /// Fetches the session table through `read`, which fills a buffer from an offset of a region of `region` bytes: its header,
-/// then all records, then those that were torn once more.
+/// then all records, then once more those that were torn, or make no sense: a record that began to be written while it was
+/// read looks so.
 ///
 /// # Errors
-/// [`FetchError::Access`] if `read` fails, [`FetchError::Decode`] if what it read is no session table. Records that stay torn
-/// are listed in the view, not an error.
+/// [`FetchError::Access`] if `read` fails, [`FetchError::Decode`] if what it read is no session table. Records that stay torn,
+/// or senseless, are listed in the view, not an error.
 pub fn fetch_sessions<E>(
     region: u64,
     mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
@@ -29,7 +30,9 @@ pub fn fetch_sessions<E>(
     view.take_records(&records);
     let mut record = vec![0; view.record_bytes];
     for _ in 1..READINGS {
-        for index in core::mem::take(&mut view.torn) {
+        let torn = core::mem::take(&mut view.torn);
+        let refused = core::mem::take(&mut view.refused).into_iter().map(|refused| refused.index);
+        for index in torn.into_iter().chain(refused) {
             read((view.header_bytes + index * view.record_bytes) as u64, &mut record)
                 .map_err(FetchError::Access)?;
             view.take_record(index, &record);

@@ -153,8 +153,10 @@ pub struct SessionRecord {
     /// What the packet that arrived last told: in the low half the sequence number up to which it acknowledged, above it the
     /// window, not scaled. It is ahead of `snd_una` when nothing has left since.
     pub heard: u64,
+    /// Position of the first received byte that may be held: not 0 if the connection was rebuilt here, and had a life before.
+    pub held_from: u64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }
 
 /// Bits of [`SessionRecord::flags`].
@@ -176,9 +178,11 @@ impl SessionFlags {
     pub const OWN_FIN: u32 = 1 << 5;
     /// No process has the socket any more.
     pub const ORPHANED: u32 = 1 << 6;
+    /// It is being rebuilt, and where in its streams it is was not said yet: its counts mean nothing.
+    pub const REBUILDING: u32 = 1 << 7;
 
     /// Every bit this version knows, with the name screens show.
-    pub const NAMES: [(u32, &'static str); 7] = [
+    pub const NAMES: [(u32, &'static str); 8] = [
         (Self::TIMESTAMPS, "timestamps"),
         (Self::SACK, "sack"),
         (Self::WINDOW_SCALE, "window-scale"),
@@ -186,6 +190,7 @@ impl SessionFlags {
         (Self::PEER_FIN, "peer-fin"),
         (Self::OWN_FIN, "own-fin"),
         (Self::ORPHANED, "orphaned"),
+        (Self::REBUILDING, "rebuilding"),
     ];
 }
 
@@ -214,4 +219,5 @@ const _: () = {
     assert!(offset_of!(SessionRecord, opened_at) == 184);
     assert!(offset_of!(SessionRecord, receive_buffer) == 216);
     assert!(offset_of!(SessionRecord, heard) == 224);
+    assert!(offset_of!(SessionRecord, held_from) == 232);
 };

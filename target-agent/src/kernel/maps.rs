@@ -1,6 +1,7 @@
 //! A kernel half that runs: its memory, and what the user half tells it.
 
 use crate::executor::Agreement;
+use crate::kernel::moves::Moves;
 use crate::kernel::pins::Pins;
 use crate::kernel::settings::{Control, ErrandWords, MAX_PROTECTED, MAX_SPARED, ProcessName};
 use crate::memory::{
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Maps that others map, or that keep the kernel half alive; all are pinned.
-pub(super) const PINNED_MAPS: [&str; 17] = [
+pub(super) const PINNED_MAPS: [&str; 19] = [
     ".data.sensors",
     ".data.commands",
     ".data.acknowledgements",
@@ -43,6 +44,8 @@ pub(super) const PINNED_MAPS: [&str; 17] = [
     "seats",
     "sessions",
     "received",
+    "socket_notes",
+    "moves",
     // Its timer runs as long as this map is pinned.
     "clockwork",
 ];
@@ -161,6 +164,7 @@ impl KernelHalf {
             (table, rings) => Some(SessionMemory {
                 table: region("sessions", table.max_entries() as usize * size_of::<SessionRecord>())?,
                 rings: region("received", rings.max_entries() as usize * rings.value_size() as usize)?,
+                moves: Moves { notes: map("socket_notes")?, moves: map("moves")? },
             }),
         };
         let sensors = region(".data.sensors", SENSOR_BYTES)?;

@@ -1,11 +1,17 @@
 //! What the kernel half has of the sessions' connections.
 
+use crate::kernel::Move;
 use crate::memory::TargetMemory;
 use crate::words::Words;
+use backdoors_continuation_box::service::message::Offer;
+use backdoors_continuation_box::tcp;
 use backdoors_rdma::memory::OutOfRange;
-use backdoors_sensor_box::session::Received;
+use backdoors_sensor_box::session::{Received, Rings};
+use backdoors_sensor_box::writer::SessionTable;
 use backdoors_sensor_box::{SessionsView, fetch_received, fetch_sessions};
+use nix::errno::Errno;
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 /// What connections received.
@@ -23,13 +29,92 @@ pub struct CapturedSessions {
     view: SessionsView,
     /// Places in the view, by cookie.
     places: BTreeMap<u64, usize>,
+    rings: Rings,
+    receive_cap: u32,
 }
 
 impl CapturedSessions {
     /// Reads this memory.
     #[must_use]
     pub fn new(memory: Arc<TargetMemory>) -> CapturedSessions {
-        CapturedSessions { memory, view: SessionsView::default(), places: BTreeMap::new() }
+        let table = memory.sessions.as_ref().and_then(|sessions| {
+            SessionTable::adopt(sessions.table.words.clone()).ok().map(|table| table.header())
+        });
+        let (rings, receive_cap) = table.map_or((Rings::default(), 0), |header| {
+            (Rings { bytes: header.ring_bytes, stride: header.ring_stride }, header.receive_cap)
+        });
+        CapturedSessions {
+            memory,
+            view: SessionsView::default(),
+            places: BTreeMap::new(),
+            rings,
+            receive_cap,
+        }
+    }
+}
+
+/// Why a connection that was rebuilt here is not captured. It goes on all the same, unprotected.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTakenIn {
+    /// All records are taken, or it was made where nothing is captured.
+    #[error(
+        "the kernel half has no record for it: raise the service's `sessions`, and see that the monitor that rebuilds connections \
+         is within `service_cgroup`"
+    )]
+    NoRecord,
+    /// It had more unread than a ring holds.
+    #[error("{0} bytes are to be read again, more than a ring holds: raise the service's `ring`")]
+    TooMuch(u64),
+    /// What it received cannot be read back.
+    #[error("its received bytes cannot be read: {0}")]
+    Unread(#[from] Errno),
+    /// The kernel half cannot be told.
+    #[error("the kernel half cannot be told: {0}")]
+    Kernel(#[from] libbpf_rs::Error),
+    /// The memory of the rings is not as it was laid out.
+    #[error("its ring lies outside of the rings' memory")]
+    Outside(#[from] OutOfRange),
+}
+
+impl CapturedSessions {
+    /// Has a connection captured that was rebuilt here, and is silent yet: puts the received bytes that nobody has read into its ring,
+    /// and tells the kernel half where in its streams it is. From its first packet on its record is shown.
+    ///
+    /// # Errors
+    /// [`NotTakenIn`].
+    pub fn take_in(&self, socket: BorrowedFd<'_>, offer: &Offer) -> Result<(), NotTakenIn> {
+        let Some((sessions, plan)) = self.memory.sessions.as_ref().zip(offer.plan()) else { return Ok(()) };
+        let record = sessions.moves.record(socket)?.ok_or(NotTakenIn::NoRecord)?;
+        let Rings { bytes: ring, stride } = self.rings;
+        let count = plan.unread.end.saturating_sub(plan.unread.start);
+        let Some(length) = usize::try_from(count).ok().filter(|length| *length <= ring as usize) else {
+            return Err(NotTakenIn::TooMuch(count));
+        };
+        let unread = tcp::unread(socket, length)?;
+        let at = offer.sequences();
+        let first = (at.received & (ring - 1)) as usize;
+        let (upper, lower) = unread.split_at(length.min(ring as usize - first));
+        let start = record * stride as usize;
+        let memory = sessions.rings.words.memory();
+        memory.write_bytes(start + first, upper)?;
+        memory.write_bytes(start, lower)?;
+        Ok(sessions.moves.tell(
+            socket,
+            &Move {
+                received: plan.unread.start,
+                sent: plan.unacknowledged.start,
+                received_sequence: at.received,
+                sent_sequence: at.sent,
+                held_end: at.received.wrapping_add(length as u32),
+                reserved: 0,
+            },
+        )?)
+    }
+
+    /// The receive buffer that every captured connection is given at most, bytes; `None` where nothing is captured.
+    #[must_use]
+    pub fn receive_cap(&self) -> Option<usize> {
+        self.memory.sessions.as_ref().map(|_| self.receive_cap as usize)
     }
 }
 

@@ -4,7 +4,6 @@
 //! Its mode is 0660, as that of `applications` is. Who may use it can be the server of any service whose server is not running:
 //! it is given the connections of a server that died. Process ids are the kernel's word, not the other end's.
 
-use super::captured::Captured;
 use super::desk::{ConnectionId, Desk, Held, Now, Told};
 use super::{CapturedSessions, ServiceBoxes};
 use crate::applications::monotonic;
@@ -60,7 +59,7 @@ pub fn serve(
         // Ends first, so that who comes back at once finds the place free.
         for hung_up in [true, false] {
             for (id, _) in ready.iter().filter(|(_, flags)| flags.contains(PollFlags::HUP) == hung_up) {
-                reception.hear(*id, hung_up);
+                reception.hear(*id, hung_up, &captured);
             }
         }
         if is_waiting {
@@ -200,7 +199,7 @@ impl Reception<'_> {
         self.next += 1;
     }
 
-    fn hear(&mut self, id: ConnectionId, hung_up: bool) {
+    fn hear(&mut self, id: ConnectionId, hung_up: bool, captured: &CapturedSessions) {
         let Some(index) = self.connections.iter().position(|connection| connection.id == id) else { return };
         let mut is_open = true;
         // What was said before the end counts.
@@ -211,7 +210,7 @@ impl Reception<'_> {
             match channel::receive(connection.socket.as_fd(), RecvFlags::DONTWAIT) {
                 Ok(packet) if packet.bytes.is_empty() => is_open = false,
                 Ok(packet) => {
-                    let told = take(&mut self.desk, connection, packet);
+                    let told = take(&mut self.desk, connection, packet, captured);
                     if let Some(answer) = told.answer {
                         connection.answers.push_back((answer.encode(), told.memory));
                     }
@@ -233,7 +232,8 @@ impl Reception<'_> {
     }
 
     /// Servers get the sessions they are to go on with, behind the answers that they wait for.
-    fn hand_out(&mut self, captured: &mut impl Captured) {
+    fn hand_out(&mut self, captured: &mut CapturedSessions) {
+        let receive_cap = captured.receive_cap();
         for id in self.desk.waiting() {
             let Some(connection) = self.connections.iter_mut().find(|connection| connection.id == id) else {
                 continue;
@@ -241,6 +241,9 @@ impl Reception<'_> {
             if say(connection, self.services) && connection.answers.is_empty() {
                 let socket = connection.socket.as_fd();
                 self.desk.hand(id, captured, &mut |recovered, session, replay| {
+                    if let Some(cap) = receive_cap {
+                        bound_receive_queue(session, cap);
+                    }
                     hand_over(socket, recovered, session, replay)
                 });
             }
@@ -253,7 +256,12 @@ impl Reception<'_> {
     }
 }
 
-fn take(desk: &mut Desk<OwnedFd>, connection: &mut Connection, packet: Packet) -> Told {
+fn take(
+    desk: &mut Desk<OwnedFd>,
+    connection: &mut Connection,
+    packet: Packet,
+    captured: &CapturedSessions,
+) -> Told {
     let message = match Message::decode(&packet.bytes) {
         Ok(message) => message,
         Err(error) => {
@@ -270,6 +278,12 @@ fn take(desk: &mut Desk<OwnedFd>, connection: &mut Connection, packet: Packet) -
         (_, socket) => (socket, None),
     };
     let old_box = old_box.as_deref().unwrap_or_default();
+    // While it is silent: from its first packet on nothing of it may be missed.
+    if let (Message::Offer(offer), Some(socket)) = (&message, &socket)
+        && let Err(error) = captured.take_in(socket.as_fd(), offer)
+    {
+        tracing::warn!(cookie = offer.cookie, %error, "a recovered session is unprotected here");
+    }
     desk.hear(connection.id, connection.pid, message, socket, old_box, now())
 }
 
@@ -302,6 +316,14 @@ fn say(connection: &mut Connection, services: &[ServiceBoxes]) -> bool {
         }
     }
     true
+}
+
+/// Rebuilt connections have room for what was put into them: from now on it is as for all others.
+fn bound_receive_queue(session: &OwnedFd, cap: usize) {
+    // The kernel doubles it.
+    if let Err(error) = setsockopt(session, sockopt::RcvBuf, &(cap / 2)) {
+        tracing::warn!(%error, "the receive buffer of a session is not bounded");
+    }
 }
 
 fn hand_over(

@@ -10,13 +10,13 @@ use backdoors_continuation_box::service::{AdoptError, Adopter, Offered};
 use backdoors_continuation_box::snapshot::{BoxMemory, BoxView, OldBox, Shape};
 use backdoors_continuation_box::tcp::{self, Rebuilt, TcpState, rebuild};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Nobody captures it.
 const OLD_PORT: u16 = 9000;
-const SIZE: u64 = 200_000;
+pub const SIZE: u64 = 200_000;
 pub const SENT: u64 = 32_768;
 pub const EXPORTED: u64 = 40_000;
 pub const OLD: Shape = Shape { capacity: 3, snapshot_bytes: 64, ring_bytes: 256 << 10 };
@@ -30,8 +30,12 @@ pub struct Old {
 }
 
 pub fn old_session(shape: Shape) -> Old {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, OLD_PORT)).unwrap();
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, OLD_PORT)).unwrap();
+    old_session_at((Ipv4Addr::LOCALHOST, OLD_PORT).into(), shape)
+}
+
+pub fn old_session_at(at: SocketAddr, shape: Shape) -> Old {
+    let listener = TcpListener::bind(at).unwrap();
+    let stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let (mut client, mut server) = (Client { stream }, listener.accept().unwrap().0);
     let (boxes, _fd) = BoxMemory::create(shape).unwrap();
@@ -72,7 +76,7 @@ pub fn offer(
     rebuilt: &Rebuilt,
 ) -> Result<Offered, AdoptError> {
     let view = BoxView::decode(shape, old_box, None).unwrap().unwrap();
-    adopter.offer(&view, plan, cookie, rebuilt.as_fd())?;
+    adopter.offer(&view, plan, cookie, rebuilt)?;
     adopter.offered()
 }
 

@@ -19,6 +19,7 @@ mod hooks;
 mod host;
 mod lease;
 mod lifetime;
+mod moved;
 mod peer;
 mod segments;
 mod sensors;

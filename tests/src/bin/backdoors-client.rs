@@ -39,6 +39,9 @@ struct Arguments {
     /// Close the own direction before anything is read, as far as it can be.
     #[arg(long)]
     half_close: bool,
+    /// Close it after so many milliseconds, whatever was read by then.
+    #[arg(long, default_value_t = 0)]
+    close_after: u64,
     /// Stay for so many milliseconds after the end has come, before closing.
     #[arg(long, default_value_t = 0)]
     stay: u64,
@@ -161,7 +164,9 @@ fn write(arguments: &Arguments, mut stream: TcpStream) -> Result<()> {
         at += length as u64;
         thread::sleep(Duration::from_millis(arguments.pause));
     }
-    if !matches!(arguments.wish, Wish::Download(_)) || arguments.half_close {
+    thread::sleep(Duration::from_millis(arguments.close_after));
+    let closes_early = arguments.half_close || arguments.close_after > 0;
+    if !matches!(arguments.wish, Wish::Download(_)) || closes_early {
         stream.shutdown(Shutdown::Write).context("closing the own direction")?;
     }
     Ok(())

@@ -35,9 +35,10 @@ impl Progress {
 }
 
 fn main() -> Result<()> {
-    let port = std::env::args().nth(1).context("say at which port")?;
+    let place = std::env::args().nth(1).context("say where: PORT, or ADDRESS:PORT")?;
+    let place = if place.contains(':') { place } else { format!("0.0.0.0:{place}") };
     let service = Service::attach("pages")?;
-    let listener = service.listen(TcpListener::bind(format!("0.0.0.0:{port}"))?)?;
+    let listener = service.listen(TcpListener::bind(place)?)?;
     println!("ready");
     loop {
         let session = listener.accept()?;

@@ -17,7 +17,7 @@ pub struct Watcher<'lab, M> {
     pub machine: &'lab M,
     /// Process id of the daemon; 0 before the first start.
     pub daemon: u32,
-    pub(super) prefix: &'static str,
+    pub(crate) prefix: &'static str,
 }
 
 impl<M: Machine> Watcher<'_, M> {

@@ -1,16 +1,15 @@
 //! What can happen to a node while it serves, and to whom: each row is one fault and one kind of client.
 
-use super::scene::{Machines, Node, PORT, Scene, SceneConfig};
-use super::wire::Wire;
+pub use super::clients::Client;
+use super::clients::connections;
+use super::scene::{Family, Machines, Node, PORT, Scene, SceneConfig};
+use super::wire::{Wire, breaks};
 use crate::deployment::FOLDER;
 use crate::host::Host;
 use crate::machine::Machine;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::time::Duration;
-
-/// Bytes a second that clients who hurry want together.
-const HURRY: usize = 1_200_000_000;
 
 /// What happens to the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,27 +24,6 @@ pub enum Fault {
     NodeCutOff,
     /// The server gets SIGSTOP before anybody connects: no client is ever accepted by it.
     StoppedBeforeAccept,
-}
-
-/// Who is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Client {
-    /// Reads a long stream.
-    Downloads,
-    /// Reads a longer one as fast as it comes.
-    Hurries,
-    /// Does so with a pause in which its window closes.
-    Stalls,
-    /// Writes small pieces all the time, also while nobody serves it, and reads what comes back.
-    Dribbles,
-    /// Writes a long stream, and hears at the end what came.
-    Uploads,
-    /// Has said all that it has to say, and reads.
-    HalfCloses,
-    /// Reads slowly what its server has written and ended long ago.
-    Lags,
-    /// Has everything, its end too, and does not close yet.
-    Stays,
 }
 
 /// One row.
@@ -64,7 +42,7 @@ pub struct Row {
 pub struct Outcome {
     /// What the monitor reported.
     pub report: Value,
-    /// The longest time that each client was without a byte.
+    /// The longest time that each client was without a byte, of those that tell.
     pub stalls: Vec<Duration>,
     /// How many bytes all clients together had got, over time: seconds since the fault.
     pub tally: Vec<(f64, f64)>,
@@ -89,54 +67,6 @@ impl Fault {
     }
 }
 
-impl Client {
-    /// All of them, but who hurries and leaves a small machine no time for anything else.
-    pub const ALL: [Client; 7] = [
-        Client::Downloads,
-        Client::Stalls,
-        Client::Dribbles,
-        Client::Uploads,
-        Client::HalfCloses,
-        Client::Lags,
-        Client::Stays,
-    ];
-
-    /// What it is told, so that it is in the middle of it for some seconds.
-    fn arguments(self, sessions: usize) -> String {
-        // Much more than buffers hold, and not more than a small machine can check while it lasts.
-        let each = |all: usize| (all / sessions).max(all / 40);
-        let (bytes, rate) = (each(20_000_000), each(5_000_000));
-        match self {
-            Client::Downloads => format!("'download {bytes}' --rate {rate}"),
-            // All together want more than there is; without a limit some would be done before others have begun.
-            Client::Hurries => format!("'download {}' --rate {}", 8 * HURRY / sessions, HURRY / sessions),
-            Client::Stalls => format!("'download {bytes}' --rate {} --stall 2500", 4 * rate),
-            Client::Dribbles => {
-                // As many pieces as there is time for, all the same for one as for many.
-                let pieces = 400;
-                format!("echo --write {} --piece 777 --pause 7", 777 * pieces)
-            }
-            Client::Uploads => {
-                let piece = each(100_000);
-                format!("sink --write {} --piece {piece} --pause 20", 150 * piece)
-            }
-            Client::HalfCloses => format!("'download {bytes}' --rate {rate} --half-close"),
-            // As much as goes into the buffers of both ends.
-            Client::Lags => "'download 300000' --rate 50000".to_owned(),
-            Client::Stays => "'download 100000' --stay 5000".to_owned(),
-        }
-    }
-
-    /// What the node's end of its connection is in when the server has nothing more to do with it; none if it has.
-    fn ended_state(self) -> Option<&'static str> {
-        match self {
-            Client::Lags => Some("fin-wait-1"),
-            Client::Stays => Some("fin-wait-2"),
-            _ => None,
-        }
-    }
-}
-
 impl Row {
     /// Runs the row on hosts of its own. All clients must get, byte by byte, what they would have got without the fault, and no
     /// connection may be reset.
@@ -144,9 +74,17 @@ impl Row {
     /// # Errors
     /// What was not so; the message has what everybody printed.
     pub fn run(self) -> Result<Outcome> {
-        let machines = Machines::hosts()?;
-        let room = self.sessions.next_power_of_two().max(16);
-        let output_ring = if self.client == Client::Lags { "1MiB" } else { "256KiB" };
+        self.run_over(Family::V4)
+    }
+
+    /// The same, over a network of this family.
+    ///
+    /// # Errors
+    /// As [`Row::run`].
+    pub fn run_over(self, family: Family) -> Result<Outcome> {
+        let machines = Machines::hosts_of(family)?;
+        let room = self.client.connections(self.sessions).next_power_of_two().max(16);
+        let output_ring = if self.client.is_behind() { "1MiB" } else { "256KiB" };
         let config = SceneConfig {
             lines: format!("sessions = {room}\nring = \"128KiB\"\noutput_ring = \"{output_ring}\"\n"),
             ..SceneConfig::default()
@@ -156,66 +94,90 @@ impl Row {
     }
 
     fn happen(self, machines: &Machines<Host>, scene: &Scene<'_, Host>) -> Result<Outcome> {
-        let (server, at) = (machines.node.program("backdoors-echo")?, PORT.to_string());
-        let first = scene.serve(Node::First, &server, &at)?;
-        scene.serve(Node::Standby, &server, &at)?;
-        if self.fault == Fault::StoppedBeforeAccept {
-            self.fault.strike(scene, first)?;
+        let Row { fault, client, sessions } = self;
+        let script = client.script(machines, sessions)?;
+        let (server, arguments) = client.server(machines.service);
+        let server = machines.node.program(server)?;
+        let first = scene.serve(Node::First, &server, &arguments)?;
+        scene.serve(Node::Standby, &server, &arguments)?;
+        if fault == Fault::StoppedBeforeAccept {
+            fault.strike(scene, first)?;
         }
-        let resets = Wire::watch_resets(&machines.client, PORT)?;
-        let program = machines.client.program("backdoors-client")?;
-        let log = format!("{FOLDER}/client.log");
-        let arguments = self.client.arguments(self.sessions);
-        let command = format!(
-            "{program} {}:{PORT} {arguments} --sessions {} --tally {FOLDER}/tally",
-            machines.service, self.sessions
-        );
-        machines.client.start(&command, &log)?;
-        let said = || machines.client.shell(&format!("cat {log}"));
-        machines.client.wait_for("clients that are connected", Duration::from_secs(40), || {
-            Ok((said()?.matches("connected").count() == self.sessions).then_some(()))
-        })?;
+        let clients = Clients::connect(machines, client, sessions, &script)?;
         // In the middle of it.
         std::thread::sleep(Duration::from_secs(1));
-        ensure!(!said()?.contains("ok"), "a client was done before anything happened: {}", said()?);
-        if let Some(state) = self.client.ended_state() {
+        clients.are_served()?;
+        if let Some(state) = client.ended_state() {
             let count = format!("ss -Htn state {state} sport = :{PORT} | wc -l");
             machines.node.wait_for("sessions that were ended", Duration::from_secs(5), || {
-                Ok((machines.node.shell(&count)?.trim() == self.sessions.to_string()).then_some(()))
+                Ok((machines.node.shell(&count)?.trim() == sessions.to_string()).then_some(()))
             })?;
         }
         let struck_at = crate::healing::now();
-        if self.fault != Fault::StoppedBeforeAccept {
-            self.fault.strike(scene, first)?;
+        if fault != Fault::StoppedBeforeAccept {
+            fault.strike(scene, first)?;
+        }
+        if let (Fault::NodeCutOff, Some(state)) = (fault, client.unheard_state()) {
+            machines.client.wait_for("clients that close", Duration::from_secs(10), || {
+                Ok((connections(&machines.client, state)? == sessions).then_some(()))
+            })?;
         }
         let (code, text) = scene.deployment.try_backdoors("recover target --json")?;
         let report: Value = serde_json::from_str(&text).with_context(|| format!("{code}: {text}"))?;
         ensure!(code == 0, "not all were resumed: {text}");
-        let lines = machines.client.wait_for("the clients' end", Duration::from_secs(90), || {
-            let text = said()?;
-            let lines: Vec<String> =
-                text.lines().filter(|line| line.contains(' ')).map(str::to_owned).collect();
-            Ok((lines.len() >= self.sessions).then_some(lines))
-        })?;
-        let stalls = lines.iter().map(|line| stall(line)).collect::<Result<_>>()?;
-        let mut seen = resets.end()?;
-        // All clients have said that they got everything and a clean end. After that a client's kernel answers with a reset
-        // what comes late, of packets that overtook each other on two processors; nobody hears of it.
-        let service = format!(" {}.{PORT} > ", machines.service);
-        seen.retain(|line| line.contains(&service));
-        ensure!(seen.is_empty(), "connections were reset: {seen:?}");
-        let tally = tally(&machines.client.shell(&format!("cat {FOLDER}/tally"))?, struck_at);
-        Ok(Outcome { report, stalls, tally })
+        let stalls = clients.end()?;
+        let tally = machines.client.shell(&format!("cat {FOLDER}/tally 2>/dev/null || true"))?;
+        Ok(Outcome { report, stalls, tally: self::tally(&tally, struck_at) })
     }
 }
 
-/// The longest time without a byte, of what a client printed at its end.
-fn stall(line: &str) -> Result<Duration> {
-    let mut words = line.split(' ');
-    let (Some(_), Some(stall), Some("ok")) = (words.next(), words.next(), words.next()) else {
-        bail!("a client says: {line}");
-    };
-    Ok(Duration::from_millis(stall.parse()?))
+/// Clients of one kind that are served, while somebody looks for resets.
+pub(super) struct Clients<'m> {
+    machines: &'m Machines<Host>,
+    client: Client,
+    sessions: usize,
+    wire: Wire,
+}
+
+const CLIENT_LOG: &str = "/run/backdoors/client.log";
+
+impl<'m> Clients<'m> {
+    /// Has them connect, by the script of [`Client::script`].
+    pub fn connect(
+        machines: &'m Machines<Host>,
+        client: Client,
+        sessions: usize,
+        script: &str,
+    ) -> Result<Clients<'m>> {
+        let host = &machines.client;
+        host.write(&format!("{FOLDER}/client.sh"), &format!("cd {FOLDER}\n{script}"))?;
+        let wire = Wire::watch_ends(host, PORT)?;
+        host.start(&format!("bash {FOLDER}/client.sh"), CLIENT_LOG)?;
+        client.wait_until_connected(host, CLIENT_LOG, sessions)?;
+        Ok(Clients { machines, client, sessions, wire })
+    }
+
+    /// Sees that none is done.
+    pub fn are_served(&self) -> Result<()> {
+        let said = self.machines.client.shell(&format!("cat {CLIENT_LOG}"))?;
+        ensure!(!said.contains(' '), "a client was done too early: {said}");
+        Ok(())
+    }
+
+    /// Waits until all have what they wanted, and a clean end; returns how long each was without a byte at most, of those that
+    /// tell.
+    pub fn end(self) -> Result<Vec<Duration>> {
+        let host = &self.machines.client;
+        let stalls = self.client.wait_for_the_end(host, CLIENT_LOG, self.sessions)?;
+        // Their kernel still closes what they left behind; what only waits for its time to be over is closed.
+        host.wait_for("the connections' end", Duration::from_secs(20), || {
+            let waiting = connections(host, "time-wait")?;
+            Ok((connections(host, "all")? == waiting).then_some(()))
+        })?;
+        let broken = breaks(&self.wire.end()?, self.machines.service_at(PORT));
+        ensure!(broken.is_empty(), "connections were reset: {broken:?}");
+        Ok(stalls)
+    }
 }
 
 /// What the clients wrote down as they went.

@@ -7,14 +7,18 @@ use crate::machine::Machine;
 use crate::vm::{Kernel, SeenFrom, Vm, VmConfig, Wire};
 use anyhow::{Context, Result};
 use backdoors_rdma::handshake::Identity;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// Where the service is served.
 pub const PORT: u16 = 8080;
 /// Its name.
 pub const NAME: &str = "pages";
 const UP: Duration = Duration::from_secs(120);
+/// Who looks after the standby.
+pub(super) const SECOND: &str = "second";
 /// The last byte of the service's address, which moves.
 const SERVICE: u8 = 80;
 
@@ -33,12 +37,22 @@ pub struct Machines<M> {
     /// Lines of the target in the monitor's configuration.
     watch: &'static str,
     /// The address that moves.
-    pub service: Ipv4Addr,
+    pub service: IpAddr,
     /// Name of the interface that leads to the clients.
-    interface: &'static str,
+    pub(super) interface: &'static str,
     /// Where the node is plugged into the clients' network, if that is one of its own.
     port: Option<Port>,
-    _networks: Vec<Network>,
+    /// Those of the machines themselves and of the clients, where they are made here.
+    pub(super) networks: Option<[Network; 2]>,
+}
+
+/// Family of the clients' addresses, and of the service's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// A service of both nodes.
@@ -91,6 +105,9 @@ pub struct Scene<'m, M> {
     pub deployment: Deployment<'m, M>,
     /// Process id of the standby's own agent.
     pub standby_agent: u32,
+    pub(super) config: SceneConfig,
+    /// Of the standby, and of who looks after it.
+    pub(super) keys: TempDir,
 }
 
 impl Machines<Host> {
@@ -99,6 +116,14 @@ impl Machines<Host> {
     /// # Errors
     /// As [`Host::boot`].
     pub fn hosts() -> Result<Machines<Host>> {
+        Self::hosts_of(Family::V4)
+    }
+
+    /// The same, whose service and clients have addresses of this family.
+    ///
+    /// # Errors
+    /// As [`Host::boot`].
+    pub fn hosts_of(family: Family) -> Result<Machines<Host>> {
         let (inside, outside) = (Network::new()?, Network::new()?);
         let limits = HostLimits::default();
         let boot = |name, last| Host::boot(&inside, name, Ipv4Addr::new(10, 88, 0, last), limits);
@@ -110,20 +135,48 @@ impl Machines<Host> {
             client: Host::boot(&outside, "client", at(3), limits)?,
             node,
             standby,
-            service: at(SERVICE),
+            service: match family {
+                Family::V4 => at(SERVICE).into(),
+                Family::V6 => v6(SERVICE.into()),
+            },
             interface: "eth1",
             groups: Some([Group::create()?, Group::create()?]),
             provider: "emulated",
             watch: "period = \"20ms\"\n",
             port: Some(port),
-            _networks: vec![inside, outside],
+            networks: Some([inside, outside]),
         };
+        for (host, interface, last) in
+            [(&machines.node, "eth1", 1), (&machines.standby, "eth1", 2), (&machines.client, "eth0", 3)]
+        {
+            host.shell(&format!("ip address add {}/64 dev {interface} nodad", v6(last)))?;
+        }
         machines.give_address()?;
         Ok(machines)
     }
 }
 
+/// An address of the clients' network.
+fn v6(last: u16) -> IpAddr {
+    [0xfd00, 0x99, 0, 0, 0, 0, 0, last].into()
+}
+
 impl Machines<Host> {
+    /// Has what the nodes send to their clients take its time: so many bytes a second, with loss where they do not fit.
+    ///
+    /// # Errors
+    /// If the kernel has no token bucket filter.
+    pub fn narrow(&self, rate: usize) -> Result<()> {
+        for node in [&self.node, &self.standby] {
+            node.shell(&format!(
+                "tc qdisc add dev {} root tbf rate {}bit burst 64kb latency 100ms",
+                self.interface,
+                8 * rate
+            ))?;
+        }
+        Ok(())
+    }
+
     /// Cuts the node off from its clients. The monitor still reaches its memory, over another network.
     ///
     /// # Errors
@@ -163,14 +216,14 @@ impl Machines<Vm> {
             client,
             node,
             standby,
-            service: Ipv4Addr::new(a, b, c, SERVICE),
+            service: Ipv4Addr::new(a, b, c, SERVICE).into(),
             interface: "eth0",
             groups: None,
             provider: "attached",
             // Emulated processors are slow.
             watch: "period = \"100ms\"\ndeadline = \"1s\"\n",
             port: None,
-            _networks: Vec::new(),
+            networks: None,
         };
         machines.give_address()?;
         Ok(machines)
@@ -178,15 +231,22 @@ impl Machines<Vm> {
 }
 
 impl<M: Machine> Machines<M> {
+    /// Where clients find what is served at this port.
+    #[must_use]
+    pub fn service_at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.service, port)
+    }
+
+    /// The service's address with the length of its network's prefix.
+    pub(super) fn prefixed(&self) -> String {
+        format!("{}/{}", self.service, if self.service.is_ipv4() { 24 } else { 64 })
+    }
+
     fn give_address(&self) -> Result<()> {
-        self.node.shell(&format!("ip address add {}/24 dev {}", self.service, self.interface))?;
+        let nodad = if self.service.is_ipv6() { " nodad" } else { "" };
+        self.node.shell(&format!("ip address add {} dev {}{nodad}", self.prefixed(), self.interface))?;
         for (number, machine) in [&self.node, &self.standby].into_iter().enumerate() {
-            // Whoever has sockets of the service must be in the group: the server, and on the standby the monitor.
-            let group = self.groups.as_ref().and_then(|groups| groups.get(number));
-            let enter = group
-                .map_or(String::new(), |group| format!("echo 0 > {}/cgroup.procs; ", group.path().display()));
-            machine.shell(&format!("mkdir -p {FOLDER}"))?;
-            machine.write(&format!("{FOLDER}/enter"), &format!("{enter}exec \"$@\""))?;
+            prepare(machine, self.groups.as_ref().and_then(|groups| groups.get(number)))?;
         }
         Ok(())
     }
@@ -210,62 +270,53 @@ impl<'m, M: Machine> Scene<'m, M> {
     /// # Errors
     /// If one of them does not come up; the message has what it printed.
     pub fn install(machines: &'m Machines<M>, config: &SceneConfig) -> Result<Scene<'m, M>> {
-        let (address, interface) = (machines.service, machines.interface);
-        let services = |number: usize| {
-            let group = machines.groups.as_ref().and_then(|groups| groups.get(number));
-            let group = group
-                .map_or(String::new(), |group| format!("service_cgroup = \"{}\"\n", group.path().display()));
-            let services = config.services.iter().map(|Served { name, port }| {
-                format!("[[service]]\nname = \"{name}\"\nports = [{port}]\n{}\n", config.lines)
-            });
-            format!(
-                "service_socket = \"{FOLDER}/services.sock\"\n{group}service_addresses = [\"{address}\"]\n\
-                 [limits]\n{}\n{}",
-                config.limits,
-                services.collect::<String>()
-            )
-        };
-        let moving = config.services.iter().map(|Served { name, .. }| {
-            format!(
-                "[[target.service]]\nname = \"{name}\"\naddresses = [\"{address}/24\"]\ninterface = \"{interface}\"\n\
-                 local = \"{FOLDER}/services.sock\"\n"
-            )
-        });
+        let group = |number: usize| machines.groups.as_ref().and_then(|groups| groups.get(number));
+        let services = |number: usize| config.agent_lines(machines.service, group(number));
+        let moving = config.moving(&machines.prefixed(), machines.interface);
         let plan = Plan {
             provider: machines.provider,
             agent: format!("{}{}", machines.scope(), services(0)),
             watch: machines.watch.to_owned(),
-            healers: moving.collect::<String>() + &config.rules,
+            healers: moving + &config.rules,
             monitor_prefix: "sh /run/backdoors/enter",
             ..Plan::default()
         };
         let deployment = Deployment::install(&machines.node, &machines.standby, plan)?;
-        let mut scene = Scene { machines, deployment, standby_agent: 0 };
+        let keys = tempfile::tempdir().context("making a folder for keys")?;
+        let mut scene = Scene { machines, deployment, standby_agent: 0, config: config.clone(), keys };
         scene.start_standby_agent(&services(1))?;
         scene.deployment.start_daemon()?;
         Ok(scene)
     }
 
+    /// Somebody may look after the standby, too.
     fn start_standby_agent(&mut self, services: &str) -> Result<()> {
-        let host = &self.machines.standby;
-        let keys = tempfile::tempdir().context("making a folder for keys")?;
-        Identity::generate("standby")?.save(keys.path())?;
-        for file in ["standby.crt", "standby.key"] {
-            host.write(&format!("{FOLDER}/{file}"), &std::fs::read_to_string(keys.path().join(file))?)?;
+        Identity::generate(SECOND)?.save(self.keys.path())?;
+        let may_look =
+            format!("[[monitor]]\nname = \"{SECOND}\"\ncertificate = \"{FOLDER}/{SECOND}.crt\"\nslot = 0\n");
+        let standby = &self.machines.standby;
+        give(standby, self.keys.path(), &format!("{SECOND}.crt"))?;
+        self.standby_agent = self.start_agent(standby, "standby", &format!("{services}{may_look}"))?;
+        Ok(())
+    }
+
+    /// Starts an owner of memory and an agent with these services; returns the agent's process id.
+    pub(super) fn start_agent(&self, host: &M, name: &str, services: &str) -> Result<u32> {
+        Identity::generate(name)?.save(self.keys.path())?;
+        for file in [format!("{name}.crt"), format!("{name}.key")] {
+            give(host, self.keys.path(), &file)?;
         }
-        host.shell(&format!("chmod 600 {FOLDER}/standby.key"))?;
         let config = format!(
-            "name = \"standby\"\nlisten = \"127.0.0.1:7801\"\nidentity = \"{FOLDER}\"\nowner = \"{FOLDER}/nic.sock\"\n\
+            "name = \"{name}\"\nlisten = \"0.0.0.0:7801\"\nidentity = \"{FOLDER}\"\nowner = \"{FOLDER}/nic.sock\"\n\
              {}{services}",
             self.machines.scope()
         );
         host.write(&format!("{FOLDER}/agent.toml"), &config)?;
         let nic = host.program("backdoors-nic")?;
-        let nic = format!("{nic} --provider emulated --listen 127.0.0.1:7802 --socket {FOLDER}/nic.sock");
-        self.start_and_wait(Node::Standby, &nic, "nic.log", "ready")?;
+        let nic = format!("{nic} --provider emulated --listen 0.0.0.0:7802 --socket {FOLDER}/nic.sock");
+        start_and_wait(host, &nic, "nic.log", "ready")?;
         let agent = format!("{} run --config {FOLDER}/agent.toml", host.program("backdoors-agent")?);
-        self.standby_agent = self.start_and_wait(Node::Standby, &agent, "agent.log", "ready")?;
-        Ok(())
+        start_and_wait(host, &agent, "agent.log", "ready")
     }
 
     /// The machines.
@@ -279,21 +330,7 @@ impl<'m, M: Machine> Scene<'m, M> {
     /// # Errors
     /// If it does not; the message has what it printed.
     pub fn serve(&self, node: Node, program: &str, arguments: &str) -> Result<u32> {
-        let command =
-            format!("env BACKDOORS_SERVICES={FOLDER}/services.sock sh {FOLDER}/enter {program} {arguments}");
-        let name = program.rsplit('/').next().unwrap_or(program);
-        self.start_and_wait(node, &command, &format!("{name}.log"), "ready")
-    }
-
-    fn start_and_wait(&self, node: Node, command: &str, log: &str, word: &str) -> Result<u32> {
-        let host = self.machines.machine(node);
-        let log = format!("{FOLDER}/{log}");
-        let pid = host.start(command, &log)?;
-        host.wait_for(word, UP, || {
-            let text = host.shell(&format!("cat {log}; test -d /proc/{pid} || echo ended"))?;
-            anyhow::ensure!(!text.trim_end().ends_with("ended"), "`{command}` ended: {text}");
-            Ok(text.contains(word).then_some(pid))
-        })
+        serve(self.machines.machine(node), program, arguments)
     }
 
     /// What everybody printed, for messages.
@@ -310,4 +347,65 @@ impl<'m, M: Machine> Scene<'m, M> {
             tail(&self.machines.standby)
         )
     }
+}
+
+impl SceneConfig {
+    /// Lines of an agent's configuration, for a machine whose services are in this group.
+    pub(super) fn agent_lines(&self, address: IpAddr, group: Option<&Group>) -> String {
+        let group =
+            group.map_or(String::new(), |group| format!("service_cgroup = \"{}\"\n", group.path().display()));
+        let services = self.services.iter().map(|Served { name, port }| {
+            format!("[[service]]\nname = \"{name}\"\nports = [{port}]\n{}\n", self.lines)
+        });
+        format!(
+            "service_socket = \"{FOLDER}/services.sock\"\n{group}service_addresses = [\"{address}\"]\n\
+             [limits]\n{}\n{}",
+            self.limits,
+            services.collect::<String>()
+        )
+    }
+
+    /// Lines of a target in a monitor's configuration: what goes on at the monitor's machine.
+    pub(super) fn moving(&self, prefixed: &str, interface: &str) -> String {
+        let services = self.services.iter().map(|Served { name, .. }| {
+            format!(
+                "[[target.service]]\nname = \"{name}\"\naddresses = [\"{prefixed}\"]\ninterface = \"{interface}\"\n\
+                 local = \"{FOLDER}/services.sock\"\n"
+            )
+        });
+        services.collect()
+    }
+}
+
+/// Makes a machine ready for agents, servers and monitors. Whoever has sockets of the service must be in its group: the server, and
+/// the monitor that goes on with them.
+pub(super) fn prepare<M: Machine>(machine: &M, group: Option<&Group>) -> Result<()> {
+    let enter =
+        group.map_or(String::new(), |group| format!("echo 0 > {}/cgroup.procs; ", group.path().display()));
+    machine.shell(&format!("mkdir -p {FOLDER}"))?;
+    machine.write(&format!("{FOLDER}/enter"), &format!("{enter}exec \"$@\""))
+}
+
+/// Gives a machine a certificate or a key.
+pub(super) fn give<M: Machine>(machine: &M, keys: &Path, file: &str) -> Result<()> {
+    machine.write(&format!("{FOLDER}/{file}"), &std::fs::read_to_string(keys.join(file))?)?;
+    machine.shell(&format!("chmod 600 {FOLDER}/{file}")).map(drop)
+}
+
+/// Starts a server of the service on a machine, and waits until it says `ready`.
+pub(super) fn serve<M: Machine>(host: &M, program: &str, arguments: &str) -> Result<u32> {
+    let command =
+        format!("env BACKDOORS_SERVICES={FOLDER}/services.sock sh {FOLDER}/enter {program} {arguments}");
+    let name = program.rsplit('/').next().unwrap_or(program);
+    start_and_wait(host, &command, &format!("{name}.log"), "ready")
+}
+
+fn start_and_wait<M: Machine>(host: &M, command: &str, log: &str, word: &str) -> Result<u32> {
+    let log = format!("{FOLDER}/{log}");
+    let pid = host.start(command, &log)?;
+    host.wait_for(word, UP, || {
+        let text = host.shell(&format!("cat {log}; test -d /proc/{pid} || echo ended"))?;
+        anyhow::ensure!(!text.trim_end().ends_with("ended"), "`{command}` ended: {text}");
+        Ok(text.contains(word).then_some(pid))
+    })
 }

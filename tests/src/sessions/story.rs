@@ -1,6 +1,7 @@
 //! A node that dies in the middle of its work: a large file on its way to curl, a stream of lines to another client, and
 //! nobody who orders anything. The monitor finds the verdict, and has both go on.
 
+use super::files;
 use super::scene::{Machines, Node, Scene, SceneConfig, Served};
 use super::streaming;
 use super::wire::Wire;
@@ -10,7 +11,6 @@ use crate::machine::Machine;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 const FILES: Served = Served { name: "files", port: 8080 };
@@ -59,12 +59,12 @@ fn happen(machines: &Machines<Host>, scene: &Scene<'_, Host>, say: &mut dyn FnMu
         "three hosts: a client, the node that serves it at {address}, and a standby that reads the node's memory"
     ));
     let streaming = streaming::build()?;
-    let servers = serve(machines, scene, &streaming)?;
+    let (servers, sum) = serve(machines, scene, &streaming)?;
     let resets = Wire::watch(&machines.client, "tcp[tcpflags] & tcp-rst != 0")?;
 
     let curl = format!(
-        "curl --silent --show-error --limit-rate {RATE} --output {FOLDER}/got http://{address}:{}/large",
-        FILES.port
+        "curl --silent --show-error --limit-rate {RATE} --output {FOLDER}/got http://{}/large",
+        machines.service_at(FILES.port)
     );
     let curl = machines.client.start(&curl, &format!("{FOLDER}/curl.log"))?;
     // It says all that it has to say and waits; nc closes when the other end does.
@@ -101,11 +101,7 @@ fn happen(machines: &Machines<Host>, scene: &Scene<'_, Host>, say: &mut dyn FnMu
     machines.client.wait_for("curl's end", Duration::from_secs(60), || {
         Ok(machines.client.shell(&format!("test -d /proc/{curl}")).is_err().then_some(()))
     })?;
-    let sums =
-        [(&machines.node, "/run/served/large".to_owned()), (&machines.client, format!("{FOLDER}/got"))];
-    let sums = sums.map(|(host, path)| host.shell(&format!("sha256sum < {path}")));
-    let [first, second] = sums.map(|sum| sum.map(|sum| sum.split(' ').next().unwrap_or_default().to_owned()));
-    let sums = [first?, second?];
+    let sums = [sum, files::sum(&machines.client, &format!("{FOLDER}/got"))?];
     let complaint = machines.client.shell(&format!("cat {FOLDER}/curl.log"))?;
     ensure!(sums[0] == sums[1], "curl got another file: {complaint}");
     let lines = check_lines(&machines.client.shell(&format!("cat {FOLDER}/lines"))?)?;
@@ -115,25 +111,20 @@ fn happen(machines: &Machines<Host>, scene: &Scene<'_, Host>, say: &mut dyn FnMu
     Ok(Told { journal, struck_at, sums, lines, stall })
 }
 
-/// Starts both servers on both nodes, with the same file; returns the node's.
-fn serve(machines: &Machines<Host>, scene: &Scene<'_, Host>, streaming: &Path) -> Result<[u32; 2]> {
-    machines.node.shell(&format!("mkdir /run/served && head -c {SIZE} /dev/urandom > /run/served/large"))?;
-    std::fs::create_dir(machines.standby.path("/run/served"))?;
-    // With its time: that is how the server knows that it is the same.
-    let (from, to) = (machines.node.path("/run/served/large"), machines.standby.path("/run/served/large"));
-    let copied = Command::new("cp").arg("-p").args([from, to]).status()?;
-    ensure!(copied.success(), "the file was not copied: {copied}");
-    let files = machines.node.program("backdoors-file-server")?;
+/// Starts both servers on both nodes, with the same file; returns the node's, and the file's sum.
+fn serve(machines: &Machines<Host>, scene: &Scene<'_, Host>, streaming: &Path) -> Result<([u32; 2], String)> {
+    let sum = files::put([&machines.node, &machines.standby], SIZE)?;
+    let server = machines.node.program("backdoors-file-server")?;
     let start = |node| -> Result<[u32; 2]> {
-        let at = format!("0.0.0.0:{} /run/served {}", FILES.port, FILES.name);
-        let files = scene.serve(node, &files, &at)?;
+        let at = format!("0.0.0.0:{} {} {}", FILES.port, files::FOLDER, FILES.name);
+        let files = scene.serve(node, &server, &at)?;
         let lines =
             scene.serve(node, &streaming.display().to_string(), &format!("{} {}", LINES.name, LINES.port))?;
         Ok([files, lines])
     };
     let first = start(Node::First)?;
     start(Node::Standby)?;
-    Ok(first)
+    Ok((first, sum))
 }
 
 /// Watches the lines come until there are all of them; returns the longest time without a new one.

@@ -2,7 +2,9 @@
 
 use crate::host::Host;
 use anyhow::{Context, Result};
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -43,12 +45,14 @@ impl Wire {
         Ok(Wire { tcpdump })
     }
 
-    /// The same for resets of the service's connections.
+    /// The same for the packets that begin, end or reset connections of a service.
     ///
     /// # Errors
     /// As [`Wire::watch`].
-    pub fn watch_resets(host: &Host, port: u16) -> Result<Wire> {
-        Wire::watch(host, &format!("tcp port {port} and tcp[tcpflags] & tcp-rst != 0"))
+    pub fn watch_ends(host: &Host, port: u16) -> Result<Wire> {
+        // The language knows names for the flags of IPv4 only.
+        let flags = "tcp[13] & 7 != 0 or (ip6 and ip6[53] & 7 != 0)";
+        Wire::watch(host, &format!("tcp port {port} and ({flags})"))
     }
 
     /// Ends the capture and returns what was seen, a line for each packet.
@@ -74,5 +78,88 @@ impl Drop for Wire {
     fn drop(&mut self) {
         let _ = self.tcpdump.kill();
         let _ = self.tcpdump.wait();
+    }
+}
+
+/// The packets, of those that [`Wire::watch_ends`] sees at a host of clients, that broke a connection off: each reset by the service, and
+/// each by a client before both ends of its connection had closed. What comes late for a connection that is over, of packets
+/// that overtook each other on two processors, is answered with a reset by a client's kernel, and nobody hears of it.
+#[must_use]
+pub fn breaks(packets: &[String], service: SocketAddr) -> Vec<String> {
+    // As tcpdump writes it.
+    let service = format!("{}.{}", service.ip(), service.port());
+    // Whether the service, and whether the client, has closed.
+    let mut closed: HashMap<&str, [bool; 2]> = HashMap::new();
+    let mut breaks = Vec::new();
+    for packet in packets {
+        let Some((from, to, flags)) = ends(packet) else {
+            breaks.push(format!("not understood: {packet}"));
+            continue;
+        };
+        let by_client = to == service;
+        let closed = closed.entry(if by_client { from } else { to }).or_default();
+        if flags.contains('S') {
+            *closed = [false; 2];
+        }
+        if flags.contains('F') {
+            closed[usize::from(by_client)] = true;
+        }
+        if flags.contains('R') && !(by_client && *closed == [true; 2]) {
+            breaks.push(packet.clone());
+        }
+    }
+    breaks
+}
+
+/// Where a packet comes from, where it goes, and its flags.
+fn ends(packet: &str) -> Option<(&str, &str, &str)> {
+    let (addresses, rest) = packet.split_once(": Flags [")?;
+    let (addresses, to) = addresses.rsplit_once(" > ")?;
+    let (_, from) = addresses.rsplit_once(' ')?;
+    Some((from, to, rest.split_once(']')?.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaks_of(packets: &[(&str, &str, &str)]) -> usize {
+        let line = |(from, to, flags): &(&str, &str, &str)| {
+            format!(
+                "12:00:00.000001 1a:2b > 3c:4d, ethertype IPv4 (0x0800), length 66: {from} > {to}: Flags [{flags}], seq 1, \
+                 win 5, length 0"
+            )
+        };
+        let packets: Vec<String> = packets.iter().map(line).collect();
+        breaks(&packets, "10.0.0.80:8080".parse().unwrap_or_else(|_| unreachable!())).len()
+    }
+
+    const SERVICE: &str = "10.0.0.80.8080";
+    const CLIENT: &str = "10.0.0.3.5000";
+    const OTHER: &str = "10.0.0.3.5001";
+
+    #[test]
+    fn a_reset_by_the_service_always_counts() {
+        let both = [(SERVICE, CLIENT, "F."), (CLIENT, SERVICE, "F.")];
+        assert_eq!(breaks_of(&[both[0], both[1], (SERVICE, CLIENT, "R")]), 1);
+        assert_eq!(breaks_of(&[(SERVICE, CLIENT, "R.")]), 1);
+    }
+
+    #[test]
+    fn a_reset_by_a_client_counts_until_both_have_closed() {
+        let (service, client) = ((SERVICE, CLIENT, "FP."), (CLIENT, SERVICE, "F."));
+        let reset = (CLIENT, SERVICE, "R");
+        assert_eq!(breaks_of(&[reset]), 1);
+        assert_eq!(breaks_of(&[service, reset]), 1);
+        assert_eq!(breaks_of(&[client, reset]), 1);
+        assert_eq!(breaks_of(&[(SERVICE, OTHER, "F."), (OTHER, SERVICE, "F."), reset]), 1);
+        assert_eq!(breaks_of(&[service, client, reset]), 0);
+        // Its port is used again.
+        assert_eq!(breaks_of(&[service, client, (CLIENT, SERVICE, "S"), reset]), 1);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told() {
+        assert_eq!(breaks(&["tcpdump: no more memory".to_owned()], SocketAddr::from(([0; 4], 1))).len(), 1);
     }
 }

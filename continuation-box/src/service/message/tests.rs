@@ -30,7 +30,7 @@ fn every() -> Vec<Message> {
         Message::Ended(boxed),
         Message::Recovered(Recovered { keep, read: 1, written: 2, ahead: 3, unsent: 4, replay: 5, back: 6 }),
         Message::Goodbye,
-        Message::Offer(Offer::new(5, &old, &plan)),
+        Message::Offer(Offer::new(5, &old, &plan, Sequences { received: 6, sent: 7 })),
         Message::Offered(boxed),
         Message::Begin(Begin::new(boxed, 8, shape)),
         Message::Begun,

@@ -49,20 +49,19 @@ fn show(report: &Report) -> String {
             text.push_str(&format!("lost: {} -> {}: {reason}\n", session.remote, session.local));
         }
     }
+    for reason in &report.unreadable {
+        text.push_str(&format!("lost: a session whose record cannot be read: {reason}\n"));
+    }
     for note in &report.notes {
         text.push_str(&format!("note: {note}\n"));
     }
     text.push_str(&match (&report.outcome, report.dry_run) {
         (Outcome::Failed(reason), _) => format!("nothing was taken over: {reason}\n"),
         (Outcome::Done, true) => {
-            format!(
-                "{} of {} sessions could go on here\n",
-                report.sessions.len() - report.lost(),
-                report.sessions.len()
-            )
+            format!("{} of {} sessions could go on here\n", report.all() - report.lost(), report.all())
         }
         (Outcome::Done, false) => {
-            format!("{} of {} sessions go on here\n", report.resumed(), report.sessions.len())
+            format!("{} of {} sessions go on here\n", report.resumed(), report.all())
         }
     });
     text

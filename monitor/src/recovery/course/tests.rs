@@ -12,6 +12,10 @@ fn candidate(port: u16, lost: Option<&str>) -> Candidate {
     Candidate { local: end(80), remote: end(port), lost: lost.map(str::to_owned) }
 }
 
+fn reading(candidates: Vec<Candidate>) -> Reading {
+    Reading { candidates, ..Reading::default() }
+}
+
 /// Drives a course with outcomes until it ends, and says what was done. In phases of sessions the outcome is that of the first
 /// that is left.
 fn drive(course: &mut Course, mut outcome: impl FnMut(Action) -> Result<(), String>) -> Vec<Action> {
@@ -29,7 +33,7 @@ fn drive(course: &mut Course, mut outcome: impl FnMut(Action) -> Result<(), Stri
             Fence => course.fenced(now, result.map_or_else(Fencing::Fails, |()| Fencing::Holds)),
             Pull => {
                 let all = vec![candidate(1, None), candidate(2, Some("a hole")), candidate(3, None)];
-                course.pulled(now, result.map(|()| (all, false)));
+                course.pulled(now, result.map(|()| reading(all)));
             }
             Rebuild => course.rebuilt(now, outcomes(course, result)),
             Announce => course.announced(now, result),
@@ -108,11 +112,31 @@ fn sessions_that_change_while_they_are_read_are_read_again_and_then_told_lost_al
     let mut course = Course::new(NOW, Terms { dry_run: true, ..Terms::default() });
     for _ in 0..PULLS {
         assert_eq!(course.next(), Pull);
-        course.pulled(NOW, Ok((vec![candidate(1, Some("replaced")), candidate(2, None)], true)));
+        let all = vec![candidate(1, Some("replaced")), candidate(2, None)];
+        course.pulled(NOW, Ok(Reading { is_torn: true, ..reading(all) }));
     }
     assert_eq!(course.next(), End);
     let report = course.report("web1");
     assert_eq!((report.sessions.len(), report.lost()), (2, 1));
+}
+
+#[test]
+fn records_that_cannot_be_read_are_read_again_and_then_told_as_lost_sessions() {
+    let mut course = Course::new(NOW, Terms { dry_run: true, ..Terms::default() });
+    for _ in 0..PULLS {
+        assert_eq!(course.next(), Pull);
+        let unreadable = vec!["more sent than written".to_owned()];
+        course.pulled(NOW, Ok(Reading { unreadable, ..reading(vec![candidate(2, None)]) }));
+    }
+    assert_eq!(course.next(), End);
+    let report = course.report("web1");
+    assert_eq!((report.sessions.len(), report.all(), report.lost()), (1, 2, 1));
+    assert!(report.text().starts_with("1 of 2 sessions could go on here"), "{}", report.text());
+    // What the next reading has is not lost.
+    let mut course = Course::new(NOW, Terms { dry_run: true, ..Terms::default() });
+    course.pulled(NOW, Ok(Reading { unreadable: vec!["torn".to_owned()], ..Reading::default() }));
+    course.pulled(NOW, Ok(reading(vec![candidate(1, None)])));
+    assert_eq!((course.next(), course.report("web1").lost()), (End, 0));
 }
 
 #[test]
@@ -136,7 +160,7 @@ fn each_session_is_told_with_the_time_at_which_it_spoke() {
         match course.next() {
             Prepare => course.prepared(NOW, Ok(())),
             Fence => course.fenced(NOW, Fencing::Holds),
-            Pull => course.pulled(NOW, Ok((vec![candidate(1, None), candidate(2, None)], false))),
+            Pull => course.pulled(NOW, Ok(reading(vec![candidate(1, None), candidate(2, None)]))),
             Rebuild => course.rebuilt(NOW, outcomes),
             _ => course.announced(NOW, Ok(())),
         }
@@ -177,7 +201,7 @@ fn a_service_without_sessions_moves_all_the_same() {
     let mut course = Course::new(NOW, Terms::default());
     course.prepared(NOW, Ok(()));
     course.fenced(NOW, Fencing::Holds);
-    course.pulled(NOW, Ok((Vec::new(), false)));
+    course.pulled(NOW, Ok(Reading::default()));
     assert_eq!(course.next(), Announce);
     course.announced(NOW, Ok(()));
     assert_eq!((course.next(), course.report("web1").outcome), (End, Outcome::Done));

@@ -69,7 +69,7 @@ impl Target {
         let words = LocalWords::zeroed(session_table_bytes(RECORDS));
         SessionTable::lay_out(&words, 7, LEAST_RING, LEAST_RING / 2).unwrap();
         let (live, fd) = BoxMemory::create(SHAPE).unwrap();
-        let boxes = SharedMemory::map(fd.as_fd(), 0, SHAPE.region_bytes(), Protection::ReadOnly).unwrap();
+        let boxes = SharedMemory::map(fd.as_fd(), 0, SHAPE.region_bytes(), Protection::ReadWrite).unwrap();
         let rings = vec![0; RECORDS * ring_stride(LEAST_RING) as usize];
         let between = Box::new(|_, _: &mut Vec<u8>| {});
         let mut target = Target { table: words.bytes(), rings, boxes, live, batches: 0, most: 0, between };
@@ -101,6 +101,16 @@ impl Target {
     fn put(&mut self, index: usize, record: &SessionRecord) {
         let at = 256 + index * size_of::<SessionRecord>();
         self.table[at..][..size_of::<SessionRecord>()].copy_from_slice(record.as_bytes());
+    }
+
+    /// Has a box say something else.
+    fn alter(&self, index: u32, alter: impl FnOnce(&mut BoxHead)) {
+        let at = SHAPE.box_position(index) as usize;
+        let mut bytes = [0; HEAD];
+        self.boxes.read_bytes(at, &mut bytes).unwrap();
+        let mut head = BoxHead::read_from_bytes(&bytes).unwrap();
+        alter(&mut head);
+        self.boxes.write_bytes(at, head.as_bytes()).unwrap();
     }
 
     fn regions(&self) -> Regions {
@@ -167,6 +177,11 @@ fn pulled(target: &mut Target) -> Pulled {
     pull(target, &regions, 0).unwrap()
 }
 
+/// The box of the session with this cookie.
+fn box_of(pulled: &Pulled, cookie: u64) -> Result<BoxView, ViewError> {
+    pulled.sessions.iter().find(|found| found.session.cookie == cookie).unwrap().boxed.clone().unwrap()
+}
+
 #[test]
 fn sessions_come_whole_in_few_batches_and_the_hottest_first() {
     let (mut target, _kept) = Target::new(70);
@@ -203,13 +218,10 @@ fn a_snapshot_that_is_exported_over_while_it_is_read_is_told_as_replaced_and_the
         }
     });
     let first = pulled(&mut target);
-    let of = |pulled: &Pulled, cookie| {
-        pulled.sessions.iter().find(|found| found.session.cookie == cookie).unwrap().boxed.clone().unwrap()
-    };
-    assert_eq!(of(&first, 100).unwrap_err(), ViewError::Replaced);
-    assert_eq!(of(&first, 101).unwrap().newest.bytes, b"snapshot of 1");
+    assert_eq!(box_of(&first, 100).unwrap_err(), ViewError::Replaced);
+    assert_eq!(box_of(&first, 101).unwrap().newest.bytes, b"snapshot of 1");
     let second = pulled(&mut target);
-    assert_eq!(of(&second, 100).unwrap().newest.bytes, b"newest");
+    assert_eq!(box_of(&second, 100).unwrap().newest.bytes, b"newest");
 }
 
 #[test]
@@ -304,4 +316,39 @@ fn of_a_session_that_was_ended_all_is_fetched_that_was_written_since_its_snapsho
     let plan = Resumption::plan(&streams(&found.session, received), view).unwrap();
     assert_eq!((plan.unacknowledged, plan.unsent), (7000..8990, 8990..9000));
     assert_eq!(fetched(&mut target, &found), Some((8990..9000).map(byte).collect()));
+}
+
+#[test]
+fn of_two_boxes_of_one_connection_neither_is_believed() {
+    let (mut target, _kept) = Target::new(2);
+    let _other = target.live.take(100).unwrap();
+    let pulled = pulled(&mut target);
+    assert_eq!(box_of(&pulled, 100).unwrap_err(), ViewError::Twice);
+    assert_eq!(box_of(&pulled, 101).unwrap().newest.bytes, b"snapshot of 1");
+}
+
+#[test]
+fn a_box_that_makes_no_sense_is_told_and_the_others_are_pulled() {
+    let (mut target, _kept) = Target::new(4);
+    let most = u64::MAX;
+    target.alter(0, |head| head.exports[(head.newest % 2) as usize].length = most);
+    target.alter(1, |head| head.filled = head.written - 1);
+    target.alter(2, |head| head.exports[(head.newest % 2) as usize].read = most);
+    let pulled = pulled(&mut target);
+    let of = |cookie| box_of(&pulled, cookie).unwrap_err();
+    assert_eq!(of(100), ViewError::Length { length: most, room: SHAPE.snapshot_bytes });
+    assert_eq!(of(101), ViewError::Filled { filled: 8999, written: 9000 });
+    assert_eq!(of(102), ViewError::Ahead { done: "read", snapshot: most, live: 3000 });
+    assert_eq!(box_of(&pulled, 103).unwrap().newest.bytes, b"snapshot of 3");
+}
+
+#[test]
+fn a_record_with_impossible_numbers_is_told_and_the_others_are_pulled() {
+    let (mut target, _kept) = Target::new(2);
+    let sound = record(0, 3000, 7000, 8990);
+    target.put(0, &SessionRecord { snd_nxt: sound.snd_una.wrapping_sub(1), ..sound });
+    let pulled = pulled(&mut target);
+    assert_eq!(pulled.unreadable, ["more acknowledged than sent"]);
+    assert_eq!(pulled.sessions.len(), 1);
+    assert!(box_of(&pulled, 101).is_ok());
 }

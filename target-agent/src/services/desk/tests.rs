@@ -5,6 +5,7 @@ use super::*;
 use backdoors_continuation_box::resume::{Resumption, Streams};
 use backdoors_continuation_box::service::message::{Begin, Offer};
 use backdoors_continuation_box::snapshot::{SessionBox, Shape};
+use backdoors_continuation_box::tcp::Sequences;
 use backdoors_sensor_box::session::Received;
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -146,7 +146,7 @@ fn a_recovered_session_that_was_ended_is_written_to_its_end_and_no_server_hears_
     // Not even one that has to be there.
     scene.desk.lose(1, scene.at(0));
     let socket = scene.socket(7, None);
-    let told = scene.say(2, Message::Offer(Offer::new(7, &view, &plan)), Some(socket));
+    let told = scene.say(2, Message::Offer(Offer::new(7, &view, &plan, Sequences::default())), Some(socket));
     let Some(Message::Offered(offered)) = told.answer else { panic!("{told:?}") };
     let told = scene.begin(2, Begin::new(offered, 700, SHAPE), &old_box);
     assert_eq!(told.answer, Some(Message::Begun));

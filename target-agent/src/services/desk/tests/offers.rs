@@ -20,7 +20,7 @@ fn only_who_offered_a_session_begins_it_and_its_server_hears_of_it_then() {
     let offer = |scene: &mut Scene, by| {
         let socket = scene.socket(7, Some(Counts { read: 100, written: 50 }));
         let now = scene.at(0);
-        let message = Message::Offer(Offer::new(7, &view, &plan));
+        let message = Message::Offer(Offer::new(7, &view, &plan, Sequences::default()));
         let told = scene.desk.hear(by, 12, message, Some(socket), &[], now);
         let Some(Message::Offered(offered)) = told.answer else { panic!("{told:?}") };
         offered
@@ -75,7 +75,8 @@ fn a_session_whose_box_is_not_what_was_offered_is_reset_when_it_is_to_begin() {
         scene.hello(1, 10, Role::Server, 0);
         scene.hello(2, 12, Role::Adopter, 0);
         let socket = scene.socket(7, Some(Counts { read: 100, written: 50 }));
-        let told = scene.say(2, Message::Offer(Offer::new(7, &view, plan)), Some(socket));
+        let told =
+            scene.say(2, Message::Offer(Offer::new(7, &view, plan, Sequences::default())), Some(socket));
         let Some(Message::Offered(offered)) = told.answer else { panic!("{told:?}") };
         refusal(scene.begin(2, Begin::new(offered, written, shape), bytes).answer);
         assert_eq!(*scene.fate.borrow(), [(7, "reset")]);
@@ -97,7 +98,7 @@ fn what_was_offered_outlives_a_server_that_ends_before_it_begins() {
     scene.hello(1, 10, Role::Server, 0);
     scene.hello(2, 12, Role::Adopter, 0);
     let socket = scene.socket(7, Some(Counts { read: 0, written: 0 }));
-    let told = scene.say(2, Message::Offer(Offer::new(7, &view, &plan)), Some(socket));
+    let told = scene.say(2, Message::Offer(Offer::new(7, &view, &plan, Sequences::default())), Some(socket));
     let Some(Message::Offered(offered)) = told.answer else { panic!("{told:?}") };
     scene.desk.lose(1, scene.at(0));
     let told = scene.begin(2, Begin::new(offered, 0, SHAPE), &bytes);

@@ -1,0 +1,64 @@
+//! A second standby, which looks after the first one: what went on there goes on here if that ends, too.
+
+use super::group::Group;
+use super::scene::{Machines, SECOND, Scene, give, prepare, serve};
+use crate::deployment::{FOLDER, Watcher};
+use crate::host::{Host, HostLimits};
+use crate::machine::Machine;
+use anyhow::{Context, Result};
+use std::net::Ipv4Addr;
+
+/// The machine.
+#[derive(Debug)]
+pub struct Second {
+    host: Host,
+    group: Group,
+}
+
+impl Machines<Host> {
+    /// Boots one more host.
+    ///
+    /// # Errors
+    /// As [`Host::boot`].
+    pub fn boot_second(&self) -> Result<Second> {
+        let [inside, outside] = self.networks.as_ref().context("these machines are no hosts")?;
+        let host = Host::boot(inside, SECOND, Ipv4Addr::new(10, 88, 0, 4), HostLimits::default())?;
+        host.plug_in(outside, self.interface, Ipv4Addr::new(10, 99, 0, 4))?;
+        Ok(Second { host, group: Group::create()? })
+    }
+}
+
+impl Scene<'_, Host> {
+    /// Starts an agent, a server and a monitor there.
+    ///
+    /// # Errors
+    /// If one of them does not come up.
+    pub fn watch_standby<'s>(
+        &self,
+        second: &'s Second,
+        program: &str,
+        arguments: &str,
+    ) -> Result<Watcher<'s, Host>> {
+        let Second { host, group } = second;
+        let machines = self.machines();
+        prepare(host, Some(group))?;
+        self.start_agent(host, "third", &self.config.agent_lines(machines.service, Some(group)))?;
+        serve(host, program, arguments)?;
+        for file in ["standby.crt", "second.crt", "second.key"] {
+            give(host, self.keys.path(), file)?;
+        }
+        let config = format!(
+            "name = \"{SECOND}\"\nidentity = \"{FOLDER}\"\nsocket = \"{FOLDER}/monitor.sock\"\n\
+             journal = \"{FOLDER}/journal.jsonl\"\n\
+             [[target]]\nname = \"standby\"\naddress = \"{}:7801\"\ncertificate = \"{FOLDER}/standby.crt\"\n\
+             provider = \"emulated\"\nperiod = \"20ms\"\n{}",
+            machines.standby.address(),
+            self.config.moving(&machines.prefixed(), machines.interface)
+        );
+        host.write(&format!("{FOLDER}/monitor.toml"), &config)?;
+        let prefix = "sh /run/backdoors/enter";
+        let mut watcher = Watcher { name: SECOND, slot: 0, machine: host, daemon: 0, prefix };
+        watcher.start()?;
+        Ok(watcher)
+    }
+}
