@@ -11,19 +11,22 @@ use backdoors_tests::sessions::{Machines, Node, Scene, SceneConfig};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 const SESSIONS: [usize; 3] = [1, 20, 200];
-/// What all clients together get or give, bytes a second.
-const RATE: usize = 5_000_000;
 /// Before the fault, and after the recovery.
 const WHILE: Duration = Duration::from_secs(1);
-/// The kernel's own is larger, and a writer whose bytes go into it does not notice that nobody takes them.
-const SEND_BUFFER: usize = 16 << 10;
+/// The kernel's own are larger, and a client would read from them and write into them for a while without noticing anything.
+const BUFFER: usize = 16 << 10;
 const PIECE: usize = 4 << 10;
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Clients are under way, then their stalls count, then they leave.
+const UNDER_WAY: u8 = 0;
+const COUNTED: u8 = 1;
+const OVER: u8 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -96,16 +99,17 @@ impl Direction {
         let first = scene.serve(Node::First, &server, &PORT.to_string())?;
         scene.serve(Node::Standby, &server, &PORT.to_string())?;
 
-        let is_over = Arc::new(AtomicBool::new(false));
-        let clients = self.clients(&machines, sessions, &is_over)?;
+        let phase = Arc::new(AtomicU8::new(UNDER_WAY));
+        let clients = self.clients(&machines, sessions, &phase)?;
         thread::sleep(WHILE);
         let timeouts = timeouts(&machines.client)?;
+        phase.store(COUNTED, Ordering::Relaxed);
         machines.node.signal("STOP", first)?;
         scene.deployment.freeze_agent()?;
         let (code, text) = scene.deployment.try_backdoors("recover target --json")?;
         ensure!(code == 0, "not all were resumed: {text}\n{}", scene.logs());
         thread::sleep(WHILE);
-        is_over.store(true, Ordering::Relaxed);
+        phase.store(OVER, Ordering::Relaxed);
         let mut seen = Vec::new();
         for (port, client) in clients {
             let stall = client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
@@ -125,7 +129,7 @@ impl Direction {
         self,
         machines: &Machines<Host>,
         sessions: usize,
-        is_over: &Arc<AtomicBool>,
+        phase: &Arc<AtomicU8>,
     ) -> Result<Vec<(u16, thread::JoinHandle<Result<Duration>>)>> {
         let server = SocketAddr::new(machines.service.into(), PORT);
         // Whoever enters a network stays there.
@@ -136,14 +140,13 @@ impl Direction {
             };
             scope.spawn(connect).join().map_err(|_| anyhow::anyhow!("connecting panicked"))?
         })?;
-        let pause = Duration::from_secs_f64((PIECE * sessions) as f64 / RATE as f64);
         let start = |mut stream: TcpStream| {
-            let (port, is_over) = (stream.local_addr()?.port(), Arc::clone(is_over));
+            let (port, phase) = (stream.local_addr()?.port(), Arc::clone(phase));
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             let client = move || match self {
-                Direction::Download => download(&mut stream, pause, &is_over),
-                Direction::Upload => upload(&mut stream, pause, &is_over),
+                Direction::Download => download(&mut stream, &phase),
+                Direction::Upload => upload(&mut stream, &phase),
             };
             Ok((port, thread::Builder::new().stack_size(256 << 10).spawn(client)?))
         };
@@ -152,32 +155,35 @@ impl Direction {
 }
 
 /// The longest time without a byte; they are checked.
-fn download(stream: &mut TcpStream, pause: Duration, is_over: &AtomicBool) -> Result<Duration> {
-    stream.write_all(b"download 1000000000\n")?;
-    let (mut got, mut longest, mut last) = (0, Duration::ZERO, None);
+fn download(stream: &mut TcpStream, phase: &AtomicU8) -> Result<Duration> {
+    rustix::net::sockopt::set_socket_recv_buffer_size(&*stream, BUFFER)?;
+    stream.write_all(b"download 1000000000000\n")?;
+    let (mut got, mut longest, mut last) = (0, Duration::ZERO, Instant::now());
     let mut piece = [0; PIECE];
-    while !is_over.load(Ordering::Relaxed) {
+    while phase.load(Ordering::Relaxed) != OVER {
         let length = stream.read(&mut piece)?;
         ensure!(length > 0 && piece[..length] == bytes(got, length), "wrong bytes behind byte {got}");
         got += length as u64;
-        longest = longest.max(last.map_or(Duration::ZERO, |last: Instant| last.elapsed()));
-        thread::sleep(pause);
-        last = Some(Instant::now());
+        if phase.load(Ordering::Relaxed) != UNDER_WAY {
+            longest = longest.max(last.elapsed());
+        }
+        last = Instant::now();
     }
     Ok(longest)
 }
 
 /// The longest time for which no byte could be written.
-fn upload(stream: &mut TcpStream, pause: Duration, is_over: &AtomicBool) -> Result<Duration> {
-    rustix::net::sockopt::set_socket_send_buffer_size(&*stream, SEND_BUFFER)?;
+fn upload(stream: &mut TcpStream, phase: &AtomicU8) -> Result<Duration> {
+    rustix::net::sockopt::set_socket_send_buffer_size(&*stream, BUFFER)?;
     stream.write_all(b"sink\n")?;
     let (mut given, mut longest) = (0, Duration::ZERO);
-    while !is_over.load(Ordering::Relaxed) {
+    while phase.load(Ordering::Relaxed) != OVER {
         let begun = Instant::now();
         stream.write_all(&bytes(given, PIECE))?;
         given += PIECE as u64;
-        longest = longest.max(begun.elapsed());
-        thread::sleep(pause);
+        if phase.load(Ordering::Relaxed) != UNDER_WAY {
+            longest = longest.max(begun.elapsed());
+        }
     }
     Ok(longest)
 }
