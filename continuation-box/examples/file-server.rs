@@ -118,22 +118,27 @@ fn give(session: &mut Session, state: &mut State) -> io::Result<()> {
     {
         return Err(io::Error::other("the file was changed meanwhile"));
     }
-    if answer.has_head_left {
-        session.write_all(answer.head().as_bytes())?;
-        answer.has_head_left = false;
-    }
-    let mut piece = vec![0; PIECE as usize];
-    while let Some(file) = file.as_ref().filter(|_| !answer.left.is_empty()) {
-        let length = PIECE.min(answer.left.end - answer.left.start);
-        let piece = &mut piece[..length as usize];
-        file.read_exact_at(piece, answer.left.start)?;
-        session.write_all(piece)?;
-        answer.left.start += length;
+    let mut piece = Vec::new();
+    loop {
+        piece.clear();
+        if answer.has_head_left {
+            piece.extend(answer.head().into_bytes());
+            answer.has_head_left = false;
+        }
+        if let Some(file) = &file {
+            let (head, length) = (piece.len(), PIECE.min(answer.left.end - answer.left.start));
+            piece.resize(head + length as usize, 0);
+            file.read_exact_at(&mut piece[head..], answer.left.start)?;
+            answer.left.start += length;
+        }
+        session.write_all(&piece)?;
+        if !answer.has_body || answer.left.is_empty() {
+            return Ok(());
+        }
         // (2) So that not all of it is read from the file again.
         state.answer = Some(answer.clone());
         export(session, state)?;
     }
-    Ok(())
 }
 
 impl Answer {

@@ -19,6 +19,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+/// Bytes that are copied at once where their order does not matter: the compiler makes a few wide stores of that.
+const LINE: usize = 64;
+
 /// What this process may do with a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
@@ -271,6 +274,28 @@ impl SharedMemory {
         }
         self.write_singly(at, tail);
         Ok(())
+    }
+
+    /// Copies bytes in, from `offset` on (in bytes), in any order, faster than [`SharedMemory::write_bytes`]: for what nobody
+    /// reads before a word that is [stored](SharedMemory::store) afterwards tells of it.
+    ///
+    /// # Errors
+    /// [`OutOfRange`]; then nothing was written.
+    pub fn fill(&self, offset: usize, from: &[u8]) -> Result<(), OutOfRange> {
+        if !self.contains(offset, from.len()) || self.protection != Protection::ReadWrite {
+            return Err(OutOfRange);
+        }
+        fence(Ordering::Release);
+        let (lines, rest) = from.as_chunks::<LINE>();
+        let mut at = offset;
+        for line in lines {
+            // SAFETY: `contains` holds for `at` and the bytes of the line behind it.
+            let to = unsafe { self.start.add(at) }.cast::<[u8; LINE]>();
+            // SAFETY: inside the mapping, which may be written; bytes are always aligned.
+            unsafe { to.write_volatile(*line) };
+            at += LINE;
+        }
+        self.write_bytes(at, rest)
     }
 
     /// `offset` and the bytes behind it must lie in the window.

@@ -139,12 +139,10 @@ pub fn c_header() -> String {
         flags: "__u32" "", irs: "__u32" "", iss: "__u32" "", snd_una: "__u32" "", snd_nxt: "__u32" "",
         write_seq: "__u32" "", rcv_nxt: "__u32" "", copied_seq: "__u32" "", rcv_wup: "__u32" "", snd_wnd: "__u32" "",
         snd_wl1: "__u32" "", max_window: "__u32" "", rcv_wnd: "__u32" "", snd_wscale: "__u8" "", rcv_wscale: "__u8" "",
-        mss_clamp: "__u16" "", mss_cache: "__u32" "", ts_recent: "__u32" "", tsoffset: "__u32" "",
-        last_tsval: "__u32" "", srtt_us: "__u32" "", rttvar_us: "__u32" "", rto_us: "__u32" "", snd_cwnd: "__u32" "",
-        snd_ssthresh: "__u32" "", prior_cwnd: "__u32" "", prior_ssthresh: "__u32" "", total_retrans: "__u32" "",
-        service: "__u32" "", opened_at: "__u64" "", changed_at: "__u64" "", bytes_received: "__u64" "",
-        bytes_acked: "__u64" "", receive_buffer: "__u32" "", told_end: "__u32" "", heard: "__u64" "",
-        held_from: "__u64" "", reserved: "__u64" "[2]",
+        mss_clamp: "__u16" "", ts_recent: "__u32" "", tsoffset: "__u32" "", last_tsval: "__u32" "", service: "__u32" "",
+        told_end: "__u32" "", opened_at: "__u64" "", changed_at: "__u64" "", bytes_received: "__u64" "",
+        bytes_acked: "__u64" "", heard: "__u64" "", held_from: "__u64" "",
+        reserved: "__u64" "[7]",
     });
     c_struct!(out, "bd_fence", FenceTable {
         magic: "__u64" "", version: "__u32" "", table_bytes: "__u32" "", generation: "__u64" "", slots: "__u32" "",

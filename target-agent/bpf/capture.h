@@ -103,9 +103,13 @@ int BPF_PROG(on_read, struct sock *socket)
 	if (!note || !record)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(socket);
-	if (tp)
+	if (!tp)
+		return 0;
+	if (record->flags & BD_SESSION_REBUILDING)
 		write_record(record, note, tp, move_of(socket, record),
 			     tp->inet_conn.icsk_inet.sk.__sk_common.skc_state, &nothing);
+	else
+		write_read(record, note, tp);
 	return 0;
 }
 

@@ -82,9 +82,19 @@ static __always_inline void raise_held_end(struct bd_session *record, __u32 end)
 	note_gap(record);
 }
 
+static __always_inline int has_flag(struct tcp_sock *tp, __u32 flag)
+{
+	return (tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags >> flag) & 1;
+}
+
+/* Set by the peer's FIN alone, and together with `rcv_nxt`. */
+static __always_inline int has_peer_fin(struct tcp_sock *tp)
+{
+	return has_flag(tp, bpf_core_enum_value(enum sock_flags, SOCK_DONE));
+}
+
 static __always_inline __u32 flags_of(struct tcp_sock *tp)
 {
-	unsigned long kernel = tp->inet_conn.icsk_inet.sk.__sk_common.skc_flags;
 	__u32 flags = 0;
 
 	if (BPF_CORE_READ_BITFIELD(tp, rx_opt.tstamp_ok))
@@ -95,10 +105,9 @@ static __always_inline __u32 flags_of(struct tcp_sock *tp)
 		flags |= BD_SESSION_WINDOW_SCALE;
 	if (bpf_core_field_exists(tp->tcp_usec_ts) && BPF_CORE_READ_BITFIELD(tp, tcp_usec_ts))
 		flags |= BD_SESSION_MICROSECONDS;
-	/* Set by the peer's FIN alone, and together with `rcv_nxt`. */
-	if (kernel & (1UL << bpf_core_enum_value(enum sock_flags, SOCK_DONE)))
+	if (has_peer_fin(tp))
 		flags |= BD_SESSION_PEER_FIN;
-	if (kernel & (1UL << bpf_core_enum_value(enum sock_flags, SOCK_DEAD)))
+	if (has_flag(tp, bpf_core_enum_value(enum sock_flags, SOCK_DEAD)))
 		flags |= BD_SESSION_ORPHANED;
 	return flags;
 }
@@ -107,8 +116,8 @@ static __always_inline __u32 flags_of(struct tcp_sock *tp)
 static __always_inline void write_numbers(struct bd_session *record, struct socket_note *note, struct tcp_sock *tp,
 					  __u32 state, struct leaving *leaving)
 {
-	__u32 flags = flags_of(tp) | (record->flags & (BD_SESSION_OWN_FIN | BD_SESSION_REBUILDING)), next = tp->snd_nxt, told, scaled;
-	__u8 backoff = tp->inet_conn.icsk_backoff;
+	__u32 flags = flags_of(tp) | (record->flags & (BD_SESSION_OWN_FIN | BD_SESSION_REBUILDING));
+	__u32 next = tp->snd_nxt, told, scaled;
 
 	if (leaving->there) {
 		if (distance(next, leaving->end) > 0)
@@ -137,21 +146,20 @@ static __always_inline void write_numbers(struct bd_session *record, struct sock
 	record->snd_wscale = scaled ? BPF_CORE_READ_BITFIELD(tp, rx_opt.snd_wscale) : 0;
 	record->rcv_wscale = scaled ? BPF_CORE_READ_BITFIELD(tp, rx_opt.rcv_wscale) : 0;
 	record->mss_clamp = tp->rx_opt.mss_clamp;
-	record->mss_cache = tp->mss_cache;
 	record->ts_recent = tp->rx_opt.ts_recent;
 	record->tsoffset = tp->tsoffset;
-	record->srtt_us = tp->srtt_us;
-	record->rttvar_us = tp->rttvar_us;
-	record->rto_us = ((tp->srtt_us >> 3) + tp->rttvar_us) << (backoff & 15);
-	record->snd_cwnd = tp->snd_cwnd;
-	record->snd_ssthresh = tp->snd_ssthresh;
-	record->prior_cwnd = tp->prior_cwnd;
-	record->prior_ssthresh = tp->prior_ssthresh;
-	record->total_retrans = tp->total_retrans;
 	record->changed_at = bpf_ktime_get_ns();
 	record->bytes_received = tp->bytes_received + note->received_base;
 	record->bytes_acked = tp->bytes_acked + note->acked_base;
-	record->receive_buffer = tp->inet_conn.icsk_inet.sk.sk_rcvbuf;
+}
+
+/* Adds one, and is a barrier. */
+static __always_inline void step(__u64 *sequence)
+{
+	__u64 before = __sync_fetch_and_add(sequence, 1);
+
+	/* An addition whose result nobody wants is no barrier everywhere. */
+	barrier_var(before);
 }
 
 /* Who writes a record is not put aside in between where the kernel lets it say so: on a machine that drowns in processes it
@@ -161,14 +169,12 @@ static __always_inline void begin_record(struct bd_session *record)
 {
 	if (bpf_preempt_disable)
 		bpf_preempt_disable();
-	WRITE(record->sequence, READ(record->sequence) + 1);
-	full_barrier();
+	step(&record->sequence);
 }
 
 static __always_inline void end_record(struct bd_session *record)
 {
-	full_barrier();
-	WRITE(record->sequence, READ(record->sequence) + 1);
+	step(&record->sequence);
 	if (bpf_preempt_enable)
 		bpf_preempt_enable();
 }
@@ -197,22 +203,40 @@ static __always_inline void find_place(struct bd_session *record, struct socket_
 #define move_of(socket, record) \
 	((record)->flags & BD_SESSION_REBUILDING ? bpf_sk_storage_get(&moves, socket, NULL, 0) : NULL)
 
+/* Whatever TCP took was seen before, or there is something here that was not thought of. */
+static __always_inline void look_for_gap(struct bd_session *record)
+{
+	__u32 last = record->rcv_nxt - !!(record->flags & BD_SESSION_PEER_FIN);
+
+	if (!(record->flags & BD_SESSION_REBUILDING) && !READ(record->gaps) &&
+	    distance(READ(record->held_end), last) > 0)
+		note_gap(record);
+}
+
 static __always_inline void write_record(struct bd_session *record, struct socket_note *note, struct tcp_sock *tp,
 					 struct move *move, __u32 state, struct leaving *leaving)
 {
-	__u32 last;
-
 	begin_record(record);
 	if (record->flags & BD_SESSION_REBUILDING)
 		find_place(record, note, tp, move);
 	write_numbers(record, note, tp, state, leaving);
 	end_record(record);
-	if (record->flags & BD_SESSION_REBUILDING)
-		return;
-	/* Whatever TCP took was seen before, or there is something here that was not thought of. */
-	last = record->rcv_nxt - !!(record->flags & BD_SESSION_PEER_FIN);
-	if (!READ(record->gaps) && distance(READ(record->held_end), last) > 0)
-		note_gap(record);
+	look_for_gap(record);
+}
+
+/* Writes what reading changes: the application must not know of bytes that the record does not count. The rest can wait for
+ * the packet that leaves next. */
+static __always_inline void write_read(struct bd_session *record, struct socket_note *note,
+				       struct tcp_sock *tp)
+{
+	begin_record(record);
+	record->rcv_nxt = tp->rcv_nxt;
+	record->copied_seq = tp->copied_seq;
+	record->bytes_received = tp->bytes_received + note->received_base;
+	if (has_peer_fin(tp))
+		record->flags |= BD_SESSION_PEER_FIN;
+	end_record(record);
+	look_for_gap(record);
 }
 
 /* Its socket, if it is recorded. */

@@ -44,7 +44,6 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
-	__u8 icsk_backoff;
 } KERNEL_STRUCT;
 
 struct tcp_options_received {
@@ -65,17 +64,9 @@ struct tcp_sock {
 	__u32 snd_wl1;
 	__u32 snd_wnd;
 	__u32 max_window;
-	__u32 mss_cache;
 	__u32 tsoffset;
-	__u32 srtt_us;
-	__u32 rttvar_us;
-	__u32 snd_ssthresh;
-	__u32 snd_cwnd;
-	__u32 prior_cwnd;
-	__u32 prior_ssthresh;
 	__u32 rcv_wnd;
 	__u32 write_seq;
-	__u32 total_retrans;
 	struct tcp_options_received rx_opt;
 	__u8 repair : 1;
 	/* Since 6.7. */

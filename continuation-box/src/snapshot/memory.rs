@@ -353,7 +353,7 @@ impl BoxMemory {
 
     /// What is written lies in the memory: offsets come from the shape that it was made with.
     pub(super) fn write(&self, offset: usize, bytes: &[u8]) {
-        let is_inside = self.memory.write_bytes(offset, bytes).is_ok();
+        let is_inside = self.memory.fill(offset, bytes).is_ok();
         debug_assert!(is_inside, "{offset} and {} bytes", bytes.len());
     }
 

@@ -37,15 +37,16 @@ fn mappings_that_cannot_be_are_refused() {
 
 #[test]
 fn copies_at_every_alignment_touch_their_bytes_alone() {
-    let (memory, _fd) = SharedMemory::create("test", 64).unwrap();
-    for offset in 0..=24 {
-        for length in 0..=40 {
-            memory.write_bytes(0, &[0xff; 64]).unwrap();
+    const ROOM: usize = 192;
+    let (memory, _fd) = SharedMemory::create("test", ROOM).unwrap();
+    for write in [SharedMemory::write_bytes, SharedMemory::fill] {
+        for (offset, length) in (0..=24).flat_map(|offset| (0..=150).map(move |length| (offset, length))) {
+            memory.write_bytes(0, &[0xff; ROOM]).unwrap();
             let bytes: Vec<u8> = (1..=length as u8).collect();
-            memory.write_bytes(offset, &bytes).unwrap();
-            let mut expected = [0xff; 64];
+            write(&memory, offset, &bytes).unwrap();
+            let mut expected = [0xff; ROOM];
             expected[offset..offset + length].copy_from_slice(&bytes);
-            let mut found = [0; 64];
+            let mut found = [0; ROOM];
             memory.read_bytes(0, &mut found).unwrap();
             assert_eq!(found, expected, "write of {length} at {offset}");
             let mut part = vec![0; length];
@@ -63,10 +64,12 @@ fn copies_outside_the_window_are_refused_whole() {
         assert_eq!(memory.read_bytes(offset, &mut bytes), Err(OutOfRange));
         assert_eq!(bytes, vec![5; length]);
         assert_eq!(memory.write_bytes(offset, &bytes), Err(OutOfRange));
+        assert_eq!(memory.fill(offset, &bytes), Err(OutOfRange));
     }
     assert_eq!(memory.read_bytes(100, &mut []), Ok(()));
     let view = SharedMemory::map(fd.as_fd(), 0, 100, Protection::ReadOnly).unwrap();
     assert_eq!(view.write_bytes(0, &[1]), Err(OutOfRange));
+    assert_eq!(view.fill(0, &[1]), Err(OutOfRange));
     let mut all = [1; 100];
     memory.read_bytes(0, &mut all).unwrap();
     assert_eq!(all, [0; 100]);

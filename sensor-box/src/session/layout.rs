@@ -112,51 +112,31 @@ pub struct SessionRecord {
     pub rcv_wscale: u8,
     /// Largest segment that both ends agreed on.
     pub mss_clamp: u16,
-    /// Largest segment that is sent.
-    pub mss_cache: u32,
     /// The peer's timestamp to echo.
     pub ts_recent: u32,
     /// What is added to the clock to get own timestamps.
     pub tsoffset: u32,
     /// The highest timestamp that left in a packet; 0: none yet.
     pub last_tsval: u32,
-    /// Smoothed round trip time, eighths of microseconds.
-    pub srtt_us: u32,
-    /// What its variance adds to the retransmission timeout, microseconds.
-    pub rttvar_us: u32,
-    /// Retransmission timeout as it follows from these, microseconds.
-    pub rto_us: u32,
-    /// Congestion window, packets.
-    pub snd_cwnd: u32,
-    /// Slow start threshold, packets.
-    pub snd_ssthresh: u32,
-    /// Congestion window before the last loss.
-    pub prior_cwnd: u32,
-    /// Slow start threshold before the last loss.
-    pub prior_ssthresh: u32,
-    /// Packets retransmitted, ever.
-    pub total_retrans: u32,
     /// The service, counted from 0 in the order of the target's configuration.
     pub service: u32,
+    /// Behind the last byte that the peer was ever told it may send. The window may have become smaller since.
+    pub told_end: u32,
     /// When it was established, nanoseconds of the target's monotonic clock.
     pub opened_at: u64,
-    /// When the record was last written.
+    /// When a packet left last, or the state changed.
     pub changed_at: u64,
     /// `rcv_nxt` as a count of bytes from the first one; the peer's FIN counts as one.
     pub bytes_received: u64,
     /// `snd_una` likewise.
     pub bytes_acked: u64,
-    /// The receive buffer that the socket has, bytes.
-    pub receive_buffer: u32,
-    /// Behind the last byte that the peer was ever told it may send. The window may have become smaller since.
-    pub told_end: u32,
     /// What the packet that arrived last told: in the low half the sequence number up to which it acknowledged, above it the
     /// window, not scaled. It is ahead of `snd_una` when nothing has left since.
     pub heard: u64,
     /// Position of the first received byte that may be held: not 0 if the connection was rebuilt here, and had a life before.
     pub held_from: u64,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: [u64; 7],
 }
 
 /// Bits of [`SessionRecord::flags`].
@@ -216,8 +196,7 @@ const _: () = {
     assert!(offset_of!(SessionRecord, state) == 72);
     assert!(offset_of!(SessionRecord, snd_una) == 88);
     assert!(offset_of!(SessionRecord, snd_wscale) == 128);
-    assert!(offset_of!(SessionRecord, opened_at) == 184);
-    assert!(offset_of!(SessionRecord, receive_buffer) == 216);
-    assert!(offset_of!(SessionRecord, heard) == 224);
-    assert!(offset_of!(SessionRecord, held_from) == 232);
+    assert!(offset_of!(SessionRecord, opened_at) == 152);
+    assert!(offset_of!(SessionRecord, heard) == 184);
+    assert!(offset_of!(SessionRecord, held_from) == 192);
 };

@@ -54,7 +54,6 @@ fn what_a_server_that_stands_still_has_not_read_is_held_with_the_numbers_that_th
             assert_eq!(view.record.write_seq, view.record.iss.wrapping_add(30_001));
             assert_eq!(view.record.snd_nxt, view.record.write_seq);
             assert!(view.has(SessionFlags::TIMESTAMPS | SessionFlags::SACK | SessionFlags::WINDOW_SCALE));
-            assert_eq!(view.record.receive_buffer, wire::receive_buffer(&server));
             assert_eq!(host.sensor(SensorKind::SESSIONS_OPEN, 0), 1);
             assert_eq!(host.sensor(SensorKind::SESSIONS_UNPROTECTED, 0), 0);
             drop(host);
@@ -71,11 +70,6 @@ fn numbers_agree(host: &Host, server: &TcpStream) {
             rcv_nxt: record.rcv_nxt,
             write_seq: record.write_seq,
             windows: [record.snd_wl1, record.snd_wnd, record.max_window, record.rcv_wnd, record.rcv_wup],
-            rtt: record.srtt_us >> 3,
-            rto: record.rto_us.div_ceil(10_000),
-            snd_cwnd: record.snd_cwnd,
-            snd_ssthresh: record.snd_ssthresh,
-            total_retrans: record.total_retrans,
         };
         let said = wire::numbers(server);
         let agree = shown == said;

@@ -17,7 +17,6 @@ const TCP_REPAIR: i32 = 19;
 const TCP_REPAIR_QUEUE: i32 = 20;
 const TCP_QUEUE_SEQ: i32 = 21;
 const TCP_REPAIR_WINDOW: i32 = 29;
-const TCP_INFO: i32 = 11;
 const TCP_DEFER_ACCEPT: i32 = 9;
 const SO_COOKIE: i32 = 57;
 const SO_RCVBUF: i32 = 8;
@@ -26,7 +25,6 @@ sockopt_impl!(Repair, SetOnly, TCP, TCP_REPAIR, i32);
 sockopt_impl!(RepairQueue, SetOnly, TCP, TCP_REPAIR_QUEUE, i32);
 sockopt_impl!(QueueSequence, GetOnly, TCP, TCP_QUEUE_SEQ, u32);
 sockopt_impl!(RepairWindow, GetOnly, TCP, TCP_REPAIR_WINDOW, [u32; 5]);
-sockopt_impl!(Info, GetOnly, TCP, TCP_INFO, [u32; 26]);
 sockopt_impl!(DeferAccept, SetOnly, TCP, TCP_DEFER_ACCEPT, u32);
 sockopt_impl!(Cookie, GetOnly, SOCKET, SO_COOKIE, u64);
 sockopt_impl!(ReceiveBuffer, Both, SOCKET, SO_RCVBUF, u32);
@@ -38,12 +36,6 @@ pub struct Numbers {
     pub write_seq: u32,
     /// `snd_wl1`, `snd_wnd`, `max_window`, `rcv_wnd`, `rcv_wup`.
     pub windows: [u32; 5],
-    pub rtt: u32,
-    /// In the hundredths of a second that it is rounded to.
-    pub rto: u32,
-    pub snd_cwnd: u32,
-    pub snd_ssthresh: u32,
-    pub total_retrans: u32,
 }
 
 pub fn numbers(socket: &TcpStream) -> Numbers {
@@ -56,17 +48,7 @@ pub fn numbers(socket: &TcpStream) -> Numbers {
     let (rcv_nxt, write_seq) = (of_queue(1), of_queue(2));
     let windows = getsockopt(socket, RepairWindow).unwrap();
     setsockopt(socket, Repair, &-1).unwrap();
-    let info = getsockopt(socket, Info).unwrap();
-    Numbers {
-        rcv_nxt,
-        write_seq,
-        windows,
-        rtt: info[17],
-        rto: info[2].div_ceil(10_000),
-        snd_ssthresh: info[19],
-        snd_cwnd: info[20],
-        total_retrans: info[25],
-    }
+    Numbers { rcv_nxt, write_seq, windows }
 }
 
 pub fn cookie(socket: &TcpStream) -> u64 {

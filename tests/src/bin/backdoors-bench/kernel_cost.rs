@@ -2,16 +2,14 @@
 //! programs, and end to end, with and without it in turn.
 
 use crate::load::Kind;
+use crate::programs::{PINS, Statistics, of_links, statistics};
 use crate::statistics::{median_of, row};
 use anyhow::{Context, Result, bail};
 use backdoors_tests::deployment::Deployment;
 use backdoors_tests::healing::plan;
 use backdoors_tests::host::{Host, HostLimits, Network};
 use backdoors_tests::machine::Machine;
-use libbpf_rs::Link;
-use libbpf_rs::query::ProgInfoIter;
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -31,8 +29,6 @@ pub struct Arguments {
     scope: String,
 }
 
-const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-const PINS: &str = "/sys/fs/bpf/backdoors";
 const END: Duration = Duration::from_secs(10);
 /// What a prototype of each program took, nanoseconds.
 const AIMS: [(&str, f64); 3] = [("on_switch", 119.0), ("on_fork", 366.0), ("on_exit", 180.0)];
@@ -53,14 +49,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Nanoseconds and runs of every program, ever.
-type Runs = BTreeMap<String, (u64, u64)>;
-
 /// Programs that have an aim, with what they took and the aim.
 fn exact(target: &Host, arguments: &Arguments) -> Result<Vec<(String, f64, f64)>> {
     let mut found = Vec::new();
     let _statistics = Statistics::enable()?;
-    let programs = programs(target)?;
+    let programs = of_links(target)?;
     for (load, kind, count) in
         [("switches", Kind::Switches, arguments.switches), ("forks", Kind::Forks, arguments.forks)]
     {
@@ -137,43 +130,4 @@ fn stop_agent(deployment: &Deployment<'_, Host>) -> Result<()> {
         bail!("the agent ended and left its kernel half");
     }
     Ok(())
-}
-
-/// Ids of the programs that the agent attached, with their names.
-fn programs(target: &Host) -> Result<BTreeMap<u32, String>> {
-    let mut programs = BTreeMap::new();
-    for entry in fs::read_dir(target.path(PINS)).context("looking for the kernel half")? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some(program) = name.strip_prefix("link_") {
-            programs.insert(Link::open(&path)?.info()?.prog_id, program.to_owned());
-        }
-    }
-    Ok(programs)
-}
-
-fn statistics(programs: &BTreeMap<u32, String>) -> Runs {
-    ProgInfoIter::default()
-        .filter_map(|info| Some((programs.get(&info.id)?.clone(), (info.run_time_ns, info.run_cnt))))
-        .collect()
-}
-
-/// The kernel measures BPF programs until this is dropped.
-struct Statistics {
-    before: String,
-}
-
-impl Statistics {
-    fn enable() -> Result<Statistics> {
-        let before = fs::read_to_string(STATISTICS).context("no statistics of BPF programs")?;
-        fs::write(STATISTICS, "1").context("enabling statistics of BPF programs; that needs root")?;
-        Ok(Statistics { before })
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        // The kernel took such a value just before.
-        let _ = fs::write(STATISTICS, self.before.trim());
-    }
 }

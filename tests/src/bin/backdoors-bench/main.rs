@@ -7,6 +7,7 @@ mod kernel_cost;
 mod load;
 mod monitor_cpu;
 mod picture;
+mod programs;
 mod repair;
 mod scale;
 mod sessions;

@@ -1,8 +1,10 @@
 //! Live sessions: their snapshots, and their recovery.
 
+mod extraction;
 mod overhead;
 mod recovery;
 mod snapshots;
+mod stalls;
 
 use anyhow::Result;
 use std::path::PathBuf;
@@ -19,7 +21,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 3)]
     recoveries: usize,
     /// Measurements of as many clients each
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 8)]
     measurements: usize,
     /// Where pictures go
     #[arg(long, default_value = "docs/evaluation")]
@@ -30,8 +32,12 @@ pub struct Arguments {
 enum What {
     /// An export and an import of a snapshot against a copy
     Snapshots,
+    /// One session pulled out of memory against a raw READ of as many bytes
+    Extraction,
     /// Recovery of 200 and of 1000 sessions, and figures 3.11 and 3.12 of the thesis
     Recovery,
+    /// How long clients are without their server, against their own retransmission timeouts
+    Stalls,
     /// A file server alone and protected, and figures 3.9 and 3.10
     Overhead,
 }
@@ -41,8 +47,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if is_wanted(What::Snapshots) {
         snapshots::run(arguments.rounds)?;
     }
+    if is_wanted(What::Extraction) {
+        extraction::run(arguments.rounds)?;
+    }
     if is_wanted(What::Recovery) {
         recovery::run(arguments.recoveries, &arguments.out)?;
+    }
+    if is_wanted(What::Stalls) {
+        stalls::run(arguments.recoveries)?;
     }
     if is_wanted(What::Overhead) {
         overhead::run(arguments.measurements, &arguments.out)?;
