@@ -131,7 +131,7 @@ impl Direction {
         sessions: usize,
         phase: &Arc<AtomicU8>,
     ) -> Result<Vec<(u16, thread::JoinHandle<Result<Duration>>)>> {
-        let server = SocketAddr::new(machines.service.into(), PORT);
+        let server = SocketAddr::new(machines.service, PORT);
         // Whoever enters a network stays there.
         let connected = thread::scope(|scope| {
             let connect = || -> Result<Vec<TcpStream>> {
