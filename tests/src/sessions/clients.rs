@@ -164,13 +164,16 @@ impl Client {
         let service = machines.service_at(PORT);
         let (bytes, rate) = (each(BYTES, sessions), each(RATE, sessions));
         let fetch = match self {
-            Client::Curl => format!("curl -sS --limit-rate {rate} -o got.$i http://{service}/large"),
+            Client::Curl => {
+                machines.narrow(rate * sessions)?;
+                format!("curl -sS -o got.$i http://{service}/large")
+            }
             Client::Wget => {
+                machines.narrow(rate * sessions)?;
                 // It would try again, and nobody would know.
-                format!("wget -nv --tries=1 --limit-rate={rate} -O got.$i http://{service}/large")
+                format!("wget -nv --tries=1 -O got.$i http://{service}/large")
             }
             Client::Netcat => {
-                // It has no pace of its own.
                 machines.narrow(rate * sessions)?;
                 let request = "printf 'GET /large HTTP/1.0\\r\\n\\r\\n'";
                 let body = "LC_ALL=C sed '1,/^\\r$/d' > got.$i";

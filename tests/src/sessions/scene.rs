@@ -163,6 +163,7 @@ fn v6(last: u16) -> IpAddr {
 
 impl Machines<Host> {
     /// Has what the nodes send to their clients take its time: so many bytes a second, with loss where they do not fit.
+    /// For programs that have no pace of their own, or none that can be relied on.
     ///
     /// # Errors
     /// If the kernel has no token bucket filter.
