@@ -190,7 +190,7 @@ fn is_refused(prepare: impl FnOnce(&Machines<Host>) -> Result<()>, reason: &str)
     prepare(&machines).unwrap();
     scene(&machines, |scene, _| {
         let wire = Wire::watch_ends(&machines.client, PORT)?;
-        start_client(&machines, "echo --write 777000 --piece 777 --pause 7")?;
+        start_client(&machines, "'download 6000000' --rate 3000000")?;
         wait_for_connection(&machines.node, "established", "sport")?;
         let (code, text) = scene.deployment.try_backdoors("recover target")?;
         ensure!(code != 0 && text.contains("nothing was taken over"), "{code}: {text}");
@@ -219,7 +219,7 @@ fn a_session_whose_client_the_standby_has_no_way_to_is_told_lost_with_the_reason
     let machines = Machines::hosts().unwrap();
     machines.standby.shell("ip address flush dev eth1").unwrap();
     scene(&machines, |scene, _| {
-        start_client(&machines, "'download 6000000' --rate 3000000")?;
+        start_client(&machines, "echo --write 777000 --piece 777 --pause 7")?;
         wait_for_connection(&machines.node, "established", "sport")?;
         let (code, text) = scene.deployment.try_backdoors("recover target")?;
         ensure!(code != 0 && text.contains("0 of 1 sessions go on here"), "{code}: {text}");
