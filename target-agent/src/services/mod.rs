@@ -14,7 +14,7 @@ mod desk;
 mod going;
 pub mod listen;
 
-pub use captured::{Captured, CapturedSessions};
+pub use captured::{Captured, CapturedSessions, NotTakenIn};
 pub use desk::{ConnectionId, Desk, Handing, Held, Now, Told};
 pub use going::{Going, go_on};
 
