@@ -45,6 +45,15 @@ fn end_of_client(machines: &Machines<Host>) -> Result<String> {
     })
 }
 
+/// The client gets all that it wanted, and no connection is reset.
+fn has_everything(machines: &Machines<Host>, wire: Wire) -> Result<()> {
+    let line = end_of_client(machines)?;
+    ensure!(line.ends_with("ok"), "the client says: {line}");
+    let broken = breaks(&wire.end()?, machines.service_at(PORT));
+    ensure!(broken.is_empty(), "{broken:?}");
+    Ok(())
+}
+
 fn wait_for_connection(host: &Host, state: &str, end: &str) -> Result<()> {
     host.wait_for(state, PATIENCE, || {
         let count = host.shell(&format!("ss -Htn state {state} {end} = :{PORT} | wc -l"))?;
@@ -83,11 +92,7 @@ fn a_client_that_was_not_answered_yet_tries_again_by_itself_and_is_served_at_the
         machines.node.signal("STOP", server)?;
         scene.deployment.freeze_agent()?;
         scene.deployment.backdoors("recover target")?;
-        let line = end_of_client(&machines)?;
-        ensure!(line.ends_with("ok"), "the client says: {line}");
-        let broken = breaks(&wire.end()?, machines.service_at(PORT));
-        ensure!(broken.is_empty(), "{broken:?}");
-        Ok(())
+        has_everything(&machines, wire)
     });
 }
 
@@ -195,11 +200,7 @@ fn is_refused(prepare: impl FnOnce(&Machines<Host>) -> Result<()>, reason: &str)
         let (code, text) = scene.deployment.try_backdoors("recover target")?;
         ensure!(code != 0 && text.contains("nothing was taken over"), "{code}: {text}");
         ensure!(text.contains(reason), "{text}");
-        let line = end_of_client(&machines)?;
-        ensure!(line.ends_with("ok"), "the client says: {line}");
-        let broken = breaks(&wire.end()?, machines.service_at(PORT));
-        ensure!(broken.is_empty(), "{broken:?}");
-        Ok(())
+        has_everything(&machines, wire)
     });
 }
 

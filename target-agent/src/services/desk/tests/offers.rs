@@ -2,17 +2,35 @@
 
 use super::*;
 
+/// A session on the machine that it comes from.
+struct Old {
+    memory: Arc<BoxMemory>,
+    session: SessionBox,
+    /// Its box.
+    bytes: Vec<u8>,
+    view: BoxView,
+    plan: Resumption,
+}
+
+impl Old {
+    /// One that was exported when its application had read so much of what it received, and that wrote nothing.
+    fn after(read: usize, received: u64) -> Old {
+        let (memory, _fd) = BoxMemory::create(SHAPE).unwrap();
+        let mut session = memory.take(3).unwrap();
+        session.has_read(read);
+        session.export(b"state").unwrap();
+        let bytes = memory.read(0).unwrap();
+        let view = BoxView::decode(SHAPE, &bytes, None).unwrap().unwrap();
+        let streams = Streams { acknowledged: 0, sent: 0, received, held: 0..received };
+        let plan = Resumption::plan(&streams, &view).unwrap();
+        Old { memory, session, bytes, view, plan }
+    }
+}
+
 #[test]
 fn only_who_offered_a_session_begins_it_and_its_server_hears_of_it_then() {
     let mut scene = Scene::new();
-    let (old, _fd) = BoxMemory::create(SHAPE).unwrap();
-    let mut session = old.take(3).unwrap();
-    session.has_read(4);
-    session.export(b"state").unwrap();
-    let bytes = old.read(0).unwrap();
-    let view = BoxView::decode(SHAPE, &bytes, None).unwrap().unwrap();
-    let streams = Streams { acknowledged: 0, sent: 0, received: 6, held: 0..6 };
-    let plan = Resumption::plan(&streams, &view).unwrap();
+    let Old { bytes, view, plan, .. } = Old::after(4, 6);
     scene.hello(1, 10, Role::Server, 0);
     for adopter in [2, 3] {
         scene.hello(adopter, 12, Role::Adopter, 0);
@@ -47,16 +65,9 @@ fn only_who_offered_a_session_begins_it_and_its_server_hears_of_it_then() {
 
 #[test]
 fn a_session_whose_box_is_not_what_was_offered_is_reset_when_it_is_to_begin() {
-    let (old, _fd) = BoxMemory::create(SHAPE).unwrap();
-    let mut session = old.take(3).unwrap();
-    session.has_read(4);
-    session.export(b"state").unwrap();
-    let bytes = old.read(0).unwrap();
-    let view = BoxView::decode(SHAPE, &bytes, None).unwrap().unwrap();
-    let streams = Streams { acknowledged: 0, sent: 0, received: 6, held: 0..6 };
-    let plan = Resumption::plan(&streams, &view).unwrap();
+    let Old { memory, mut session, bytes, view, plan } = Old::after(4, 6);
     session.end();
-    let ended = old.read(0).unwrap();
+    let ended = memory.read(0).unwrap();
     let other = Resumption { unread: 3..6, ..plan.clone() };
     // A snapshot that is not there.
     let senseless = [&bytes[..8], &[3], &bytes[9..]].concat();
@@ -88,13 +99,7 @@ fn a_session_whose_box_is_not_what_was_offered_is_reset_when_it_is_to_begin() {
 #[test]
 fn what_was_offered_outlives_a_server_that_ends_before_it_begins() {
     let mut scene = Scene::new();
-    let (old, _fd) = BoxMemory::create(SHAPE).unwrap();
-    let mut session = old.take(3).unwrap();
-    session.export(b"state").unwrap();
-    let bytes = old.read(0).unwrap();
-    let view = BoxView::decode(SHAPE, &bytes, None).unwrap().unwrap();
-    let streams = Streams { acknowledged: 0, sent: 0, received: 0, held: 0..0 };
-    let plan = Resumption::plan(&streams, &view).unwrap();
+    let Old { bytes, view, plan, .. } = Old::after(0, 0);
     scene.hello(1, 10, Role::Server, 0);
     scene.hello(2, 12, Role::Adopter, 0);
     let socket = scene.socket(7, Some(Counts { read: 0, written: 0 }));
