@@ -55,7 +55,8 @@ pub trait Link: Send {
     /// Shows the descriptors that become readable when [`Link::poll`] may have something.
     fn watch(&self, each: &mut dyn FnMut(BorrowedFd<'_>));
 
-    /// Executes the batch in order, over the first connection that works, and waits for its end.
+    /// Executes the batch in order, over the first connection that works, and waits for its end. If every connection
+    /// that works waits for an answer, the first of these is waited for before: it comes by the deadline, or never.
     ///
     /// # Errors
     /// As [`backdoors_rdma::Connection::submit`]; [`AccessError::Poisoned`] if no connection is left.

@@ -1,8 +1,12 @@
 //! One-sided access: what a monitor can ask of remote memory, and what a failure means.
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use std::os::fd::BorrowedFd;
 use std::task::Poll;
 use std::time::Duration;
+
+/// Nothing becomes readable when the deadline of a request passes: who waits looks for that this often.
+const DEADLINES_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
 /// Remote memory as it was granted: a key opens these bytes and no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -169,6 +173,21 @@ pub trait Connection: Send {
     /// # Errors
     /// See [`AccessError`]; [`AccessError::Invalid`] if nothing was started.
     fn poll(&mut self, bytes: &mut Vec<u8>) -> Poll<Result<(), AccessError>>;
+
+    /// Waits until the request has ended, which is at its deadline at the latest, and tells as [`Connection::poll`] does.
+    ///
+    /// # Errors
+    /// As [`Connection::poll`].
+    fn finish(&mut self, bytes: &mut Vec<u8>) -> Result<(), AccessError> {
+        loop {
+            if let Poll::Ready(result) = self.poll(bytes) {
+                return result;
+            }
+            let mut readiness = [PollFd::from_borrowed_fd(self.readiness(), PollFlags::IN)];
+            // However this ends, what there is to know is known by polling.
+            let _ = rustix::event::poll(&mut readiness, Some(&DEADLINES_EVERY));
+        }
+    }
 
     /// What becomes readable when [`Connection::poll`] may have news, also for who waits for changes alone
     /// (`EPOLLET`); nothing becomes readable when the deadline passes. It may do so without news.

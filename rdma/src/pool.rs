@@ -1,6 +1,7 @@
 //! The connections of a session: which one carries what.
 
 use crate::access::{AccessError, Connection, Operation, Request};
+use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
@@ -26,12 +27,20 @@ impl Line {
 pub(crate) struct Pool {
     lines: Vec<Line>,
     started: u64,
+    /// What ended while a connection was waited for.
+    ended: VecDeque<Ended>,
+}
+
+struct Ended {
+    ticket: Ticket,
+    result: Result<(), AccessError>,
+    bytes: Vec<u8>,
 }
 
 impl Pool {
     pub(crate) fn new(connections: Vec<Box<dyn Connection>>) -> Pool {
         let line = |connection| Line { connection, carries: None };
-        Pool { lines: connections.into_iter().map(line).collect(), started: 0 }
+        Pool { lines: connections.into_iter().map(line).collect(), started: 0, ended: VecDeque::new() }
     }
 
     /// Connections that no failure ended.
@@ -41,19 +50,21 @@ impl Pool {
 
     /// The first connection that works and carries nothing.
     fn idle(&mut self) -> Result<&mut Line, AccessError> {
-        let mut why_not = AccessError::Poisoned;
-        for line in &mut self.lines {
-            match (line.connection.is_poisoned(), line.carries) {
-                (false, None) => return Ok(line),
-                (false, Some(_)) => why_not = AccessError::Busy,
-                (true, _) => {}
-            }
-        }
-        Err(why_not)
+        let why_not = if self.healthy() == 0 { AccessError::Poisoned } else { AccessError::Busy };
+        self.lines.iter_mut().find(|line| line.is_idle()).ok_or(why_not)
     }
 
-    /// A connection for a batch.
+    /// A connection for a batch. If all that work carry a request, the oldest of these is waited for, and
+    /// [`Pool::poll`] tells how it ended.
     pub(crate) fn connection(&mut self) -> Result<&mut dyn Connection, AccessError> {
+        while matches!(self.idle(), Err(AccessError::Busy)) {
+            let carrying = self.lines.iter_mut().filter_map(|line| line.carries.map(|ticket| (ticket, line)));
+            let Some((ticket, line)) = carrying.min_by_key(|(ticket, _)| *ticket) else { break };
+            let mut bytes = Vec::new();
+            let result = line.connection.finish(&mut bytes);
+            line.carries = None;
+            self.ended.push_back(Ended { ticket, result, bytes });
+        }
         Ok(self.idle()?.connection.as_mut())
     }
 
@@ -100,6 +111,10 @@ impl Pool {
     }
 
     pub(crate) fn poll(&mut self, bytes: &mut Vec<u8>) -> Option<(Ticket, Result<(), AccessError>)> {
+        if let Some(ended) = self.ended.pop_front() {
+            *bytes = ended.bytes;
+            return Some((ended.ticket, ended.result));
+        }
         for line in &mut self.lines {
             if let Some(ticket) = line.carries
                 && let Poll::Ready(result) = line.connection.poll(bytes)

@@ -183,8 +183,8 @@ impl Session {
         }
     }
 
-    /// Executes a batch and waits for its end, over a connection that carries nothing. A failure ends it; the next call
-    /// uses another.
+    /// Executes a batch and waits for its end, over a connection that carries nothing; if all carry a request, after
+    /// one has ended, which is at its deadline at the latest. A failure ends the connection; the next call uses another.
     ///
     /// # Errors
     /// See [`AccessError`]; `Poisoned` means that no connection is left: [`Session::reopen`].

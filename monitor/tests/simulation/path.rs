@@ -248,6 +248,16 @@ impl Connection for SimulatedConnection {
         Poll::Ready(result)
     }
 
+    fn finish(&mut self, bytes: &mut Vec<u8>) -> Result<(), AccessError> {
+        match self.poll(bytes) {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                self.dead = true;
+                Err(AccessError::Unreachable { after: Duration::from_millis(500) })
+            }
+        }
+    }
+
     fn readiness(&self) -> BorrowedFd<'_> {
         self.nothing.as_fd()
     }

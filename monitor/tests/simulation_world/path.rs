@@ -405,6 +405,15 @@ impl Connection for PathConnection {
         }
     }
 
+    fn finish(&mut self, bytes: &mut Vec<u8>) -> Result<(), AccessError> {
+        let Some((ends, result)) = self.started.take() else {
+            return Err(AccessError::Invalid("nothing was started"));
+        };
+        self.clock.wait(ends.saturating_sub(self.clock.world()));
+        self.dead |= result.is_err();
+        result.map(|read| *bytes = read)
+    }
+
     fn readiness(&self) -> BorrowedFd<'_> {
         self.nothing.as_fd()
     }
