@@ -99,8 +99,8 @@ fn an_address_that_is_given_up_leaves_nothing_behind() {
         let silent = SilentAddresses::take("eth0", &both).unwrap();
         assert_eq!(scene.new.read("ipv4/conf/eth0/arp_ignore"), "1");
         assert_ne!(addresses(&scene.new), before);
-        let again = SilentAddresses::take("eth0", &both);
-        assert!(matches!(again, Err(AddressError::AlreadyLocal(_))), "{again:?}");
+        let elsewhere = SilentAddresses::take("eth1", &both);
+        assert!(matches!(elsewhere, Err(AddressError::NoInterface(_))), "{elsewhere:?}");
         drop(silent);
         let elsewhere = SilentAddresses::take("eth7", &both);
         assert!(matches!(elsewhere, Err(AddressError::NoInterface(_))), "{elsewhere:?}");
@@ -110,6 +110,45 @@ fn an_address_that_is_given_up_leaves_nothing_behind() {
     });
     assert_eq!(addresses(&scene.new), before);
     assert_eq!(scene.new.read("ipv4/conf/eth0/arp_ignore"), "0");
+}
+
+#[test]
+fn addresses_that_a_process_left_when_it_ended_are_taken_over_silent_or_announced() {
+    let scene = Scene::new(SERVICES[0]);
+    let before = addresses(&scene.new);
+    let both = SERVICES.map(|service| {
+        let address: IpAddr = service.parse().unwrap();
+        Prefixed { address, prefix: if address.is_ipv4() { 24 } else { 64 } }
+    });
+    scene.new.run(|| {
+        std::mem::forget(SilentAddresses::take("eth0", &both[..1]).unwrap());
+        let silent = SilentAddresses::take("eth0", &both).unwrap();
+        assert!(silent.were_left() && silent.had().is_empty());
+        drop(silent);
+    });
+    assert_eq!(addresses(&scene.new), before);
+    scene.new.run(|| {
+        // It ended between the two.
+        std::mem::forget(SilentAddresses::take("eth0", &both[..1]).unwrap());
+        add_to_card(&both[0]);
+        let silent = SilentAddresses::take("eth0", &both).unwrap();
+        assert_eq!(silent.had(), &both[..1]);
+        silent.announce().unwrap().withdraw();
+        let silent = SilentAddresses::take("eth0", &both).unwrap();
+        assert_eq!((silent.had(), silent.were_left()), (&both[..1], false));
+        drop(silent);
+        let elsewhere = SilentAddresses::take("lo", &both[..1]);
+        assert!(
+            matches!(elsewhere, Err(AddressError::AlreadyLocal(_) | AddressError::NoInterface(_))),
+            "{elsewhere:?}"
+        );
+    });
+}
+
+fn add_to_card(wanted: &Prefixed) {
+    let at = format!("{}/{}", wanted.address, wanted.prefix);
+    let added = std::process::Command::new("ip").args(["address", "add", &at, "dev", "eth0"]).status();
+    assert!(added.unwrap().success());
 }
 
 #[test]

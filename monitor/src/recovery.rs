@@ -3,6 +3,7 @@
 //!
 //! [`course`] decides, [`pull`] reads, and [`takeover`] does what must be done on this machine.
 
+mod claim;
 pub mod course;
 pub mod fence;
 pub mod pull;

@@ -4,6 +4,8 @@
 //! address is put on the loopback device first. IPv6 then answers nobody who asks for it. IPv4 does, unless the card is
 //! told to answer for its own addresses only (`arp_ignore` 1); all others of the card it answers for as before. To announce it
 //! the address is put on the card, too, and taken off the loopback device.
+//!
+//! A process that ends in between leaves all this as it is, and the next one goes on from there.
 
 use super::announcement::Announcer;
 use super::netlink::{Placed, add, remove};
@@ -46,9 +48,10 @@ pub enum AddressError {
         /// The length of its prefix.
         prefix: u8,
     },
-    /// Already this machine's, and then not silent.
+    /// Already this machine's, on another interface.
     #[error(
-        "{0} is an address of this machine already; nothing was changed; if a recovery was interrupted take it away (`ip address del`) and try again"
+        "{0} is an address of this machine already, and not on the interface of the service; nothing was changed; take it away \
+         there (`ip address del`), or name that interface, and try again"
     )]
     AlreadyLocal(IpAddr),
     /// The process lacks a capability.
@@ -73,6 +76,10 @@ pub enum AddressError {
 pub struct SilentAddresses {
     announcer: Announcer,
     silence: Silence,
+    addresses: Vec<Prefixed>,
+    /// Those of them that the interface had before.
+    had: Vec<Prefixed>,
+    were_left: bool,
 }
 
 /// What is to be undone when it ends, whether the addresses were announced or not.
@@ -91,15 +98,20 @@ struct Silence {
 pub struct Announced {
     announcer: Announcer,
     addresses: Vec<Prefixed>,
+    /// Those that were put on the interface.
+    placed: Vec<Prefixed>,
 }
 
 impl SilentAddresses {
-    /// Makes `addresses` local without a word to the network behind `interface`.
+    /// Makes `addresses` local without a word to the network behind `interface`. Those that the loopback device has already
+    /// were left there by a process that ended, and are taken over; those that the interface has stay there, and are not
+    /// silent: [`SilentAddresses::had`].
     ///
     /// # Errors
     /// [`AddressError`]; nothing has changed then.
     pub fn take(interface: &str, addresses: &[Prefixed]) -> Result<SilentAddresses, AddressError> {
         let (mut card, mut loopback) = (None, None);
+        let (mut left, mut had) = (Vec::new(), Vec::new());
         for found in getifaddrs().map_err(|source| failed("listing interfaces", source))? {
             let Some(at) = &found.address else { continue };
             if let Some(link) = at.as_link_addr() {
@@ -112,8 +124,13 @@ impl SilentAddresses {
                     _ => {}
                 }
             }
-            if let Some(taken) = ip(at).filter(|ip| addresses.iter().any(|wanted| wanted.address == *ip)) {
-                return Err(AddressError::AlreadyLocal(taken));
+            let known = ip(at).and_then(|ip| addresses.iter().find(|wanted| wanted.address == ip));
+            if let Some(known) = known {
+                match found.interface_name.as_str() {
+                    "lo" => left.push(*known),
+                    name if name == interface => had.push(*known),
+                    _ => return Err(AddressError::AlreadyLocal(known.address)),
+                }
             }
         }
         let none = |name: &str| AddressError::NoInterface(name.to_owned());
@@ -131,46 +148,52 @@ impl SilentAddresses {
         if addresses.iter().any(|wanted| wanted.address.is_ipv4()) {
             silence.answer_for_own_only(interface)?;
         }
-        for wanted in addresses {
+        silence.on_loopback.clone_from(&left);
+        for wanted in addresses.iter().filter(|wanted| !left.contains(wanted) && !had.contains(wanted)) {
             add(silence.placed(wanted.address)).map_err(|source| failed("adding an address", source))?;
             silence.on_loopback.push(*wanted);
             await_local_route(wanted.address, "lo")
                 .map_err(|source| call("waiting for an address's route", source))?;
         }
-        Ok(SilentAddresses { announcer, silence })
+        let were_left = !left.is_empty();
+        Ok(SilentAddresses { announcer, silence, addresses: addresses.to_vec(), had, were_left })
+    }
+
+    /// Whether any of them was left by a process that ended.
+    #[must_use]
+    pub fn were_left(&self) -> bool {
+        self.were_left
+    }
+
+    /// Those of the addresses that the interface had before: they may have been announced.
+    #[must_use]
+    pub fn had(&self) -> &[Prefixed] {
+        &self.had
     }
 
     /// Puts the addresses on the interface and tells the network behind it, once: see [`Announced::repeat`].
     ///
     /// # Errors
-    /// [`AddressError`]. The addresses are this machine's no more then.
+    /// [`AddressError`]. The addresses are this machine's no more then, but for those that the interface had before.
     pub fn announce(self) -> Result<Announced, AddressError> {
-        let SilentAddresses { announcer, silence } = self;
-        let interface = announcer.interface();
-        let addresses = silence.on_loopback.clone();
-        let on_card = |wanted: &Prefixed| Placed {
-            address: wanted.address,
-            prefix: wanted.prefix,
-            interface,
-            this_machine_only: false,
-        };
-        let announced = Announced { announcer, addresses };
-        let mut placed = Vec::new();
-        let outcome = announced.addresses.iter().try_for_each(|wanted| {
-            add(on_card(wanted)).map_err(|source| failed("adding an address", source))?;
-            placed.push(wanted);
+        let SilentAddresses { announcer, silence, addresses, had, .. } = self;
+        let mut announced = Announced { announcer, addresses, placed: Vec::new() };
+        let missing: Vec<Prefixed> =
+            announced.addresses.iter().filter(|wanted| !had.contains(wanted)).copied().collect();
+        let outcome = missing.into_iter().try_for_each(|wanted| {
+            add(announced.on_card(wanted)).map_err(|source| failed("adding an address", source))?;
+            announced.placed.push(wanted);
             // Without it the address would be nobody's for a while, once it is taken off the loopback device.
             await_local_route(wanted.address, &silence.card)
                 .map_err(|source| call("waiting for an address's route", source))
         });
-        if let Err(error) = outcome.and_then(|()| announced.repeat()) {
-            for wanted in placed {
-                lament("taking an address away", remove(on_card(wanted)).map_err(io::Error::from));
+        match outcome.and_then(|()| announced.repeat()) {
+            Ok(()) => Ok(announced),
+            Err(error) => {
+                announced.withdraw();
+                Err(error)
             }
-            return Err(error);
         }
-        drop(silence);
-        Ok(announced)
     }
 }
 
@@ -204,6 +227,22 @@ impl Drop for Silence {
 }
 
 impl Announced {
+    fn on_card(&self, wanted: Prefixed) -> Placed {
+        Placed {
+            address: wanted.address,
+            prefix: wanted.prefix,
+            interface: self.announcer.interface(),
+            this_machine_only: false,
+        }
+    }
+
+    /// Takes the addresses away again, but for those that the interface had before. What the network was told stays told.
+    pub fn withdraw(self) {
+        for wanted in &self.placed {
+            lament("taking an address away", remove(self.on_card(*wanted)).map_err(io::Error::from));
+        }
+    }
+
     /// Tells the network once more. An announcement can be lost, and nobody acknowledges one: repeat it over some seconds.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use thiserror::Error;
 
 const ESTABLISHED: u8 = 1;
+const TIME_WAIT: u8 = 6;
+const CLOSE: u8 = 7;
 const CLOSE_WAIT: u8 = 8;
 /// Readings until two agree. While packets come and go one of some hundreds does.
 const MOST_READINGS: usize = 1000;
@@ -23,6 +25,9 @@ const TCP: u8 = 6;
 const HEAD: usize = 16;
 /// Within the `inet_diag_msg` that follows it.
 const QUEUES: usize = 56;
+const STATE: usize = 1;
+/// Whatever the socket's cookie is.
+const ANY_COOKIE: u64 = u64::MAX;
 
 /// What an application has done with a connection, in bytes since the socket was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +96,16 @@ pub fn counts(connection: BorrowedFd<'_>) -> Result<Counts, CountsError> {
     Err(CountsError::Unsteady)
 }
 
+/// Whether this machine has a connection between these ends that is not over.
+///
+/// # Errors
+/// [`CountsError::NotFound`] if the kernel does not tell.
+pub fn is_open(local: SocketAddr, remote: SocketAddr) -> Result<bool, CountsError> {
+    let answer = Questioner::of(local, remote, ANY_COOKIE)?.ask()?;
+    let state = answer.and_then(|answer| answer.get(HEAD + STATE).copied());
+    Ok(state.is_some_and(|state| !matches!(state, TIME_WAIT | CLOSE)))
+}
+
 impl Info {
     fn acknowledged(&self) -> u64 {
         self.counts[2]
@@ -117,26 +132,37 @@ impl Questioner {
         };
         let descriptor = connection.as_raw_fd();
         let (local, remote) = (end(getsockname(descriptor))?, end(getpeername(descriptor))?);
-        let cookie = cookie(connection).map_err(failed)?;
+        Questioner::of(local, remote, cookie(connection).map_err(failed)?)
+    }
+
+    fn of(local: SocketAddr, remote: SocketAddr, cookie: u64) -> Result<Questioner, CountsError> {
         let socket = socket(
             AddressFamily::Netlink,
             SockType::Raw,
             SockFlag::SOCK_CLOEXEC,
             SockProtocol::NetlinkSockDiag,
         );
-        Ok(Questioner { socket: socket.map_err(failed)?, question: question(local, remote, cookie) })
+        let socket = socket.map_err(CountsError::NotFound)?;
+        Ok(Questioner { socket, question: question(local, remote, cookie) })
     }
 
     /// Bytes that are not read and bytes that are not acknowledged; `None` if there is no such connection any more.
     fn queues(&self) -> Result<Option<[u32; 2]>, CountsError> {
+        let answer = self.ask()?;
+        answer.map(|answer| queues(&answer).map_err(CountsError::NotFound)).transpose()
+    }
+
+    /// What the kernel says of the connection; `None` if there is none.
+    fn ask(&self) -> Result<Option<Vec<u8>>, CountsError> {
         let failed = CountsError::NotFound;
         let to = NetlinkAddr::new(0, 0);
         sendto(self.socket.as_raw_fd(), &self.question, &to, MsgFlags::empty()).map_err(failed)?;
-        let mut answer = [0; 1024];
+        let mut answer = vec![0; 1024];
         let length = recv(self.socket.as_raw_fd(), &mut answer, MsgFlags::empty()).map_err(failed)?;
-        match queues(&answer[..length]) {
+        answer.truncate(length);
+        match is_answer(&answer) {
             Err(Errno::ENOENT) => Ok(None),
-            queues => queues.map(Some).map_err(failed),
+            is_answer => is_answer.map(|()| Some(answer)).map_err(failed),
         }
     }
 }
@@ -168,19 +194,23 @@ fn question(local: SocketAddr, remote: SocketAddr, cookie: u64) -> Vec<u8> {
     message
 }
 
+fn word(answer: &[u8], at: usize) -> Result<u32, Errno> {
+    let bytes = answer.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).ok_or(Errno::EBADMSG)?;
+    Ok(u32::from_ne_bytes(bytes))
+}
+
+fn is_answer(answer: &[u8]) -> Result<(), Errno> {
+    match word(answer, 4)? as u16 {
+        SOCK_DIAG_BY_FAMILY => Ok(()),
+        kind if i32::from(kind) == libc::NLMSG_ERROR => {
+            Err(Errno::from_raw((word(answer, HEAD)? as i32).wrapping_neg()))
+        }
+        _ => Err(Errno::EBADMSG),
+    }
+}
+
 fn queues(answer: &[u8]) -> Result<[u32; 2], Errno> {
-    let word = |at: usize| {
-        let bytes = answer.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).ok_or(Errno::EBADMSG)?;
-        Ok(u32::from_ne_bytes(bytes))
-    };
-    let kind = word(4)? as u16;
-    if i32::from(kind) == libc::NLMSG_ERROR {
-        return Err(Errno::from_raw((word(HEAD)? as i32).wrapping_neg()));
-    }
-    if kind != SOCK_DIAG_BY_FAMILY {
-        return Err(Errno::EBADMSG);
-    }
-    Ok([word(HEAD + QUEUES)?, word(HEAD + QUEUES + 4)?])
+    Ok([word(answer, HEAD + QUEUES)?, word(answer, HEAD + QUEUES + 4)?])
 }
 
 fn address(name: &SockaddrStorage) -> Option<SocketAddr> {
@@ -236,6 +266,19 @@ mod tests {
         assert_eq!(counts(server.as_fd()).unwrap().read, 5);
         assert_eq!(server.read(&mut [0]).unwrap(), 0);
         assert_eq!(counts(server.as_fd()).unwrap().read, 5);
+    }
+
+    #[test]
+    fn a_connection_is_open_until_both_ends_are_closed() {
+        for at in ["127.0.0.1:0", "[::1]:0"] {
+            let (client, server) = pair(at);
+            let (local, remote) = (server.local_addr().unwrap(), server.peer_addr().unwrap());
+            assert!(is_open(local, remote).unwrap());
+            drop(client);
+            assert!(is_open(local, remote).unwrap());
+            drop(server);
+            assert!(!is_open(local, remote).unwrap());
+        }
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub enum Query {
         dry_run: bool,
         /// Go on though the target cannot be fenced.
         without_fence: bool,
+        /// Go on though another monitor has fenced the target.
+        after_another: bool,
     },
     /// What healers propose for one target, or for all.
     Proposals {

@@ -255,8 +255,8 @@ fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> 
             let sessions = shared.target(&target).and_then(|target| read_now(target, Request::Sessions));
             reply(stream, sessions)
         }
-        Query::Recover { target, dry_run, without_fence } => {
-            let terms = Terms { dry_run, without_fence };
+        Query::Recover { target, dry_run, without_fence, after_another } => {
+            let terms = Terms { dry_run, without_fence, after_another };
             reply(stream, shared.target(&target).and_then(|target| recover(target, terms, asker(stream))))
         }
         Query::Proposals { target: Some(target) } => {

@@ -1,10 +1,15 @@
 //! The course of a recovery, decided without I/O: what to do next, by what came of what was done before.
 //!
-//! Prepare → fence, and see the fence → pull → rebuild each session silently, and have the local server's agent hold it →
+//! Prepare → look who fences already → fence, and see the fence → pull → rebuild each session silently, and have the local server's agent hold it →
 //! announce → have each speak → fetch what was never sent → give each to the local server, which would compete for the processors
 //! earlier. Nothing that cannot be undone is done before the fence was seen, and whatever fails before the announcement is undone:
 //! then the target, if it lives, goes on as it was.
+//!
+//! A recovery can end in the middle, with the monitor that did it. Before it announced, nobody has heard of it: the next one does
+//! it all. Afterwards sessions may have gone on here, and what the target's memory says of them is old: none is rebuilt again. The
+//! next recovery sees to it that the network knows, and tells which sessions are here and which are not.
 
+use super::fence::Fenced;
 use super::report::{Fate, Mark, Outcome, Phase, Report, SessionReport};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,6 +21,8 @@ pub struct Terms {
     pub dry_run: bool,
     /// Go on though the target cannot be fenced: it is known to be dead, or cut off by other means.
     pub without_fence: bool,
+    /// Go on though another monitor has fenced the target: it is known to have announced nothing.
+    pub after_another: bool,
 }
 
 /// What to do next.
@@ -23,6 +30,8 @@ pub struct Terms {
 pub enum Action {
     /// Reach the local servers, and make the services' addresses local without a word: [`Course::prepared`].
     Prepare,
+    /// Find out who fences the target: [`Course::looked`].
+    Look,
     /// Make the target silent on the services' addresses, and read back that it is: [`Course::fenced`].
     Fence,
     /// Pull the sessions and plan each: [`Course::pulled`].
@@ -41,6 +50,17 @@ pub enum Action {
     Undo,
     /// Nothing more: [`Course::report`].
     End,
+}
+
+/// Where the services' addresses were on this machine before a recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// Nowhere.
+    Free,
+    /// Local and silent: a recovery ended here before it announced them.
+    LeftSilent,
+    /// One at least was where the network finds it.
+    Announced,
 }
 
 /// What came of fencing.
@@ -75,6 +95,8 @@ pub struct Candidate {
     pub remote: SocketAddr,
     /// Why it is lost, if it is.
     pub lost: Option<String>,
+    /// Its connection is open on this machine: an earlier recovery brought it here.
+    pub is_here: bool,
 }
 
 /// What was pulled.
@@ -88,6 +110,9 @@ pub struct Reading {
     pub is_torn: bool,
 }
 
+/// What is known of a session that is neither here nor can be rebuilt any more.
+const GONE: &str = "an earlier recovery announced its address, and it is not here: it has ended since, or was lost with that recovery";
+
 /// Readings of a target that still runs can contradict each other; a new one may not.
 const PULLS: usize = 3;
 
@@ -98,6 +123,7 @@ pub struct Course {
     began: Duration,
     next: Action,
     fence_set: bool,
+    addresses: Addresses,
     pulls: usize,
     /// Sessions that are not lost.
     left: Vec<usize>,
@@ -118,6 +144,7 @@ impl Course {
             // A dry run looks and nothing else.
             next: if terms.dry_run { Action::Pull } else { Action::Prepare },
             fence_set: false,
+            addresses: Addresses::Free,
             pulls: 0,
             left: Vec::new(),
             sessions: Vec::new(),
@@ -149,13 +176,38 @@ impl Course {
         self.next = Action::Undo;
     }
 
-    /// Whether the local servers were reached and the addresses are local.
-    pub fn prepared(&mut self, now: Duration, outcome: Result<(), String>) {
+    /// Whether the local servers were reached and the addresses are local, and where these were before.
+    pub fn prepared(&mut self, now: Duration, outcome: Result<Addresses, String>) {
         self.mark(now, Phase::Prepared);
         match outcome {
-            Ok(()) => self.next = Action::Fence,
+            Ok(addresses) => {
+                self.addresses = addresses;
+                self.next = Action::Look;
+            }
             Err(reason) => self.fail(reason),
         }
+    }
+
+    /// Who fences the target. Where nobody can tell, setting a fence says why.
+    pub fn looked(&mut self, outcome: Result<Fenced, String>) {
+        let Fenced { by_this, by_another } = outcome.unwrap_or_default();
+        if self.was_announced() && !by_this && !by_another {
+            let reason = "the services' addresses are this machine's already, and no recovery brought them here, for the target is \
+                          not fenced; nothing was changed; take them away (`ip address del`) if it is to be recovered";
+            self.fail(reason.to_owned());
+        } else if by_another && self.addresses == Addresses::Free && !self.terms.after_another {
+            let reason = "another monitor has fenced the target, and may have taken its services over; nothing was changed; let \
+                          that one finish, or, if it is known to have announced nothing, order it with --after-another";
+            self.fail(reason.to_owned());
+        } else {
+            self.next = Action::Fence;
+        }
+    }
+
+    /// Whether an earlier recovery may have had sessions go on here: then none is rebuilt.
+    #[must_use]
+    pub fn was_announced(&self) -> bool {
+        self.addresses == Addresses::Announced
     }
 
     /// What came of fencing.
@@ -199,8 +251,10 @@ impl Course {
     }
 
     fn take_in(&mut self, candidates: Vec<Candidate>) {
-        for (index, Candidate { local, remote, lost }) in candidates.into_iter().enumerate() {
+        for (index, Candidate { local, remote, lost, is_here }) in candidates.into_iter().enumerate() {
             let fate = match lost {
+                _ if is_here => Fate::Earlier,
+                _ if self.was_announced() => Fate::Lost(GONE.to_owned()),
                 Some(reason) => Fate::Lost(reason),
                 None => {
                     self.left.push(index);
@@ -293,7 +347,8 @@ impl Course {
     /// Whether the fence must be lifted when all is undone.
     #[must_use]
     pub fn must_lift(&self) -> bool {
-        self.fence_set
+        // Two machines would speak from the addresses.
+        self.fence_set && !self.was_announced()
     }
 
     /// What came of undoing.

@@ -26,6 +26,25 @@ pub enum FenceError {
     NotFenced(#[from] NotFenced),
 }
 
+/// Who fences a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fenced {
+    /// This monitor does, since an earlier order.
+    pub by_this: bool,
+    /// Another one does.
+    pub by_another: bool,
+}
+
+/// Reads who fences the target now.
+///
+/// # Errors
+/// [`FenceError`].
+pub fn fenced(link: &mut dyn Link) -> Result<Fenced, FenceError> {
+    let own = 1u64.checked_shl(link.slot()).unwrap_or(0);
+    let held = look(link)?.held;
+    Ok(Fenced { by_this: held & own != 0, by_another: held & !own != 0 })
+}
+
 /// Sets the fence, and reads back that it holds: nothing leaves from the services' addresses from then on. Where it would
 /// not hold nothing is written.
 ///

@@ -58,6 +58,8 @@ pub enum Fate {
         #[serde(rename = "after_ns", with = "nanoseconds")]
         after: Duration,
     },
+    /// It goes on here since an earlier recovery.
+    Earlier,
     /// It cannot go on exactly.
     Lost(String),
 }
@@ -119,6 +121,12 @@ impl Report {
         self.count(|fate| matches!(fate, Fate::Resumed { .. }))
     }
 
+    /// Sessions that an earlier recovery brought here.
+    #[must_use]
+    pub fn earlier(&self) -> usize {
+        self.count(|fate| *fate == Fate::Earlier)
+    }
+
     /// Sessions that are lost.
     #[must_use]
     pub fn lost(&self) -> usize {
@@ -144,7 +152,9 @@ impl Report {
                 format!("{} of {all} sessions could go on here; {marks}", all - lost)
             }
             Outcome::Done => {
-                format!("{} of {all} sessions go on here, {lost} are lost; {marks}", self.resumed())
+                let (resumed, earlier) = (self.resumed(), self.earlier());
+                let earlier = if earlier > 0 { format!(", {earlier} did before") } else { String::new() };
+                format!("{resumed} of {all} sessions go on here{earlier}, {lost} are lost; {marks}")
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a recovery does on this machine: addresses, sockets, and the local servers that go on with them.
 
-use super::course::{Candidate, Outcomes};
+use super::claim::Claim;
+use super::course::{Addresses, Candidate, Outcomes};
 use super::pull::{Found, Unsent};
 use super::side_by_side::side_by_side;
 use crate::config::ServiceConfig;
@@ -9,10 +10,11 @@ use backdoors_continuation_box::resume::Resumption;
 use backdoors_continuation_box::service::{Adopter, Offered};
 use backdoors_continuation_box::snapshot::{BoxView, Export};
 use backdoors_continuation_box::tcp::{
-    Announced, Prefixed, Rebuilder, Rebuilt, Resumed, SilentAddresses, TcpState,
+    Announced, Prefixed, Rebuilder, Rebuilt, Resumed, SilentAddresses, TcpState, is_open,
 };
 use backdoors_sensor_box::session::Received;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,8 @@ pub struct Takeover {
     silent: Vec<SilentAddresses>,
     rebuilder: Rebuilder,
     sessions: Vec<Session>,
+    /// Given up last: fields are dropped in their order.
+    claims: Vec<Claim>,
 }
 
 /// A session on its way.
@@ -51,11 +55,11 @@ struct Left {
 }
 
 impl Takeover {
-    /// Reaches the local servers, and makes the addresses local without a word.
+    /// Reaches the local servers, and makes the addresses local without a word. Returns where they were before.
     ///
     /// # Errors
     /// Why not; nothing has changed then that dropping it does not undo.
-    pub fn prepare(&mut self, services: &[ServiceConfig]) -> Result<(), String> {
+    pub fn prepare(&mut self, services: &[ServiceConfig]) -> Result<Addresses, String> {
         for service in services {
             let adopter = Adopter::connect(&service.local, &service.name)
                 .map_err(|error| format!("service `{}`: {error}", service.name))?;
@@ -70,11 +74,20 @@ impl Takeover {
                 }
             }
         }
+        let all: BTreeSet<IpAddr> = by_interface.values().flatten().map(|known| known.address).collect();
+        self.claims = all.into_iter().map(Claim::take).collect::<Result<_, _>>()?;
         for (interface, addresses) in by_interface {
             let taken = SilentAddresses::take(interface, &addresses).map_err(|error| error.to_string())?;
             self.silent.push(taken);
         }
-        Ok(())
+        let is_any = |is: fn(&SilentAddresses) -> bool| self.silent.iter().any(is);
+        Ok(if is_any(|taken| !taken.had().is_empty()) {
+            Addresses::Announced
+        } else if is_any(SilentAddresses::were_left) {
+            Addresses::LeftSilent
+        } else {
+            Addresses::Free
+        })
     }
 
     /// Plans each session that was found of a service. `clock` is the target's monotonic clock now or ahead of it,
@@ -96,7 +109,7 @@ impl Takeover {
                     Err(reason) => (Session::Lost, Some(reason)),
                 };
                 self.sessions.push(session);
-                Candidate { local, remote, lost }
+                Candidate { local, remote, lost, is_here: false }
             })
             .collect()
     }
@@ -156,13 +169,21 @@ impl Takeover {
     /// Tells the network where the addresses are now, and again over some seconds.
     ///
     /// # Errors
-    /// Why not. The addresses are this machine's no more then.
+    /// Why not. The addresses are this machine's no more then, but for those that were when this began.
     pub fn announce(&mut self, services: &[ServiceConfig]) -> Result<(), String> {
-        let announced: Result<Vec<Announced>, _> =
-            std::mem::take(&mut self.silent).into_iter().map(SilentAddresses::announce).collect();
-        let announced = announced.map_err(|error| error.to_string())?;
+        // Neighbours cannot be told otherwise afterwards, so what may fail comes first. The sockets are there by now.
         for service in services {
             run(&service.announce)?;
+        }
+        let mut announced: Vec<Announced> = Vec::new();
+        for silent in std::mem::take(&mut self.silent) {
+            match silent.announce() {
+                Ok(told) => announced.push(told),
+                Err(error) => {
+                    announced.into_iter().for_each(Announced::withdraw);
+                    return Err(error.to_string());
+                }
+            }
         }
         let repeat = std::thread::Builder::new().name("announce".into()).spawn(move || {
             for pause in AGAIN {
@@ -248,6 +269,19 @@ impl Takeover {
             .map_err(|error| error.to_string())?;
         Ok((left.service, resumed))
     }
+}
+
+/// Finds out which of the sessions are here, since an earlier recovery.
+///
+/// # Errors
+/// If this machine's kernel does not tell.
+pub fn find_here(candidates: &mut [Candidate]) -> Result<(), String> {
+    for candidate in candidates {
+        let is_here = is_open(candidate.local, candidate.remote);
+        candidate.is_here =
+            is_here.map_err(|error| format!("looking for its connections failed: {error}"))?;
+    }
+    Ok(())
 }
 
 fn adopter(adopters: &mut [Adopter], service: usize) -> Result<&mut Adopter, String> {

@@ -7,7 +7,7 @@ use crate::journal::What;
 use crate::recovery::course::{Action, Course, Fencing, Reading, Spoken};
 use crate::recovery::fence;
 use crate::recovery::pull::{Found, PullError, Pulled, Regions, fetch_unsent, pull, service_number};
-use crate::recovery::takeover::Takeover;
+use crate::recovery::takeover::{Takeover, find_here};
 use crate::recovery::{Report, SessionRow, Terms};
 use backdoors_continuation_box::snapshot::ViewError;
 use backdoors_rdma::realtime::{schedule_first, schedule_ordinarily};
@@ -81,13 +81,25 @@ impl Sampler {
                     let outcome = takeover.prepare(&services);
                     course.prepared(self.clock.monotonic(), outcome);
                 }
+                Action::Look => {
+                    let outcome = match self.link.as_deref_mut() {
+                        Some(link) => fence::fenced(link).map_err(|error| error.to_string()),
+                        None => Err("there is no connection".to_owned()),
+                    };
+                    course.looked(outcome);
+                }
                 Action::Fence => {
                     let fencing = self.fence();
                     course.fenced(self.clock.monotonic(), fencing);
                 }
                 Action::Pull => {
                     takeover.forget();
-                    let outcome = self.pull_and_plan(&mut takeover);
+                    let outcome = self.pull_and_plan(&mut takeover).and_then(|mut reading| {
+                        if terms.dry_run || course.was_announced() {
+                            find_here(&mut reading.candidates)?;
+                        }
+                        Ok(reading)
+                    });
                     course.pulled(self.clock.monotonic(), outcome);
                 }
                 Action::Rebuild => {

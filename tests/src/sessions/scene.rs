@@ -274,16 +274,18 @@ impl<'m, M: Machine> Scene<'m, M> {
         let group = |number: usize| machines.groups.as_ref().and_then(|groups| groups.get(number));
         let services = |number: usize| config.agent_lines(machines.service, group(number));
         let moving = config.moving(&machines.prefixed(), machines.interface);
+        let keys = tempfile::tempdir().context("making a folder for keys")?;
+        Identity::generate(SECOND)?.save(keys.path())?;
+        give(&machines.node, keys.path(), &format!("{SECOND}.crt"))?;
         let plan = Plan {
             provider: machines.provider,
-            agent: format!("{}{}", machines.scope(), services(0)),
+            agent: format!("{}{}{}", machines.scope(), services(0), second_may_look(1)),
             watch: machines.watch.to_owned(),
             healers: moving + &config.rules,
             monitor_prefix: "sh /run/backdoors/enter",
             ..Plan::default()
         };
         let deployment = Deployment::install(&machines.node, &machines.standby, plan)?;
-        let keys = tempfile::tempdir().context("making a folder for keys")?;
         let mut scene = Scene { machines, deployment, standby_agent: 0, config: config.clone(), keys };
         scene.start_standby_agent(&services(1))?;
         scene.deployment.start_daemon()?;
@@ -292,12 +294,10 @@ impl<'m, M: Machine> Scene<'m, M> {
 
     /// Somebody may look after the standby, too.
     fn start_standby_agent(&mut self, services: &str) -> Result<()> {
-        Identity::generate(SECOND)?.save(self.keys.path())?;
-        let may_look =
-            format!("[[monitor]]\nname = \"{SECOND}\"\ncertificate = \"{FOLDER}/{SECOND}.crt\"\nslot = 0\n");
         let standby = &self.machines.standby;
         give(standby, self.keys.path(), &format!("{SECOND}.crt"))?;
-        self.standby_agent = self.start_agent(standby, "standby", &format!("{services}{may_look}"))?;
+        self.standby_agent =
+            self.start_agent(standby, "standby", &format!("{services}{}", second_may_look(0)))?;
         Ok(())
     }
 
@@ -376,6 +376,11 @@ impl SceneConfig {
         });
         services.collect()
     }
+}
+
+/// Lines of an agent's configuration that give the second standby this slot.
+fn second_may_look(slot: u32) -> String {
+    format!("[[monitor]]\nname = \"{SECOND}\"\ncertificate = \"{FOLDER}/{SECOND}.crt\"\nslot = {slot}\n")
 }
 
 /// Makes a machine ready for agents, servers and monitors. Whoever has sockets of the service must be in its group: the server, and

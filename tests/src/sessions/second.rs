@@ -1,4 +1,5 @@
-//! A second standby, which looks after the first one: what went on there goes on here if that ends, too.
+//! A second standby, which looks after the first one, so that what went on there goes on here if that ends, too; or after the node,
+//! so that it goes on here if the first one's monitor ends half-way.
 
 use super::group::Group;
 use super::scene::{Machines, SECOND, Scene, give, prepare, serve};
@@ -29,7 +30,7 @@ impl Machines<Host> {
 }
 
 impl Scene<'_, Host> {
-    /// Starts an agent, a server and a monitor there.
+    /// Starts an agent, a server and a monitor of the first standby there.
     ///
     /// # Errors
     /// If one of them does not come up.
@@ -39,25 +40,50 @@ impl Scene<'_, Host> {
         program: &str,
         arguments: &str,
     ) -> Result<Watcher<'s, Host>> {
+        self.watch(second, ("standby", &self.machines().standby, 0), program, arguments)
+    }
+
+    /// Starts an agent, a server and a monitor of the node there.
+    ///
+    /// # Errors
+    /// If one of them does not come up.
+    pub fn watch_node<'s>(
+        &self,
+        second: &'s Second,
+        program: &str,
+        arguments: &str,
+    ) -> Result<Watcher<'s, Host>> {
+        self.watch(second, ("target", &self.machines().node, 1), program, arguments)
+    }
+
+    fn watch<'s>(
+        &self,
+        second: &'s Second,
+        (name, watched, slot): (&str, &Host, u32),
+        program: &str,
+        arguments: &str,
+    ) -> Result<Watcher<'s, Host>> {
         let Second { host, group } = second;
         let machines = self.machines();
         prepare(host, Some(group))?;
         self.start_agent(host, "third", &self.config.agent_lines(machines.service, Some(group)))?;
         serve(host, program, arguments)?;
-        for file in ["standby.crt", "second.crt", "second.key"] {
+        for file in ["second.crt", "second.key"] {
             give(host, self.keys.path(), file)?;
         }
+        let certificate = format!("{FOLDER}/{name}.crt");
+        host.write(&certificate, &machines.standby.shell(&format!("cat {certificate}"))?)?;
         let config = format!(
             "name = \"{SECOND}\"\nidentity = \"{FOLDER}\"\nsocket = \"{FOLDER}/monitor.sock\"\n\
              journal = \"{FOLDER}/journal.jsonl\"\n\
-             [[target]]\nname = \"standby\"\naddress = \"{}:7801\"\ncertificate = \"{FOLDER}/standby.crt\"\n\
+             [[target]]\nname = \"{name}\"\naddress = \"{}:7801\"\ncertificate = \"{certificate}\"\n\
              provider = \"emulated\"\nperiod = \"20ms\"\n{}",
-            machines.standby.address(),
+            watched.address(),
             self.config.moving(&machines.prefixed(), machines.interface)
         );
         host.write(&format!("{FOLDER}/monitor.toml"), &config)?;
         let prefix = "sh /run/backdoors/enter";
-        let mut watcher = Watcher { name: SECOND, slot: 0, machine: host, daemon: 0, prefix };
+        let mut watcher = Watcher { name: SECOND, slot, machine: host, daemon: 0, prefix };
         watcher.start()?;
         Ok(watcher)
     }

@@ -20,14 +20,18 @@ pub struct Arguments {
     /// machines may answer as the same service.
     #[arg(long, conflicts_with = "dry_run")]
     without_fence: bool,
+    /// Go on though another monitor has fenced the target, and may have taken its services over. Only if it is known that it told
+    /// nobody of their addresses: otherwise two machines may answer as the same service.
+    #[arg(long, conflicts_with = "dry_run")]
+    after_another: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { target, dry_run, without_fence, json } = arguments;
-    let report: Report = ask(socket, &Query::Recover { target, dry_run, without_fence })?;
+    let Arguments { target, dry_run, without_fence, after_another, json } = arguments;
+    let report: Report = ask(socket, &Query::Recover { target, dry_run, without_fence, after_another })?;
     if json {
         print_json(&report)?;
     } else {
@@ -61,7 +65,9 @@ fn show(report: &Report) -> String {
             format!("{} of {} sessions could go on here\n", report.all() - report.lost(), report.all())
         }
         (Outcome::Done, false) => {
-            format!("{} of {} sessions go on here\n", report.resumed(), report.all())
+            let earlier = report.earlier();
+            let earlier = if earlier > 0 { format!(", {earlier} did before") } else { String::new() };
+            format!("{} of {} sessions go on here{earlier}\n", report.resumed(), report.all())
         }
     });
     text

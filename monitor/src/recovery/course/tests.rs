@@ -1,5 +1,5 @@
 use super::*;
-use Action::{Announce, Begin, End, Fence, Fetch, Prepare, Pull, Rebuild, Resume, Undo};
+use Action::{Announce, Begin, End, Fence, Fetch, Look, Prepare, Pull, Rebuild, Resume, Undo};
 
 const NOW: Duration = Duration::from_secs(100);
 
@@ -9,7 +9,7 @@ fn at(milliseconds: u64) -> Duration {
 
 fn candidate(port: u16, lost: Option<&str>) -> Candidate {
     let end = |port| SocketAddr::from(([10, 0, 0, 1], port));
-    Candidate { local: end(80), remote: end(port), lost: lost.map(str::to_owned) }
+    Candidate { local: end(80), remote: end(port), lost: lost.map(str::to_owned), is_here: false }
 }
 
 fn reading(candidates: Vec<Candidate>) -> Reading {
@@ -29,7 +29,8 @@ fn drive(course: &mut Course, mut outcome: impl FnMut(Action) -> Result<(), Stri
             course.left().iter().copied().zip(std::iter::once(first).chain(others)).collect()
         };
         match action {
-            Prepare => course.prepared(now, result),
+            Prepare => course.prepared(now, result.map(|()| Addresses::Free)),
+            Look => course.looked(result.map(|()| Fenced::default())),
             Fence => course.fenced(now, result.map_or_else(Fencing::Fails, |()| Fencing::Holds)),
             Pull => {
                 let all = vec![candidate(1, None), candidate(2, Some("a hole")), candidate(3, None)];
@@ -58,7 +59,7 @@ fn fails_at(action: Action) -> impl FnMut(Action) -> Result<(), String> {
 fn nothing_is_pulled_before_the_fence_was_seen_nor_announced_before_all_is_rebuilt() {
     let mut course = Course::new(NOW, Terms::default());
     let done = drive(&mut course, |_| Ok(()));
-    assert_eq!(done, [Prepare, Fence, Pull, Rebuild, Announce, Resume, Fetch, Begin, End]);
+    assert_eq!(done, [Prepare, Look, Fence, Pull, Rebuild, Announce, Resume, Fetch, Begin, End]);
     assert_eq!(course.left(), [0, 2]);
     let report = course.report("web1");
     assert_eq!((report.resumed(), report.lost(), report.outcome.clone()), (2, 1, Outcome::Done));
@@ -83,7 +84,7 @@ fn nothing_is_pulled_before_the_fence_was_seen_nor_announced_before_all_is_rebui
 #[test]
 fn a_target_that_is_not_seen_to_be_fenced_is_left_as_it_was_unless_that_was_ordered() {
     let mut course = Course::new(NOW, Terms::default());
-    assert_eq!(drive(&mut course, fails_at(Fence)), [Prepare, Fence, Undo, End]);
+    assert_eq!(drive(&mut course, fails_at(Fence)), [Prepare, Look, Fence, Undo, End]);
     assert!(course.must_lift(), "what was written may hold");
     let Outcome::Failed(reason) = course.report("web1").outcome else { panic!() };
     assert!(reason.contains("--without-fence"), "{reason}");
@@ -103,7 +104,7 @@ fn what_fails_on_this_machine_before_the_fence_leaves_the_target_alone() {
 #[test]
 fn what_cannot_be_read_is_read_again_and_then_given_up() {
     let mut course = Course::new(NOW, Terms::default());
-    assert_eq!(drive(&mut course, fails_at(Pull)), [Prepare, Fence, Pull, Pull, Pull, Undo, End]);
+    assert_eq!(drive(&mut course, fails_at(Pull)), [Prepare, Look, Fence, Pull, Pull, Pull, Undo, End]);
     assert!(course.must_lift());
 }
 
@@ -158,7 +159,8 @@ fn each_session_is_told_with_the_time_at_which_it_spoke() {
     while course.next() != Resume {
         let outcomes = course.left().iter().map(|index| (*index, Ok(()))).collect();
         match course.next() {
-            Prepare => course.prepared(NOW, Ok(())),
+            Prepare => course.prepared(NOW, Ok(Addresses::Free)),
+            Look => course.looked(Ok(Fenced::default())),
             Fence => course.fenced(NOW, Fencing::Holds),
             Pull => course.pulled(NOW, Ok(reading(vec![candidate(1, None), candidate(2, None)]))),
             Rebuild => course.rebuilt(NOW, outcomes),
@@ -199,7 +201,8 @@ fn where_the_addresses_cannot_be_announced_all_is_undone() {
 #[test]
 fn a_service_without_sessions_moves_all_the_same() {
     let mut course = Course::new(NOW, Terms::default());
-    course.prepared(NOW, Ok(()));
+    course.prepared(NOW, Ok(Addresses::Free));
+    course.looked(Ok(Fenced::default()));
     course.fenced(NOW, Fencing::Holds);
     course.pulled(NOW, Ok(Reading::default()));
     assert_eq!(course.next(), Announce);
@@ -214,4 +217,75 @@ fn a_dry_run_reads_and_does_nothing_else() {
     let report = course.report("web1");
     assert!(report.sessions.iter().all(|session| !matches!(session.fate, Fate::Resumed { .. })));
     assert!(report.text().contains("2 of 3 sessions could go on here"), "{}", report.text());
+}
+
+const BY_THIS: Fenced = Fenced { by_this: true, by_another: false };
+const BY_ANOTHER: Fenced = Fenced { by_this: false, by_another: true };
+
+#[test]
+fn sessions_of_which_an_earlier_recovery_told_the_network_are_told_here_or_gone_and_never_rebuilt_or_unfenced()
+ {
+    for fenced in [BY_THIS, BY_ANOTHER] {
+        let mut course = Course::new(NOW, Terms::default());
+        course.prepared(NOW, Ok(Addresses::Announced));
+        course.looked(Ok(fenced));
+        course.fenced(NOW, Fencing::Holds);
+        let here = |port, is_here| Candidate { is_here, ..candidate(port, None) };
+        course.pulled(NOW, Ok(reading(vec![here(1, true), here(2, false)])));
+        assert_eq!((course.next(), course.left()), (Announce, &[][..]));
+        course.announced(NOW, Ok(()));
+        assert_eq!(course.next(), End);
+        let report = course.report("web1");
+        assert_eq!((report.resumed(), report.earlier(), report.lost()), (0, 1, 1));
+        assert!(
+            report.text().contains("0 of 2 sessions go on here, 1 did before, 1 are lost"),
+            "{}",
+            report.text()
+        );
+    }
+    // Whatever fails then: two machines would speak.
+    let mut course = Course::new(NOW, Terms::default());
+    course.prepared(NOW, Ok(Addresses::Announced));
+    course.looked(Ok(BY_THIS));
+    course.fenced(NOW, Fencing::Fails("no".to_owned()));
+    assert_eq!((course.next(), course.must_lift()), (Undo, false));
+}
+
+#[test]
+fn a_recovery_that_ended_here_before_it_told_the_network_is_done_once_more() {
+    for fenced in [BY_THIS, BY_ANOTHER] {
+        let mut course = Course::new(NOW, Terms::default());
+        course.prepared(NOW, Ok(Addresses::LeftSilent));
+        course.looked(Ok(fenced));
+        assert_eq!(course.next(), Fence);
+        course.fenced(NOW, Fencing::Holds);
+        course.pulled(NOW, Ok(reading(vec![candidate(1, None)])));
+        assert_eq!((course.next(), course.must_lift()), (Rebuild, true));
+    }
+}
+
+#[test]
+fn addresses_that_no_recovery_brought_here_are_no_recovery() {
+    for looked in [Ok(Fenced::default()), Err("unreachable".to_owned())] {
+        let mut course = Course::new(NOW, Terms::default());
+        course.prepared(NOW, Ok(Addresses::Announced));
+        course.looked(looked);
+        assert_eq!((course.next(), course.must_lift()), (Undo, false));
+        let Outcome::Failed(reason) = course.report("web1").outcome else { panic!() };
+        assert!(reason.contains("ip address del"), "{reason}");
+    }
+}
+
+#[test]
+fn what_another_monitor_may_have_taken_over_is_left_to_it_unless_that_was_ordered() {
+    let mut course = Course::new(NOW, Terms::default());
+    course.prepared(NOW, Ok(Addresses::Free));
+    course.looked(Ok(BY_ANOTHER));
+    assert_eq!((course.next(), course.must_lift()), (Undo, false));
+    let Outcome::Failed(reason) = course.report("web1").outcome else { panic!() };
+    assert!(reason.contains("--after-another"), "{reason}");
+    let mut course = Course::new(NOW, Terms { after_another: true, ..Terms::default() });
+    course.prepared(NOW, Ok(Addresses::Free));
+    course.looked(Ok(BY_ANOTHER));
+    assert_eq!(course.next(), Fence);
 }
