@@ -5,7 +5,9 @@ mod fetch;
 pub mod layout;
 
 pub use decode::{Refused, SessionsView};
-pub use fetch::{Received, ReceivedError, fetch_received, fetch_sessions};
+pub use fetch::{
+    Received, ReceivedError, fetch_received, fetch_sessions, session_table_room, settle_sessions,
+};
 
 use crate::numbered::numbered;
 use core::net::SocketAddr;

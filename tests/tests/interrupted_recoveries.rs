@@ -63,7 +63,7 @@ struct Told {
     lost: usize,
 }
 
-fn told(text: &str) -> Result<Told> {
+fn read_report(text: &str) -> Result<Told> {
     let report: Value = serde_json::from_str(text).with_context(|| text.to_owned())?;
     ensure!(report["outcome"] == "done", "{text}");
     let sessions = report["sessions"].as_array().context("no sessions")?;
@@ -108,7 +108,7 @@ fn is_finished_or_told(rules: &str, kill: impl FnOnce(&Host, u32) -> Result<()>)
         let was_announced = has_address(&machines.standby, "eth1")?;
         scene.deployment.start_daemon()?;
         let (_, text) = scene.deployment.try_backdoors("recover target --json")?;
-        let told = told(&text)?;
+        let told = read_report(&text)?;
         if was_announced {
             ensure!(told.resumed == 0 && told.earlier + told.lost == SESSIONS, "{told:?}");
         } else {
@@ -117,7 +117,7 @@ fn is_finished_or_told(rules: &str, kill: impl FnOnce(&Host, u32) -> Result<()>)
         ensure!(has_address(&machines.standby, "eth1")? && !has_address(&machines.standby, "lo")?);
         // Once more changes nothing.
         let (_, text) = scene.deployment.try_backdoors("recover target --json")?;
-        let again = told(&text)?;
+        let again = read_report(&text)?;
         let all = Told { resumed: 0, earlier: told.resumed + told.earlier, lost: told.lost };
         ensure!(again == all, "first {told:?}, then {again:?}");
         let served = served.end()?;
@@ -171,7 +171,7 @@ fn another_machine_finishes_what_a_monitor_began_and_told_nobody_if_that_is_orde
         ensure!(refused.contains("another monitor has fenced the target"), "{refused}");
         let (code, text) = watcher.try_backdoors("recover target --after-another --json")?;
         ensure!(code == 0, "{text}");
-        ensure!(told(&text)? == Told { resumed: SESSIONS, earlier: 0, lost: 0 }, "{text}");
+        ensure!(read_report(&text)? == Told { resumed: SESSIONS, earlier: 0, lost: 0 }, "{text}");
         ensure!(served.end()? == SESSIONS);
         Ok(())
     };

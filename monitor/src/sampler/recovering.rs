@@ -199,7 +199,7 @@ impl Sampler {
             let link =
                 self.link.as_deref_mut().ok_or(PullError::Access(backdoors_rdma::AccessError::Poisoned))?;
             let (_, boxes) = service_number(link, &service.name)?;
-            for (index, bytes) in sessions.into_iter().zip(fetch_unsent(link, boxes, &unsent)?) {
+            for (index, bytes) in sessions.into_iter().zip(fetch_unsent(link, &boxes, &unsent)?) {
                 if let Some(bytes) = bytes {
                     takeover.complete(index, &bytes);
                 }

@@ -1,14 +1,11 @@
 //! Fetching connections and what they received, whatever carries the bytes.
 
-use super::layout::SessionTableHeader;
+use super::layout::{MAX_SESSIONS, session_table_bytes};
 use super::{SessionView, SessionsView};
-use crate::decode::DecodeError;
 use crate::fetch::{FetchError, READINGS};
-use core::mem::size_of;
 
-/// Fetches the session table through `read`, which fills a buffer from an offset of a region of `region` bytes: its header,
-/// then all records, then once more those that were torn, or make no sense: a record that began to be written while it was
-/// read looks so.
+/// Fetches the session table through `read`, which fills a buffer from an offset of a region of `region` bytes: all of it, then
+/// once more the records that were torn, or make no sense: [`settle_sessions`].
 ///
 /// # Errors
 /// [`FetchError::Access`] if `read` fails, [`FetchError::Decode`] if what it read is no session table. Records that stay torn,
@@ -17,28 +14,39 @@ pub fn fetch_sessions<E>(
     region: u64,
     mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
 ) -> Result<SessionsView, FetchError<E>> {
-    let mut head = [0; size_of::<SessionTableHeader>()];
-    read(0, &mut head).map_err(FetchError::Access)?;
-    let mut view = SessionsView::head(&head)?;
-    let need = view.need();
-    if need as u64 > region {
-        let have = usize::try_from(region).unwrap_or(usize::MAX);
-        return Err(DecodeError::Truncated { what: "session table", have, need }.into());
-    }
-    let mut records = vec![0; need - view.header_bytes];
-    read(view.header_bytes as u64, &mut records).map_err(FetchError::Access)?;
-    view.take_records(&records);
+    let mut bytes = vec![0; session_table_room(region)];
+    read(0, &mut bytes).map_err(FetchError::Access)?;
+    let mut view = SessionsView::decode(&bytes)?;
+    settle_sessions(&mut view, read).map_err(FetchError::Access)?;
+    Ok(view)
+}
+
+/// How many bytes of a region of so many can be a session table's.
+#[must_use]
+pub fn session_table_room(region: u64) -> usize {
+    let most = session_table_bytes(MAX_SESSIONS);
+    usize::try_from(region).unwrap_or(most).min(most)
+}
+
+/// Reads once more the records that were torn, or make no sense: a record that began to be written while it was read looks so.
+/// `read` fills a buffer from an offset of the table.
+///
+/// # Errors
+/// If `read` fails.
+pub fn settle_sessions<E>(
+    view: &mut SessionsView,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+) -> Result<(), E> {
     let mut record = vec![0; view.record_bytes];
     for _ in 1..READINGS {
         let torn = core::mem::take(&mut view.torn);
         let refused = core::mem::take(&mut view.refused).into_iter().map(|refused| refused.index);
         for index in torn.into_iter().chain(refused) {
-            read((view.header_bytes + index * view.record_bytes) as u64, &mut record)
-                .map_err(FetchError::Access)?;
+            read((view.header_bytes + index * view.record_bytes) as u64, &mut record)?;
             view.take_record(index, &record);
         }
     }
-    Ok(view)
+    Ok(())
 }
 
 /// Bytes that a connection received, as its ring held them.

@@ -1,16 +1,19 @@
+use super::reading::OPERATIONS;
 use super::*;
 use crate::link::LinkError;
+use backdoors_continuation_box::connection::streams;
 use backdoors_continuation_box::resume::{Output, Resumption};
 use backdoors_continuation_box::snapshot::{BoxMemory, SessionBox};
 use backdoors_rdma::memory::Protection;
-use backdoors_rdma::{RemoteRange, Request, SharedMemory, Ticket};
+use backdoors_rdma::{Operation, RemoteRange, Request, SharedMemory, Ticket};
 use backdoors_sensor_box::session::layout::{LEAST_RING, SessionRecord, ring_stride, session_table_bytes};
 use backdoors_sensor_box::writer::SessionTable;
 use backdoors_sensor_box::{CommandKey, LocalWords, TcpState};
+use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 const RECORDS: usize = 70;
 const SHAPE: Shape = Shape { capacity: 70, snapshot_bytes: 64, ring_bytes: 8192 };
@@ -25,6 +28,7 @@ struct Target {
     table: Vec<u8>,
     rings: Vec<u8>,
     boxes: SharedMemory,
+    shape: Shape,
     live: Arc<BoxMemory>,
     batches: usize,
     most: usize,
@@ -66,13 +70,18 @@ fn record(index: usize, received: u64, acknowledged: u64, sent: u64) -> SessionR
 impl Target {
     /// Sessions that each received and sent so much.
     fn new(sessions: usize) -> (Target, Vec<SessionBox>) {
+        Target::with(SHAPE, sessions)
+    }
+
+    fn with(shape: Shape, sessions: usize) -> (Target, Vec<SessionBox>) {
         let words = LocalWords::zeroed(session_table_bytes(RECORDS));
         SessionTable::lay_out(&words, 7, LEAST_RING, LEAST_RING / 2).unwrap();
-        let (live, fd) = BoxMemory::create(SHAPE).unwrap();
-        let boxes = SharedMemory::map(fd.as_fd(), 0, SHAPE.region_bytes(), Protection::ReadWrite).unwrap();
+        let (live, fd) = BoxMemory::create(shape).unwrap();
+        let boxes = SharedMemory::map(fd.as_fd(), 0, shape.region_bytes(), Protection::ReadWrite).unwrap();
         let rings = vec![0; RECORDS * ring_stride(LEAST_RING) as usize];
         let between = Box::new(|_, _: &mut Vec<u8>| {});
-        let mut target = Target { table: words.bytes(), rings, boxes, live, batches: 0, most: 0, between };
+        let mut target =
+            Target { table: words.bytes(), rings, boxes, shape, live, batches: 0, most: 0, between };
         let kept = (0..sessions).map(|index| target.add(index)).collect();
         (target, kept)
     }
@@ -106,7 +115,7 @@ impl Target {
     /// Has a box say something else.
     fn alter(&self, index: u32, alter: impl FnOnce(&mut BoxHead)) {
         let at = SHAPE.box_position(index) as usize;
-        let mut bytes = [0; HEAD];
+        let mut bytes = [0; size_of::<BoxHead>()];
         self.boxes.read_bytes(at, &mut bytes).unwrap();
         let mut head = BoxHead::read_from_bytes(&bytes).unwrap();
         alter(&mut head);
@@ -121,7 +130,7 @@ impl Target {
         Regions {
             sessions: region(0, self.table.len()),
             received: region(1 << 40, self.rings.len()),
-            boxes: Some(region(2 << 40, SHAPE.region_bytes())),
+            boxes: Some(Boxes { region: region(2 << 40, self.shape.region_bytes()), shape: self.shape }),
         }
     }
 }
@@ -207,12 +216,38 @@ fn sessions_come_whole_in_few_batches_and_the_hottest_first() {
 }
 
 #[test]
+fn a_few_sessions_come_in_two_batches() {
+    let (mut target, _kept) = Target::with(Shape { capacity: 16, ..SHAPE }, 3);
+    let pulled = pulled(&mut target);
+    assert!(
+        pulled.sessions.iter().all(|found| found.received.is_ok() && found.boxed.as_ref().unwrap().is_ok())
+    );
+    assert_eq!((pulled.sessions.len(), target.batches), (3, 2));
+    assert_eq!(box_of(&pulled, 101).unwrap().newest.bytes, b"snapshot of 1");
+}
+
+#[test]
+fn a_record_that_was_being_written_is_read_again_and_the_heads_of_boxes_after_it() {
+    let (mut target, _kept) = Target::with(Shape { capacity: 16, ..SHAPE }, 1);
+    let sound = record(0, 3000, 7000, 8990);
+    target.put(0, &SessionRecord { sequence: 3, ..sound });
+    target.between = Box::new(move |batch, table| {
+        if batch == 1 {
+            table[256..][..size_of::<SessionRecord>()].copy_from_slice(sound.as_bytes());
+        }
+    });
+    let pulled = pulled(&mut target);
+    // First look, the record, the heads, all the rest.
+    assert_eq!((pulled.sessions.len(), pulled.unreadable.len(), target.batches), (1, 0, 4));
+}
+
+#[test]
 fn a_snapshot_that_is_exported_over_while_it_is_read_is_told_as_replaced_and_the_next_reading_has_it() {
     let (mut target, mut kept) = Target::new(2);
     let mut one = kept.remove(0);
     // The application exports twice between the first look at the heads and the end.
     target.between = Box::new(move |batch, _| {
-        if batch == 4 {
+        if batch == 5 {
             one.export(b"newer").unwrap();
             one.export(b"newest").unwrap();
         }
@@ -277,8 +312,8 @@ fn a_connection_without_a_box_and_one_with_missed_bytes_are_told_as_such() {
 
 /// What was never sent of this session, as it is fetched when the session speaks.
 fn fetched(target: &mut Target, found: &Found) -> Option<Vec<u8>> {
-    let region = target.regions().boxes.unwrap();
-    fetch_unsent(target, region, &[found.unsent.unwrap()]).unwrap().remove(0)
+    let boxes = target.regions().boxes.unwrap();
+    fetch_unsent(target, &boxes, &[found.unsent.unwrap()]).unwrap().remove(0)
 }
 
 #[test]

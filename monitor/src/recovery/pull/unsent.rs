@@ -1,7 +1,9 @@
 //! What was written and never sent, which is read when the sessions speak.
 
-use super::{Boxes, PullError, Stretch, fetch};
-use crate::link::{Link, Region};
+use super::PullError;
+use super::draft::Stretch;
+use super::reading::{Boxes, Heads, fetch_in_order};
+use crate::link::Link;
 
 /// Written bytes in a box of the target that its connection has not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +23,19 @@ pub struct Unsent {
 /// [`PullError`]; then none is.
 pub fn fetch_unsent(
     link: &mut dyn Link,
-    region: Region,
+    boxes: &Boxes,
     wanted: &[Unsent],
 ) -> Result<Vec<Option<Vec<u8>>>, PullError> {
-    let boxes = Boxes::open(link, region)?;
     let stretch = |unsent: &Unsent| {
         let length = usize::try_from(unsent.to.saturating_sub(unsent.from)).unwrap_or(0);
         Stretch::of_box(boxes.shape, unsent.index, unsent.from, length)
     };
     let mut stretches: Vec<Stretch> = wanted.iter().map(stretch).collect();
     let mut pieces = Vec::new();
-    stretches.iter_mut().for_each(|stretch| stretch.wanted(&mut pieces));
-    fetch(link, &boxes.region, pieces)?;
-    let after = boxes.heads(link)?;
+    stretches.iter_mut().try_for_each(|stretch| stretch.wanted(&boxes.region, &mut pieces))?;
+    let mut after = Heads::of(Some(boxes));
+    fetch_in_order(link, [pieces, after.wanted_of(boxes)?])?;
+    let after = after.read();
     let ring = u64::from(boxes.shape.ring_bytes);
     let is_there = |unsent: &Unsent| {
         let head = after.get(unsent.index).filter(|head| head.cookie == unsent.cookie);

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use backdoors_continuation_box::snapshot::layout::BoxHead;
 use backdoors_continuation_box::snapshot::{BoxMemory, Owner, SessionBox, Shape};
 use backdoors_monitor::link::{Link, SessionLink, read};
-use backdoors_monitor::recovery::pull::{Regions, pull};
+use backdoors_monitor::recovery::pull::{Boxes, Regions, pull};
 use backdoors_rdma::Session;
 use backdoors_rdma::emulated::{Dialer, Nic};
 use backdoors_rdma::handshake::{Secret, Welcome};
@@ -46,11 +46,9 @@ pub fn run(rounds: usize) -> Result<()> {
         })?;
         let mut link = SessionLink::new(session);
         let region = |kind| link.region(kind).context("a region is missing");
-        let regions = Regions {
-            sessions: region(RegionKind::SESSIONS)?,
-            received: region(RegionKind::RECEIVED)?,
-            boxes: Some(region(RegionKind::BOXES_FIRST)?),
-        };
+        let (sessions, received) = (region(RegionKind::SESSIONS)?, region(RegionKind::RECEIVED)?);
+        let boxes = region(RegionKind::BOXES_FIRST)?;
+        let regions = Regions { sessions, received, boxes: Some(Boxes::open(&mut link, boxes)?) };
         let mut raw = vec![0; size_of::<SessionRecord>() + size_of::<BoxHead>() + size + RECEIVED];
         let (mut extractions, mut reads) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
