@@ -30,7 +30,8 @@ impl<'m> Served<'m> {
         scene.serve(Node::Standby, &program, &at)?;
         let wire = Wire::watch_ends(&machines.client, PORT)?;
         let client = machines.client.program("backdoors-client")?;
-        let arguments = format!("'download 400000' --rate 30000 --sessions {SESSIONS}");
+        // They say something all the time: who says nothing hears nothing of its session's end.
+        let arguments = format!("echo --write {} --piece 777 --pause 25 --sessions {SESSIONS}", 777 * 500);
         machines.client.start(&format!("{client} {} {arguments}", machines.service_at(PORT)), LOG)?;
         machines.client.wait_for("clients", PATIENCE, || {
             let said = machines.client.shell(&format!("cat {LOG}"))?;
@@ -93,6 +94,14 @@ fn config(rules: &str) -> SceneConfig {
     }
 }
 
+/// What the standby says to anybody on the service's behalf, be it to ask for a client's card.
+fn watch_standby(machines: &Machines<Host>) -> Result<Wire> {
+    let text = machines.standby.shell("ip -o link show eth1")?;
+    let card = text.split_once("link/ether ").and_then(|(_, rest)| rest.split(' ').next());
+    let card = card.context("no hardware address")?;
+    Wire::watch(&machines.client, &format!("ether src {card} and (tcp port {PORT} or arp)"))
+}
+
 /// The same monitor is started again after it died by `rules`, or by what `kill` starts on the standby, which is told its process
 /// id.
 fn is_finished_or_told(rules: &str, kill: impl FnOnce(&Host, u32) -> Result<()>) {
@@ -102,10 +111,13 @@ fn is_finished_or_told(rules: &str, kill: impl FnOnce(&Host, u32) -> Result<()>)
         let (served, server) = Served::begin(&machines, scene)?;
         machines.node.signal("STOP", server)?;
         kill(&machines.standby, scene.deployment.daemon())?;
-        let (code, text) = scene.deployment.try_backdoors("recover target --json")?;
-        ensure!(code != 0, "the monitor outlived it: {text}");
+        let said = watch_standby(&machines)?;
+        let (code, _) = scene.deployment.try_backdoors("recover target --json")?;
         wait_for_death(scene)?;
         let was_announced = has_address(&machines.standby, "eth1")?;
+        ensure!(code != 0 || was_announced, "the monitor says that it is done, and it is not");
+        let said = said.end()?;
+        ensure!(was_announced || said.is_empty(), "the standby was not silent: {said:?}");
         scene.deployment.start_daemon()?;
         let (_, text) = scene.deployment.try_backdoors("recover target --json")?;
         let told = read_report(&text)?;
@@ -129,7 +141,7 @@ fn is_finished_or_told(rules: &str, kill: impl FnOnce(&Host, u32) -> Result<()>)
 
 /// Ends a monitor so long after it has made the service's address its machine's, silently.
 fn ends_after(delay: &str) -> impl FnOnce(&Host, u32) -> Result<()> {
-    let look = "until ip -o address show lo | grep -q 10.99.0.80; do :; done".to_owned();
+    let look = "until ip -o address | grep -q 10.99.0.80; do :; done".to_owned();
     let wait = format!("sleep {delay}");
     move |host, pid| {
         host.start(&format!("sh -c '{look}; {wait}; kill -KILL {pid}'"), "/run/backdoors/kill.log").map(drop)

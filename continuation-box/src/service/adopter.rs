@@ -111,7 +111,15 @@ impl Adopter {
         cookie: u64,
         rebuilt: &Rebuilt,
     ) -> Result<(), AdoptError> {
-        self.ask(&Message::Offer(Offer::new(cookie, old, plan, rebuilt.sequences())), rebuilt.as_fd())
+        let offer = Message::Offer(Offer::new(cookie, old, plan, rebuilt.sequences()));
+        let unread = rebuilt.unread();
+        if unread.is_empty() {
+            return self.ask(&offer, &[rebuilt.as_fd()]);
+        }
+        let file =
+            rustix::fs::memfd_create("backdoors-unread", MemfdFlags::CLOEXEC).map_err(io::Error::from)?;
+        write_at(&file, unread, 0)?;
+        self.ask(&offer, &[rebuilt.as_fd(), file.as_fd()])
     }
 
     /// What came of the oldest offer of which that was not told yet.
@@ -141,7 +149,7 @@ impl Adopter {
         let new = || rustix::fs::memfd_create("backdoors-old-box", MemfdFlags::CLOEXEC);
         let file = file.map_or_else(new, Ok).map_err(io::Error::from)?;
         fill(&file, old)?;
-        let sent = self.ask(&begin, file.as_fd());
+        let sent = self.ask(&begin, &[file.as_fd()]);
         self.files.push_back(file);
         sent
     }
@@ -158,11 +166,11 @@ impl Adopter {
         }
     }
 
-    fn ask(&mut self, question: &Message, descriptor: BorrowedFd<'_>) -> Result<(), AdoptError> {
+    fn ask(&mut self, question: &Message, descriptors: &[BorrowedFd<'_>]) -> Result<(), AdoptError> {
         if self.unanswered == UNANSWERED {
             self.take_answer();
         }
-        channel::send(self.connection.as_fd(), &question.encode(), &[descriptor], SendFlags::empty())?;
+        channel::send(self.connection.as_fd(), &question.encode(), descriptors, SendFlags::empty())?;
         self.unanswered += 1;
         Ok(())
     }
@@ -206,11 +214,13 @@ fn fill(file: &OwnedFd, old: &OldBox<'_>) -> io::Result<()> {
     if u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0) < length {
         rustix::fs::ftruncate(file, length)?;
     }
-    for (at, piece) in &old.pieces {
-        let mut written = 0;
-        while let Some(rest) = piece.get(written..).filter(|rest| !rest.is_empty()) {
-            written += rustix::io::pwrite(file, rest, (at + written) as u64)?;
-        }
+    old.pieces.iter().try_for_each(|(at, piece)| write_at(file, piece, *at))
+}
+
+fn write_at(file: &OwnedFd, bytes: &[u8], at: usize) -> io::Result<()> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        written += rustix::io::pwrite(file, rest, (at + written) as u64)?;
     }
     Ok(())
 }

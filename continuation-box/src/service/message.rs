@@ -13,7 +13,7 @@
 //! | server | [`Ended`](Message::Ended): it is done with a session, and the box says so | |
 //! | agent | [`Recovered`] | the connection, and the bytes to be read again, if any |
 //! | server | [`Goodbye`](Message::Goodbye) | |
-//! | adopter | [`Offer`] | the connection |
+//! | adopter | [`Offer`] | the connection, and the bytes that it received and nobody has read, if any |
 //! | agent | [`Offered`](Message::Offered) | |
 //! | adopter | [`Begin`] | the old box |
 //! | agent | [`Begun`](Message::Begun) | |
@@ -28,7 +28,7 @@ use core::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"BDSERVIC");
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Most bytes of a message.
 pub const MOST_BYTES: usize = 1024;
 /// Longest name of a service, bytes.

@@ -9,7 +9,7 @@ use super::state::{StateError, TcpState};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, getsockopt,
-    recv, send, setsockopt, socket, sockopt,
+    send, setsockopt, socket, sockopt,
 };
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -98,6 +98,13 @@ impl Rebuilt {
         let sent = first_sequence(&self.state, self.flight).wrapping_add(self.flight.padding);
         let unread = self.state.receive.unread.len() as u32;
         Sequences { received: received_next(&self.state).wrapping_sub(unread), sent }
+    }
+
+    /// What it has received and nobody has read. Reading it from the socket, even with `MSG_PEEK`, would have the kernel tell
+    /// the peer of its window, silent or not (`tcp_cleanup_rbuf`).
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        &self.state.receive.unread
     }
 }
 
@@ -226,22 +233,6 @@ impl AsFd for Rebuilt {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// What a connection in repair mode has received and nobody has read: the first `length` bytes of it. They stay there.
-///
-/// # Errors
-/// What the system says; `EIO` if there are fewer.
-pub fn unread(connection: BorrowedFd<'_>, length: usize) -> Result<Vec<u8>, Errno> {
-    let mut bytes = vec![0; length];
-    if length > 0 {
-        setsockopt(&connection, RepairQueue, &RECEIVE_QUEUE)?;
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        if recv(connection.as_raw_fd(), &mut bytes, flags)? < length {
-            return Err(Errno::EIO);
-        }
-    }
-    Ok(bytes)
 }
 
 /// The sequence number that the send queue begins with.

@@ -4,12 +4,10 @@ use crate::kernel::Move;
 use crate::memory::TargetMemory;
 use crate::words::Words;
 use backdoors_continuation_box::service::message::Offer;
-use backdoors_continuation_box::tcp;
 use backdoors_rdma::memory::OutOfRange;
 use backdoors_sensor_box::session::{Received, Rings};
 use backdoors_sensor_box::writer::SessionTable;
 use backdoors_sensor_box::{SessionsView, fetch_received, fetch_sessions};
-use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -65,9 +63,14 @@ pub enum NotTakenIn {
     /// It had more unread than a ring holds.
     #[error("{0} bytes are to be read again, more than a ring holds: raise the service's `ring`")]
     TooMuch(u64),
-    /// What it received cannot be read back.
-    #[error("its received bytes cannot be read: {0}")]
-    Unread(#[from] Errno),
+    /// What it received and nobody has read did not come along, or not all of it.
+    #[error("of {told} bytes that it received and nobody has read {came} came along")]
+    Unread {
+        /// By the plan.
+        told: u64,
+        /// Bytes that came.
+        came: usize,
+    },
     /// The kernel half cannot be told.
     #[error("the kernel half cannot be told: {0}")]
     Kernel(#[from] libbpf_rs::Error),
@@ -77,12 +80,12 @@ pub enum NotTakenIn {
 }
 
 impl CapturedSessions {
-    /// Has a connection captured that was rebuilt here, and is silent yet: puts the received bytes that nobody has read into its ring,
-    /// and tells the kernel half where in its streams it is. From its first packet on its record is shown.
+    /// Has a connection captured that was rebuilt here, and is silent yet: puts the received bytes that nobody has read, `unread`, into
+    /// its ring, and tells the kernel half where in its streams it is. From its first packet on its record is shown.
     ///
     /// # Errors
     /// [`NotTakenIn`].
-    pub fn take_in(&self, socket: BorrowedFd<'_>, offer: &Offer) -> Result<(), NotTakenIn> {
+    pub fn take_in(&self, socket: BorrowedFd<'_>, offer: &Offer, unread: &[u8]) -> Result<(), NotTakenIn> {
         let Some((sessions, plan)) = self.memory.sessions.as_ref().zip(offer.plan()) else { return Ok(()) };
         let record = sessions.moves.record(socket)?.ok_or(NotTakenIn::NoRecord)?;
         let Rings { bytes: ring, stride } = self.rings;
@@ -90,7 +93,9 @@ impl CapturedSessions {
         let Some(length) = usize::try_from(count).ok().filter(|length| *length <= ring as usize) else {
             return Err(NotTakenIn::TooMuch(count));
         };
-        let unread = tcp::unread(socket, length)?;
+        if unread.len() != length {
+            return Err(NotTakenIn::Unread { told: count, came: unread.len() });
+        }
         let at = offer.sequences();
         let first = (at.received & (ring - 1)) as usize;
         let (upper, lower) = unread.split_at(length.min(ring as usize - first));

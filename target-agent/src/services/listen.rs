@@ -15,6 +15,7 @@ use backdoors_continuation_box::tcp::{self, Counts, CountsError, Ending};
 use backdoors_rdma::SharedMemory;
 use backdoors_rdma::owner::Listener;
 use backdoors_rdma::realtime::{schedule_first, schedule_ordinarily};
+use backdoors_sensor_box::session::layout::LARGEST_RING;
 use nix::libc::linger;
 use nix::sys::socket::{Shutdown, getsockopt, setsockopt, shutdown, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -271,16 +272,16 @@ fn take(
         }
     };
     connection.has_spoken = true;
-    let descriptor = if packet.is_cut { None } else { packet.descriptors.into_iter().next() };
+    let mut descriptors = if packet.is_cut { Vec::new() } else { packet.descriptors }.into_iter();
     // What is wrong with a box, or that there is none, is told by whoever looks into it.
-    let (socket, old_box) = match (&message, descriptor) {
+    let (socket, old_box) = match (&message, descriptors.next()) {
         (Message::Begin(begin), Some(memory)) => (None, contents(&memory, begin.old())),
         (_, socket) => (socket, None),
     };
     let old_box = old_box.as_deref().unwrap_or_default();
     // While it is silent: from its first packet on nothing of it may be missed.
     if let (Message::Offer(offer), Some(socket)) = (&message, &socket)
-        && let Err(error) = captured.take_in(socket.as_fd(), offer)
+        && let Err(error) = captured.take_in(socket.as_fd(), offer, &unread(descriptors.next()))
     {
         tracing::warn!(cookie = offer.cookie, %error, "a recovered session is unprotected here");
     }
@@ -289,7 +290,20 @@ fn take(
 
 /// The box of this shape at the beginning of a file that somebody sent.
 fn contents(file: &OwnedFd, shape: Shape) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; shape.check().ok()?.box_bytes()];
+    read(file, shape.check().ok()?.box_bytes())
+}
+
+/// What a session has received and nobody has read, which came along with it; nothing if that is more than a connection can have.
+fn unread(file: Option<OwnedFd>) -> Vec<u8> {
+    let read = |file: OwnedFd| {
+        let length = usize::try_from(rustix::fs::fstat(&file).ok()?.st_size).ok()?;
+        read(&file, (length <= LARGEST_RING as usize).then_some(length)?)
+    };
+    file.and_then(read).unwrap_or_default()
+}
+
+fn read(file: &OwnedFd, length: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; length];
     let mut filled = 0;
     while filled < bytes.len() {
         // Reading, other than mapping, is safe whatever becomes of the file.

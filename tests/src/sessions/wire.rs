@@ -6,12 +6,15 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A capture that is under way. Dropping it ends it.
 #[derive(Debug)]
 pub struct Wire {
     tcpdump: Child,
+    /// What it has written so far is read at once: a pipe holds a few hundred lines, and tcpdump drops packets when it is full.
+    text: Option<JoinHandle<std::io::Result<String>>>,
 }
 
 impl Wire {
@@ -42,7 +45,14 @@ impl Wire {
             // Whoever stops reading has tcpdump stop writing.
             std::thread::spawn(move || drop(std::io::copy(&mut stderr, &mut std::io::sink())));
         }
-        Ok(Wire { tcpdump })
+        let stdout = tcpdump.stdout.take();
+        let text = stdout.map(|mut stdout| {
+            std::thread::spawn(move || {
+                let mut text = String::new();
+                stdout.read_to_string(&mut text).map(|_| text)
+            })
+        });
+        Ok(Wire { tcpdump, text })
     }
 
     /// The same for the packets that begin, end or reset connections of a service.
@@ -64,11 +74,9 @@ impl Wire {
         std::thread::sleep(Duration::from_millis(200));
         let pid = rustix::process::Pid::from_child(&self.tcpdump);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).context("ending tcpdump")?;
-        let mut text = String::new();
-        if let Some(mut stdout) = self.tcpdump.stdout.take() {
-            stdout.read_to_string(&mut text)?;
-        }
         self.tcpdump.wait()?;
+        let text = self.text.take().context("it was read already")?;
+        let text = text.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
         // It ends its own last line, also if there is none.
         Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
