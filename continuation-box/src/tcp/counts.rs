@@ -14,6 +14,7 @@ use thiserror::Error;
 const ESTABLISHED: u8 = 1;
 const TIME_WAIT: u8 = 6;
 const CLOSE: u8 = 7;
+const LISTEN: u8 = 10;
 const CLOSE_WAIT: u8 = 8;
 /// Readings until two agree. While packets come and go one of some hundreds does.
 const MOST_READINGS: usize = 1000;
@@ -103,7 +104,8 @@ pub fn counts(connection: BorrowedFd<'_>) -> Result<Counts, CountsError> {
 pub fn is_open(local: SocketAddr, remote: SocketAddr) -> Result<bool, CountsError> {
     let answer = Questioner::of(local, remote, ANY_COOKIE)?.ask()?;
     let state = answer.and_then(|answer| answer.get(HEAD + STATE).copied());
-    Ok(state.is_some_and(|state| !matches!(state, TIME_WAIT | CLOSE)))
+    // Where there is no such connection the kernel tells of who listens at the port.
+    Ok(state.is_some_and(|state| !matches!(state, TIME_WAIT | CLOSE | LISTEN)))
 }
 
 impl Info {
@@ -271,7 +273,9 @@ mod tests {
     #[test]
     fn a_connection_is_open_until_both_ends_are_closed() {
         for at in ["127.0.0.1:0", "[::1]:0"] {
-            let (client, server) = pair(at);
+            let listener = TcpListener::bind(at).unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let server = listener.accept().unwrap().0;
             let (local, remote) = (server.local_addr().unwrap(), server.peer_addr().unwrap());
             assert!(is_open(local, remote).unwrap());
             drop(client);
