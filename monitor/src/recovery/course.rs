@@ -113,8 +113,11 @@ pub struct Reading {
 /// What is known of a session that is neither here nor can be rebuilt any more.
 const GONE: &str = "an earlier recovery announced its address, and it is not here: it has ended since, or was lost with that recovery";
 
-/// Readings of a target that still runs can contradict each other; a new one may not.
+/// Readings, if nothing can be read or records make no sense: a new one may be better.
 const PULLS: usize = 3;
+/// Readings, if sessions change while they are read. Behind its fence a server that still runs stands still once its buffers are
+/// full, or when its turn comes to be stopped; until then clients wait rather than lose their sessions.
+const PULLS_OF_CHANGING: usize = 12;
 
 /// A recovery under way.
 #[derive(Debug)]
@@ -230,7 +233,8 @@ impl Course {
     pub fn pulled(&mut self, now: Duration, outcome: Result<Reading, String>) {
         self.pulls += 1;
         match outcome {
-            Ok(reading) if self.pulls < PULLS && (reading.is_torn || !reading.unreadable.is_empty()) => {}
+            Ok(reading) if reading.is_torn && self.pulls < PULLS_OF_CHANGING => {}
+            Ok(reading) if !reading.unreadable.is_empty() && self.pulls < PULLS => {}
             Err(_) if self.pulls < PULLS => {}
             Err(reason) => {
                 self.mark(now, Phase::Pulled);

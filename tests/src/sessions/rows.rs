@@ -57,14 +57,23 @@ impl Fault {
         let machines = scene.machines();
         match self {
             Fault::ServerKilled => machines.node.signal("KILL", server),
-            Fault::ServerStopped | Fault::StoppedBeforeAccept => machines.node.signal("STOP", server),
+            Fault::ServerStopped | Fault::StoppedBeforeAccept => stop(scene, server),
             Fault::NodeStarved => {
-                machines.node.signal("STOP", server)?;
+                stop(scene, server)?;
                 scene.deployment.freeze_agent()
             }
             Fault::NodeCutOff => machines.cut_off(),
         }
     }
+}
+
+/// One of a server's threads must have its turn before all of them stand still.
+fn stop(scene: &Scene<'_, Host>, server: u32) -> Result<()> {
+    let node = &scene.machines().node;
+    node.signal("STOP", server)?;
+    node.wait_for("the server to stand still", Duration::from_secs(10), || {
+        Ok(scene.deployment.stands_still(server)?.then_some(()))
+    })
 }
 
 impl Row {

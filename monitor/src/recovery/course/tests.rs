@@ -111,7 +111,7 @@ fn what_cannot_be_read_is_read_again_and_then_given_up() {
 #[test]
 fn sessions_that_change_while_they_are_read_are_read_again_and_then_told_lost_alone() {
     let mut course = Course::new(NOW, Terms { dry_run: true, ..Terms::default() });
-    for _ in 0..PULLS {
+    for _ in 0..PULLS_OF_CHANGING {
         assert_eq!(course.next(), Pull);
         let all = vec![candidate(1, Some("replaced")), candidate(2, None)];
         course.pulled(NOW, Ok(Reading { is_torn: true, ..reading(all) }));
