@@ -116,6 +116,10 @@ fn converse(arguments: &Arguments, mut stream: TcpStream, incoming: &mut Incomin
         rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 32 << 10)?;
     }
     stream.set_read_timeout(Some(Duration::from_secs(arguments.patience)))?;
+    if arguments.half_close && arguments.write == 0 {
+        // The wish and the end go in one segment: whoever fulfils the wish at once has not closed before this end has.
+        rustix::net::sockopt::set_tcp_cork(&stream, true)?;
+    }
     stream.write_all(format!("{}\n", arguments.wish).as_bytes())?;
     let writing = {
         let (arguments, stream) = (arguments.clone(), stream.try_clone()?);

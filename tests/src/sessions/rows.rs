@@ -118,9 +118,11 @@ impl Row {
         clients.are_served()?;
         if let Some(state) = client.ended_state() {
             let count = format!("ss -Htn state {state} sport = :{PORT} | wc -l");
-            machines.node.wait_for("sessions that were ended", Duration::from_secs(5), || {
+            let ended = machines.node.wait_for("sessions that were ended", Duration::from_secs(5), || {
                 Ok((machines.node.shell(&count)?.trim() == sessions.to_string()).then_some(()))
-            })?;
+            });
+            let others = || machines.node.shell(&format!("ss -Htan sport = :{PORT}")).unwrap_or_default();
+            ended.with_context(|| format!("{state} is not the state of all of\n{}", others()))?;
         }
         let struck_at = crate::healing::now();
         if fault != Fault::StoppedBeforeAccept {
