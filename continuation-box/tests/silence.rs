@@ -32,6 +32,14 @@ fn found(host: &Host, address: IpAddr) -> bool {
     })
 }
 
+/// The addresses of both families, as the service's interface has them.
+fn prefixed() -> [Prefixed; 2] {
+    SERVICES.map(|service| {
+        let address: IpAddr = service.parse().unwrap();
+        Prefixed { address, prefix: if address.is_ipv4() { 24 } else { 64 } }
+    })
+}
+
 /// A host's addresses, but for the one that its card gives itself some time after it came up.
 fn addresses(host: &Host) -> Vec<String> {
     host.run(|| {
@@ -93,10 +101,7 @@ fn an_announcement_alone_makes_a_client_send_to_the_new_host() {
 fn an_address_that_is_given_up_leaves_nothing_behind() {
     let scene = Scene::new(SERVICES[0]);
     let before = addresses(&scene.new);
-    let both = SERVICES.map(|service| {
-        let address: IpAddr = service.parse().unwrap();
-        Prefixed { address, prefix: if address.is_ipv4() { 24 } else { 64 } }
-    });
+    let both = prefixed();
     scene.new.run(|| {
         let silent = SilentAddresses::take("eth0", &both).unwrap();
         assert_eq!(scene.new.read("ipv4/conf/eth0/arp_ignore"), "1");
@@ -118,10 +123,7 @@ fn an_address_that_is_given_up_leaves_nothing_behind() {
 fn addresses_that_a_process_left_when_it_ended_are_taken_over_silent_or_announced() {
     let scene = Scene::new(SERVICES[0]);
     let before = addresses(&scene.new);
-    let both = SERVICES.map(|service| {
-        let address: IpAddr = service.parse().unwrap();
-        Prefixed { address, prefix: if address.is_ipv4() { 24 } else { 64 } }
-    });
+    let both = prefixed();
     scene.new.run(|| {
         std::mem::forget(SilentAddresses::take("eth0", &both[..1]).unwrap());
         let silent = SilentAddresses::take("eth0", &both).unwrap();

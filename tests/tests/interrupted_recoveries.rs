@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use backdoors_tests::host::Host;
 use backdoors_tests::machine::Machine;
 use backdoors_tests::sessions::scene::PORT;
-use backdoors_tests::sessions::wire::{Wire, breaks};
+use backdoors_tests::sessions::wire::{Wire, breaks, card};
 use backdoors_tests::sessions::{Machines, Node, Scene, SceneConfig};
 use serde_json::Value;
 use std::time::Duration;
@@ -99,9 +99,7 @@ fn config(rules: &str) -> SceneConfig {
 
 /// What the standby says to anybody on the service's behalf, be it to ask for a client's card.
 fn watch_standby(machines: &Machines<Host>) -> Result<Wire> {
-    let text = machines.standby.shell("ip -o link show eth1")?;
-    let card = text.split_once("link/ether ").and_then(|(_, rest)| rest.split(' ').next());
-    let card = card.context("no hardware address")?;
+    let card = card(&machines.standby, "eth1")?;
     Wire::watch(&machines.client, &format!("ether src {card} and (tcp port {PORT} or arp)"))
 }
 

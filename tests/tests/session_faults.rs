@@ -8,7 +8,7 @@ use backdoors_tests::host::Host;
 use backdoors_tests::machine::Machine;
 use backdoors_tests::sessions::scene::{NAME, PORT};
 use backdoors_tests::sessions::streaming::{self, Received};
-use backdoors_tests::sessions::wire::{Wire, breaks};
+use backdoors_tests::sessions::wire::{Wire, breaks, card};
 use backdoors_tests::sessions::{Family, Machines, Node, Scene, SceneConfig};
 use std::path::Path;
 use std::time::Duration;
@@ -73,13 +73,6 @@ fn misdirect(
 }
 
 const NOBODY: &str = "02:00:00:00:00:01";
-
-/// The hardware address of a host's card.
-fn card(host: &Host, interface: &str) -> Result<String> {
-    let text = host.shell(&format!("ip -o link show {interface}"))?;
-    let (_, rest) = text.split_once("link/ether ").context("no hardware address")?;
-    Ok(rest.split(' ').next().unwrap_or_default().to_owned())
-}
 
 #[test]
 fn a_client_that_was_not_answered_yet_tries_again_by_itself_and_is_served_at_the_standby() {

@@ -1,8 +1,8 @@
 //! The course of a recovery, decided without I/O: what to do next, by what came of what was done before.
 //!
-//! Prepare → look who fences already → fence, and see the fence → pull → rebuild each session silently, and have the local server's agent hold it →
-//! announce → have each speak → fetch what was never sent → give each to the local server, which would compete for the processors
-//! earlier. Nothing that cannot be undone is done before the fence was seen, and whatever fails before the announcement is undone:
+//! Prepare → look who fences already → fence, and see the fence → pull → rebuild each session silently, and have the local
+//! server's agent hold it → announce → have each speak → fetch what was never sent → give each to the local server, which would
+//! compete for the processors earlier. Nothing that cannot be undone is done before the fence was seen, and whatever fails before the announcement is undone:
 //! then the target, if it lives, goes on as it was.
 //!
 //! A recovery can end in the middle, with the monitor that did it. Before it announced, nobody has heard of it: the next one does

@@ -121,6 +121,16 @@ impl Report {
         self.count(|fate| matches!(fate, Fate::Resumed { .. }))
     }
 
+    /// How many sessions go on here, in words.
+    #[must_use]
+    pub fn going_on(&self) -> String {
+        let (resumed, all) = (self.resumed(), self.all());
+        match self.earlier() {
+            0 => format!("{resumed} of {all} sessions go on here"),
+            earlier => format!("{resumed} of {all} sessions go on here, {earlier} did before"),
+        }
+    }
+
     /// Sessions that an earlier recovery brought here.
     #[must_use]
     pub fn earlier(&self) -> usize {
@@ -151,11 +161,7 @@ impl Report {
             Outcome::Done if self.dry_run => {
                 format!("{} of {all} sessions could go on here; {marks}", all - lost)
             }
-            Outcome::Done => {
-                let (resumed, earlier) = (self.resumed(), self.earlier());
-                let earlier = if earlier > 0 { format!(", {earlier} did before") } else { String::new() };
-                format!("{resumed} of {all} sessions go on here{earlier}, {lost} are lost; {marks}")
-            }
+            Outcome::Done => format!("{}, {lost} are lost; {marks}", self.going_on()),
         }
     }
 

@@ -69,11 +69,11 @@ impl SessionsView {
         self.sessions.iter().find(|session| session.cookie == cookie)
     }
 
-    pub(super) fn need(&self) -> usize {
+    fn need(&self) -> usize {
         self.header_bytes + self.capacity * self.record_bytes
     }
 
-    pub(super) fn head(bytes: &[u8]) -> Result<SessionsView, DecodeError> {
+    fn head(bytes: &[u8]) -> Result<SessionsView, DecodeError> {
         let need = size_of::<SessionTableHeader>();
         let (header, _) = SessionTableHeader::read_from_prefix(bytes)
             .map_err(|_| DecodeError::Truncated { what: WHAT, have: bytes.len(), need })?;
@@ -104,7 +104,7 @@ impl SessionsView {
         })
     }
 
-    pub(super) fn take_records(&mut self, bytes: &[u8]) {
+    fn take_records(&mut self, bytes: &[u8]) {
         for (index, chunk) in bytes.chunks_exact(self.record_bytes).enumerate() {
             self.take_record(index, chunk);
         }

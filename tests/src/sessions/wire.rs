@@ -82,6 +82,16 @@ impl Wire {
     }
 }
 
+/// The hardware address of a host's card.
+///
+/// # Errors
+/// If there is no such interface, or it has none.
+pub fn card(host: &Host, interface: &str) -> Result<String> {
+    let text = host.shell(&format!("ip -o link show {interface}"))?;
+    let (_, rest) = text.split_once("link/ether ").context("no hardware address")?;
+    Ok(rest.split(' ').next().unwrap_or_default().to_owned())
+}
+
 impl Drop for Wire {
     fn drop(&mut self) {
         let _ = self.tcpdump.kill();

@@ -64,11 +64,7 @@ fn show(report: &Report) -> String {
         (Outcome::Done, true) => {
             format!("{} of {} sessions could go on here\n", report.all() - report.lost(), report.all())
         }
-        (Outcome::Done, false) => {
-            let earlier = report.earlier();
-            let earlier = if earlier > 0 { format!(", {earlier} did before") } else { String::new() };
-            format!("{} of {} sessions go on here{earlier}\n", report.resumed(), report.all())
-        }
+        (Outcome::Done, false) => report.going_on() + "\n",
     });
     text
 }
