@@ -7,6 +7,7 @@ mod support;
 use backdoors_continuation_box::tcp::rebuild;
 use nix::sys::socket::{getsockopt, sockopt};
 use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use support::capture::Seen;
 use support::dump::{acknowledged, dump, info};
@@ -46,20 +47,23 @@ struct Last {
     lost: usize,
 }
 
-fn a_download_goes_on(scene: &mut Scene, last: Last) -> (TakenOver, Vec<Seen>) {
-    // Such that the congestion window takes what comes, and acknowledgements are not delayed.
-    const WARM: usize = 200_000;
+const WARM: usize = 200_000;
+
+/// A download whose congestion window takes what comes, and whose acknowledgements are not delayed.
+fn warm(scene: &Scene) -> (TcpStream, TcpStream) {
     let (mut client, mut server) = scene.connect();
     for round in 0..20 {
         server.write_all(&bytes(round * 10_000, 10_000)).unwrap();
         read_stream(&mut client, round * 10_000, 10_000);
     }
     server.set_nodelay(true).unwrap();
+    (client, server)
+}
+
+fn a_download_goes_on(scene: &mut Scene, last: Last) -> (TakenOver, Vec<Seen>) {
+    let (mut client, mut server) = warm(scene);
     if last.received > 0 {
-        scene.client.ip(&format!(
-            "neighbour replace {} lladdr 02:00:00:00:de:ad nud reachable dev eth0",
-            scene.service.address
-        ));
+        scene.silence_client();
         server.write_all(&bytes(WARM, last.received)).unwrap();
         read_stream(&mut client, WARM, last.received);
     }
@@ -121,6 +125,29 @@ fn a_download_of_which_a_part_was_received_and_its_acknowledgement_lost_goes_on_
 fn a_download_of_which_all_was_received_and_only_acknowledgements_were_lost_goes_on() {
     a_download_goes_on(&mut Scene::new(V4), Last { received: 40_000, lost: 0 });
     a_download_goes_on(&mut Scene::new(V4), Last { received: 100, lost: 0 });
+}
+
+/// The client acknowledges the end as soon as it has what was lost, when the new host may not have sent the end again yet.
+#[test]
+fn a_download_whose_end_was_received_and_what_is_before_it_lost_goes_on_at_once() {
+    for [lost, received] in [[30_000, 3_000], [14_480, 4_344], [4_000, 3_000]] {
+        let mut scene = Scene::new(V4);
+        let (mut client, mut server) = warm(&scene);
+        scene.silence_client();
+        scene.cut_off_old();
+        server.write_all(&bytes(WARM, lost)).unwrap();
+        scene.switch.let_back("old");
+        server.write_all(&bytes(WARM + lost, received)).unwrap();
+        scene.cut_off_old();
+        let taken = scene.take_over(server);
+        assert_eq!(taken.state.send.unacknowledged.len(), lost + received);
+        read_stream(&mut client, WARM, lost + received);
+        let mut server = taken.stream.try_clone().unwrap();
+        goes_on(&mut client, &mut server, 0, WARM + lost + received);
+        let wait = taken.resumed_at.elapsed();
+        assert!(wait < AT_ONCE, "{lost} lost, {received} received: {wait:?}");
+        scene.seen();
+    }
 }
 
 #[test]

@@ -68,6 +68,10 @@ pub struct Info {
     words: [u32; 24],
     /// Rates, what was acknowledged, and what was received.
     pub counts: [u64; 4],
+    segments: [u32; 2],
+    /// Bytes, and the FIN, that were written and never sent.
+    pub unsent: u32,
+    shortest_round_trip: u32,
 }
 
 type GetInfo = sockopt::GetStruct<Info>;

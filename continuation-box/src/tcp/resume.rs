@@ -1,7 +1,7 @@
 //! The moment at which a rebuilt connection speaks.
 
 use super::options::{
-    CLOSE_WAIT, OFF_SILENTLY, OFF_WITH_PROBE, ON, QueueSequence, RepairQueue, SEND_QUEUE, State,
+    CLOSE_WAIT, OFF_SILENTLY, OFF_WITH_PROBE, ON, QueueSequence, RepairQueue, SEND_QUEUE, State, TcpInfo,
 };
 use super::rebuild::{Rebuilt, first_sequence, received_next, write_all};
 use super::segment::Segment;
@@ -104,8 +104,6 @@ impl Rebuilt {
         let off = if speaks { OFF_SILENTLY } else { OFF_WITH_PROBE };
         setsockopt(&self.socket, sockopt::TcpRepair, &off)
             .map_err(|source| failed("leaving repair mode", source))?;
-        // Repair mode took it away, and listeners that come later need it.
-        self.set("sharing the port", sockopt::ReuseAddr, true)?;
         // Before anything else is said: what acknowledges less than the peer has sent it heeds only in part.
         if self.state.receive.closed {
             self.repeat_the_peer(first_sequence(&self.state, flight), true)?;
@@ -113,12 +111,9 @@ impl Rebuilt {
         }
         // Or else the kernel would wait for more to send along with so little.
         self.set("sending at once", sockopt::TcpNoDelay, true)?;
-        let send_again =
-            |bytes: &[u8]| write_all(&self.socket, bytes).map_err(|source| failed("sending again", source));
-        let (first, others) = again.split_at(again.len().min(1));
-        // With padding it does not leave yet, but shows that the congestion window is what it waits for. Only then does
-        // the window grow by what is acknowledged next.
-        send_again(first)?;
+        // With padding they do not leave yet, but show that the congestion window is what they wait for. Only then does the
+        // window grow by what is acknowledged next, and then they leave together.
+        again.iter().try_for_each(|byte| self.send_alone(*byte))?;
         if flight.fin {
             shutdown(self.socket.as_raw_fd(), Shutdown::Write)
                 .map_err(|source| failed("closing again", source))?;
@@ -126,9 +121,34 @@ impl Rebuilt {
         if flight.padding > 0 {
             self.repeat_the_peer(first_sequence(&self.state, flight).wrapping_add(flight.padding), false)?;
         }
-        others.chunks(1).try_for_each(send_again)?;
+        self.tell_what_did_not_leave()?;
         self.set("sending together again", sockopt::TcpNoDelay, false)?;
+        // Repair mode took it away, and listeners that come later need it.
+        self.set("sharing the port", sockopt::ReuseAddr, true)?;
         write_what_fits(self.socket.as_raw_fd(), &send_side.unsent)
+    }
+
+    /// A byte in a segment of its own.
+    fn send_alone(&self, byte: u8) -> Result<(), ResumeError> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_EOR;
+        send(self.socket.as_raw_fd(), &[byte], flags).map(drop).map_err(|source| failed("sending again", source))
+    }
+
+    /// The peer may have had all that was sent before, and say so when it has heard the first byte of it again. By then the
+    /// congestion window may let no more out, and an acknowledgement of what was not sent the kernel throws away, whole: the
+    /// peer would be asked for ever. So what did not leave is told as sent, too, and the peer asked once more.
+    fn tell_what_did_not_leave(&self) -> Result<(), ResumeError> {
+        let info =
+            getsockopt(&self.socket, TcpInfo).map_err(|source| failed("reading what did not leave", source))?;
+        if info.unsent == 0 {
+            return Ok(());
+        }
+        setsockopt(&self.socket, sockopt::TcpRepair, &ON)
+            .and_then(|()| setsockopt(&self.socket, RepairQueue, &SEND_QUEUE))
+            // In repair mode what is pushed counts as sent.
+            .and_then(|()| setsockopt(&self.socket, sockopt::TcpNoDelay, &true))
+            .and_then(|()| setsockopt(&self.socket, sockopt::TcpRepair, &OFF_WITH_PROBE))
+            .map_err(|source| failed("telling what did not leave", source))
     }
 
     /// Puts in front of the kernel what the peer said before: that it is done, or which byte it wants next.

@@ -90,4 +90,9 @@ impl Switch {
     pub fn cut_off(&self, name: &str) {
         self.0.ip(&format!("link set {name} nomaster"));
     }
+
+    /// The opposite.
+    pub fn let_back(&self, name: &str) {
+        self.0.ip(&format!("link set {name} master bridge0"));
+    }
 }

@@ -55,6 +55,14 @@ impl Scene {
         self.switch.cut_off("old");
     }
 
+    /// The old host hears nothing of the client any more.
+    pub fn silence_client(&self) {
+        self.client.ip(&format!(
+            "neighbour replace {} lladdr 02:00:00:00:de:ad nud reachable dev eth0",
+            self.service.address
+        ));
+    }
+
     /// Rebuilds what the old host had on the new one.
     pub fn take_over(&self, server: TcpStream) -> TakenOver {
         let state = dump::dump(server);
