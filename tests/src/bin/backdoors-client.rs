@@ -7,7 +7,7 @@ use clap::Parser;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -39,12 +39,12 @@ struct Arguments {
     /// Close the own direction before anything is read, as far as it can be.
     #[arg(long)]
     half_close: bool,
-    /// Close it after so many milliseconds, whatever was read by then.
-    #[arg(long, default_value_t = 0)]
-    close_after: u64,
-    /// Stay for so many milliseconds after the end has come, before closing.
-    #[arg(long, default_value_t = 0)]
-    stay: u64,
+    /// Close it as soon as this file is there, whatever was read by then.
+    #[arg(long)]
+    close_when: Option<PathBuf>,
+    /// Stay until this file is there after the end has come, before closing.
+    #[arg(long)]
+    stay_until: Option<PathBuf>,
     /// So many of it at once.
     #[arg(long, default_value_t = 1)]
     sessions: usize,
@@ -133,9 +133,8 @@ fn converse(arguments: &Arguments, mut stream: TcpStream, incoming: &mut Incomin
     } else {
         read(arguments, &mut stream, incoming).and(wait_for(writing))
     };
-    if arguments.stay > 0 {
-        println!("stays");
-        thread::sleep(Duration::from_millis(arguments.stay));
+    if let Some(file) = &arguments.stay_until {
+        wait_until_there(file);
         // Nothing comes behind the end, and no reset either.
         ensure!(stream.read(&mut [0]).context("after the end")? == 0, "bytes behind the end");
     }
@@ -146,6 +145,13 @@ fn wait_for(writing: thread::JoinHandle<Result<()>>) -> Result<()> {
     match writing.join() {
         Ok(outcome) => outcome,
         Err(_) => bail!("the writer panicked"),
+    }
+}
+
+/// Whoever wrote the script ends this program if it never is.
+fn wait_until_there(file: &Path) {
+    while !file.exists() {
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -168,8 +174,10 @@ fn write(arguments: &Arguments, mut stream: TcpStream) -> Result<()> {
         at += length as u64;
         thread::sleep(Duration::from_millis(arguments.pause));
     }
-    thread::sleep(Duration::from_millis(arguments.close_after));
-    let closes_early = arguments.half_close || arguments.close_after > 0;
+    if let Some(file) = &arguments.close_when {
+        wait_until_there(file);
+    }
+    let closes_early = arguments.half_close || arguments.close_when.is_some();
     if !matches!(arguments.wish, Wish::Download(_)) || closes_early {
         stream.shutdown(Shutdown::Write).context("closing the own direction")?;
     }

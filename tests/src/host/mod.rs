@@ -39,6 +39,7 @@ impl Default for HostLimits {
 pub struct Host {
     name: String,
     address: Ipv4Addr,
+    port: Port,
     first: FirstProcess,
     cgroup: Cgroup,
 }
@@ -55,8 +56,8 @@ impl Host {
             "mount -t tmpfs tmpfs /run && mkdir /run/backdoors && mount -t bpf bpf /sys/fs/bpf && \
              hostname {name} && ip link set lo up"
         ))?;
-        network.plug(first.pid, "eth0", address)?;
-        Ok(Host { name: name.to_owned(), address, first, cgroup })
+        let port = network.plug(first.pid, "eth0", address)?;
+        Ok(Host { name: name.to_owned(), address, port, first, cgroup })
     }
 
     /// The host's name.
@@ -69,6 +70,12 @@ impl Host {
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// Where it is plugged into the network that it was booted in.
+    #[must_use]
+    pub fn port(&self) -> Port {
+        self.port
     }
 
     /// Where a file of the host is, seen from outside.

@@ -52,9 +52,23 @@ impl Port {
     /// # Errors
     /// If the network is gone.
     pub fn cut(self) -> Result<()> {
+        self.change("ip link set", "down")
+    }
+
+    /// Lets so many bytes a second through to the host at most; what does not fit is lost on the way, and who sends does not know.
+    /// Can be said again.
+    ///
+    /// # Errors
+    /// If the network is gone, or the kernel has no token bucket filter.
+    pub fn narrow(self, rate: usize) -> Result<()> {
+        let rate = 8 * rate;
+        self.change("tc qdisc replace dev", &format!("root tbf rate {rate}bit burst 64kb latency 100ms"))
+    }
+
+    fn change(self, what: &str, how: &str) -> Result<()> {
         let Port { bridge, number } = self;
-        let script = format!("nsenter -t {bridge} -n ip link set port{number} down");
-        let output = Command::new("sh").args(["-c", &script]).output().context("cutting a host off")?;
+        let script = format!("nsenter -t {bridge} -n {what} port{number} {how}");
+        let output = Command::new("sh").args(["-c", &script]).output().context("changing a port")?;
         text(&script, &output).map(drop)
     }
 }

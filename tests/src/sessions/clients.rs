@@ -17,8 +17,24 @@ const STREAMS: usize = 100;
 /// Bytes that all clients of a row together get, and how many a second, if there are few of them.
 const BYTES: usize = 20_000_000;
 const RATE: usize = 5_000_000;
+/// The same until the fault, where the network is their pace: the first ones must not be done before the last ones begin.
+const OPENING_RATE: usize = 500_000;
 /// Bytes a second that clients who hurry want together.
 const HURRY: usize = 1_200_000_000;
+
+/// Clients that wait for a moment to close look for this file.
+const CLOSE: &str = "/run/backdoors/close";
+
+/// When a client is told to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// Before the fault, when the node's ends of all connections are in this state.
+    Before(&'static str),
+    /// After the fault, before the recovery.
+    Meanwhile,
+    /// After the recovery.
+    After,
+}
 
 /// Who is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +118,21 @@ impl Client {
         }
     }
 
+    /// When it is told to close; none if it closes by itself.
+    pub(super) fn closing(self) -> Option<Closing> {
+        match self {
+            Client::LagsAndCloses => Some(Closing::Before("fin-wait-1")),
+            Client::ClosesMeanwhile | Client::LeavesMeanwhile => Some(Closing::Meanwhile),
+            Client::Stays => Some(Closing::After),
+            _ => None,
+        }
+    }
+
+    /// Tells it to.
+    pub(super) fn close(client: &Host) -> Result<()> {
+        client.write(CLOSE, "")
+    }
+
     /// What its own end is in before the recovery, if nobody hears it.
     pub(super) fn unheard_state(self) -> Option<&'static str> {
         match self {
@@ -150,10 +181,9 @@ impl Client {
             // As much as goes into the buffers of both ends.
             Client::Lags => "'download 300000' --rate 50000".to_owned(),
             Client::LagsAfterClosing => "'download 300000' --rate 50000 --half-close".to_owned(),
-            Client::LagsAndCloses => "'download 300000' --rate 50000 --close-after 700".to_owned(),
-            Client::Stays => "'download 100000' --stay 5000".to_owned(),
-            Client::ClosesMeanwhile => format!("'download {bytes}' --rate {rate} --close-after 2500"),
-            Client::LeavesMeanwhile => "'download 100000' --stay 2500".to_owned(),
+            Client::LagsAndCloses => format!("'download 300000' --rate 50000 --close-when {CLOSE}"),
+            Client::ClosesMeanwhile => format!("'download {bytes}' --rate {rate} --close-when {CLOSE}"),
+            Client::Stays | Client::LeavesMeanwhile => format!("'download 100000' --stay-until {CLOSE}"),
             _ => format!("'download {bytes}' --rate {rate}"),
         }
     }
@@ -162,19 +192,14 @@ impl Client {
     /// the longest time without any (ms, or `-`), and `ok` or what was wrong.
     pub(super) fn script(self, machines: &Machines<Host>, sessions: usize) -> Result<String> {
         let service = machines.service_at(PORT);
-        let (bytes, rate) = (each(BYTES, sessions), each(RATE, sessions));
+        let bytes = each(BYTES, sessions);
         let fetch = match self {
-            Client::Curl => {
-                machines.narrow(rate * sessions)?;
-                format!("curl -sS -o got.$i http://{service}/large")
-            }
+            Client::Curl => format!("curl -sS -o got.$i http://{service}/large"),
             Client::Wget => {
-                machines.narrow(rate * sessions)?;
                 // It would try again, and nobody would know.
                 format!("wget -nv --tries=1 -O got.$i http://{service}/large")
             }
             Client::Netcat => {
-                machines.narrow(rate * sessions)?;
                 let request = "printf 'GET /large HTTP/1.0\\r\\n\\r\\n'";
                 let body = "LC_ALL=C sed '1,/^\\r$/d' > got.$i";
                 format!(
@@ -191,7 +216,7 @@ impl Client {
                     "for i in $(seq {processes}); do (iperf3 -c {} -p {PORT} -P {streams} -l {BLOCK} -n {all} -b {} \
                      {is_reading} -J > iperf.$i; echo $? $i done) & done; wait",
                     machines.service,
-                    8 * rate
+                    8 * each(RATE, sessions)
                 ));
             }
             _ => {
@@ -208,6 +233,22 @@ impl Client {
              if [ \"$status $sum\" = '0 {sum}  -' ]; then said=ok; fi; \
              echo $(stat -c %s got.$i) - ${{said:-status $status, sum $sum, not {sum}}}) & done; wait"
         ))
+    }
+
+    /// Whether its program reads as fast as it can: then the network is its pace.
+    fn is_paced_by_network(self) -> bool {
+        matches!(self, Client::Curl | Client::Wget | Client::Netcat)
+    }
+
+    /// What the network does before the first one is started.
+    pub(super) fn hold_back(self, client: &Host) -> Result<()> {
+        if self.is_paced_by_network() { client.port().narrow(OPENING_RATE) } else { Ok(()) }
+    }
+
+    /// And from the fault on.
+    pub(super) fn let_go(self, client: &Host, sessions: usize) -> Result<()> {
+        let rate = each(RATE, sessions) * sessions;
+        if self.is_paced_by_network() { client.port().narrow(rate) } else { Ok(()) }
     }
 
     /// Waits until so many clients are connected.

@@ -1,7 +1,7 @@
 //! What can happen to a node while it serves, and to whom: each row is one fault and one kind of client.
 
 pub use super::clients::Client;
-use super::clients::connections;
+use super::clients::{Closing, connections};
 use super::scene::{Family, Machines, Node, PORT, Scene, SceneConfig};
 use super::wire::{Wire, breaks};
 use crate::deployment::FOLDER;
@@ -67,6 +67,16 @@ impl Fault {
     }
 }
 
+/// Waits until the node's ends of so many connections are in this state.
+fn wait_for_ends(machines: &Machines<Host>, state: &str, sessions: usize) -> Result<()> {
+    let count = format!("ss -Htn state {state} sport = :{PORT} | wc -l");
+    let ended = machines.node.wait_for("sessions that were ended", Duration::from_secs(20), || {
+        Ok((machines.node.shell(&count)?.trim() == sessions.to_string()).then_some(()))
+    });
+    let others = || machines.node.shell(&format!("ss -Htan sport = :{PORT}")).unwrap_or_default();
+    ended.with_context(|| format!("{state} is not the state of all of\n{}", others()))
+}
+
 /// One of a server's threads must have its turn before all of them stand still.
 fn stop(scene: &Scene<'_, Host>, server: u32) -> Result<()> {
     let node = &scene.machines().node;
@@ -116,17 +126,21 @@ impl Row {
         // In the middle of it.
         std::thread::sleep(Duration::from_secs(1));
         clients.are_served()?;
-        if let Some(state) = client.ended_state() {
-            let count = format!("ss -Htn state {state} sport = :{PORT} | wc -l");
-            let ended = machines.node.wait_for("sessions that were ended", Duration::from_secs(5), || {
-                Ok((machines.node.shell(&count)?.trim() == sessions.to_string()).then_some(()))
-            });
-            let others = || machines.node.shell(&format!("ss -Htan sport = :{PORT}")).unwrap_or_default();
-            ended.with_context(|| format!("{state} is not the state of all of\n{}", others()))?;
+        let closing = client.closing();
+        if let Some(Closing::Before(state)) = closing {
+            wait_for_ends(machines, state, sessions)?;
+            Client::close(&machines.client)?;
         }
+        if let Some(state) = client.ended_state() {
+            wait_for_ends(machines, state, sessions)?;
+        }
+        client.let_go(&machines.client, sessions)?;
         let struck_at = crate::healing::now();
         if fault != Fault::StoppedBeforeAccept {
             fault.strike(scene, first)?;
+        }
+        if closing == Some(Closing::Meanwhile) {
+            Client::close(&machines.client)?;
         }
         if let (Fault::NodeCutOff, Some(state)) = (fault, client.unheard_state()) {
             machines.client.wait_for("clients that close", Duration::from_secs(10), || {
@@ -136,6 +150,9 @@ impl Row {
         let (code, text) = scene.deployment.try_backdoors("recover target --json")?;
         let report: Value = serde_json::from_str(&text).with_context(|| format!("{code}: {text}"))?;
         ensure!(code == 0, "not all were resumed: {text}");
+        if closing == Some(Closing::After) {
+            Client::close(&machines.client)?;
+        }
         let stalls = clients.end()?;
         let tally = machines.client.shell(&format!("cat {FOLDER}/tally 2>/dev/null || true"))?;
         Ok(Outcome { report, stalls, tally: self::tally(&tally, struck_at) })
@@ -163,6 +180,7 @@ impl<'m> Clients<'m> {
         let host = &machines.client;
         host.write(&format!("{FOLDER}/client.sh"), &format!("cd {FOLDER}\n{script}"))?;
         let wire = Wire::watch_ends(host, PORT)?;
+        client.hold_back(host)?;
         host.start(&format!("bash {FOLDER}/client.sh"), CLIENT_LOG)?;
         client.wait_until_connected(host, CLIENT_LOG, sessions)?;
         Ok(Clients { machines, client, sessions, wire })

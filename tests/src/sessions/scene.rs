@@ -17,6 +17,8 @@ pub const PORT: u16 = 8080;
 /// Its name.
 pub const NAME: &str = "pages";
 const UP: Duration = Duration::from_secs(120);
+/// For a thousand clients, each of some processes.
+const CLIENTS: HostLimits = HostLimits { processes: 8192, memory: 8 << 30 };
 /// Who looks after the standby.
 pub(super) const SECOND: &str = "second";
 /// The last byte of the service's address, which moves.
@@ -132,7 +134,7 @@ impl Machines<Host> {
         let port = node.plug_in(&outside, "eth1", at(1))?;
         standby.plug_in(&outside, "eth1", at(2))?;
         let machines = Machines {
-            client: Host::boot(&outside, "client", at(3), limits)?,
+            client: Host::boot(&outside, "client", at(3), CLIENTS)?,
             node,
             standby,
             service: match family {
@@ -162,22 +164,6 @@ fn v6(last: u16) -> IpAddr {
 }
 
 impl Machines<Host> {
-    /// Has what the nodes send to their clients take its time: so many bytes a second, with loss where they do not fit.
-    /// For programs that have no pace of their own, or none that can be relied on.
-    ///
-    /// # Errors
-    /// If the kernel has no token bucket filter.
-    pub fn narrow(&self, rate: usize) -> Result<()> {
-        for node in [&self.node, &self.standby] {
-            node.shell(&format!(
-                "tc qdisc add dev {} root tbf rate {}bit burst 64kb latency 100ms",
-                self.interface,
-                8 * rate
-            ))?;
-        }
-        Ok(())
-    }
-
     /// Cuts the node off from its clients. The monitor still reaches its memory, over another network.
     ///
     /// # Errors
