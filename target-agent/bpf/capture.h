@@ -12,17 +12,20 @@ static __always_inline struct socket_note *note_bytes(struct __sk_buff *packet, 
 						       struct segment *segment)
 {
 	struct socket_note *note;
+	__u64 before;
 
 	if (service_of(socket->src_port) == NO_SERVICE || !read_segment(packet, segment) || !segment->length)
 		return NULL;
-	if (socket->state == BPF_TCP_LISTEN) {
-		keep_early(packet, segment);
+	keep_early(packet, segment);
+	if (socket->state == BPF_TCP_LISTEN)
 		return NULL;
-	}
 	/* Either it was there before the kernel half was, or another CPU is about to record it. */
 	note = bpf_sk_storage_get(&socket_notes, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (note)
-		__sync_fetch_and_or(&note->word, BYTES_MISSED);
+	if (note) {
+		before = __sync_fetch_and_or(&note->word, BYTES_MISSED);
+		/* What was kept comes before. */
+		barrier_var(before);
+	}
 	return note;
 }
 
@@ -42,7 +45,7 @@ int on_arrival(struct __sk_buff *packet)
 	if (!socket || socket->protocol != IPPROTO_TCP_NUMBER)
 		return PASS;
 	note = bpf_sk_storage_get(&socket_notes, socket, NULL, 0);
-	if (!note)
+	if (!note || !READ(note->word))
 		note = note_bytes(packet, socket, &segment);
 	record = noted_record(note);
 	if (!note || !record)
@@ -113,11 +116,27 @@ int BPF_PROG(on_read, struct sock *socket)
 	return 0;
 }
 
+static __always_inline int is_early_of(struct early *early, struct bd_session *record)
+{
+	__s32 ahead = distance(record->rcv_nxt, early->sequence);
+
+	return early->length && early->remote_port == record->remote_port && early->local_port == record->local_port &&
+	       early->remote == *(__u32 *)&record->remote[12] && ahead >= 0 && ahead <= MOST_EARLY;
+}
+
+static __always_inline void take_kept(struct early *early, struct bd_session *record, __u32 index)
+{
+	raise_held_end(record, early->sequence + early->length);
+	if (!copy_early(early, index))
+		note_gap(record);
+	early->length = 0;
+}
+
 /* Takes in the bytes of the packet that completed the handshake. */
 static __always_inline void take_early(struct bpf_sock_ops *event, struct bd_session *record, __u32 index)
 {
 	__u8 *head = (void *)(long)event->skb_data, *end = (void *)(long)event->skb_data_end;
-	__u32 cpu = bpf_get_smp_processor_id(), bytes, length, sequence, next = record->rcv_nxt;
+	__u32 cpu = bpf_get_smp_processor_id(), bytes, length, sequence;
 	struct early *early;
 
 	if (head + TCP_HEAD > end) {
@@ -130,17 +149,30 @@ static __always_inline void take_early(struct bpf_sock_ops *event, struct bd_ses
 		return;
 	sequence = bpf_ntohl(*(__u32 *)(head + 4)) + !!(head[13] & TCP_SYN);
 	early = bpf_map_lookup_elem(&earlies, &cpu);
-	if (!early || early->length != length || early->sequence != sequence ||
-	    early->remote_port != bpf_ntohl(event->remote_port) || early->local_port != event->local_port ||
-	    early->remote != *(__u32 *)&record->remote[12] ||
-	    distance(next, sequence) < 0 || distance(next, sequence) > MOST_EARLY) {
+	if (early && early->length == length && early->sequence == sequence && is_early_of(early, record))
+		take_kept(early, record, index);
+	else
 		note_gap(record);
-		return;
+}
+
+/* Takes in the bytes of a packet that another CPU got between the connection and its record. That CPU waits for the socket's
+ * lock, which is held here, so they stay where they are kept. If there was one more such packet the record will show it. */
+static __always_inline void take_overtaking(struct bd_session *record, __u32 index)
+{
+	struct early *early = NULL;
+
+#pragma clang loop unroll(disable)
+	for (__u32 number = 0; number < MOST_CPUS; number++) {
+		__u32 cpu = number;
+
+		early = bpf_map_lookup_elem(&earlies, &cpu);
+		if (!early || is_early_of(early, record))
+			break;
 	}
-	raise_held_end(record, sequence + length);
-	if (!copy_early(early, index))
+	if (early && is_early_of(early, record))
+		take_kept(early, record, index);
+	else
 		note_gap(record);
-	early->length = 0;
 }
 
 /* What is not read must fit into the ring, and what was read a short while ago, too. */
@@ -227,7 +259,7 @@ static __always_inline void on_established(struct bpf_sock_ops *event, __u32 fla
 	if (!flags)
 		take_early(event, record, index);
 	if (__sync_fetch_and_or(&note->word, index + 1) & BYTES_MISSED)
-		note_gap(record);
+		take_overtaking(record, index);
 }
 
 static __always_inline void on_state(struct bpf_sock_ops *event)

@@ -172,9 +172,11 @@ struct {
 	__type(value, struct move);
 } moves SEC(".maps");
 
-/* The packet that completes a handshake may carry bytes, and comes before there is a connection. The CPU that got it goes on
- * with it at once, so one such packet per CPU is enough. */
+/* The packet that completes a handshake may carry bytes, and comes before there is a connection; another one may overtake the
+ * connection's record. The CPU that got it goes on with it at once, so one such packet per CPU is enough. */
 #define MOST_EARLY 65536
+/* Of more, some are not looked at. */
+#define MOST_CPUS 1024
 struct early {
 	__u32 sequence;
 	/* 0: nothing. */

@@ -291,6 +291,38 @@ fn bytes_that_come_with_the_end_of_the_handshake_are_held() {
     });
 }
 
+/// On a machine of several processors the first bytes may be seen by one while another still makes the connection.
+#[test]
+fn bytes_of_clients_that_speak_as_soon_as_they_can_are_held() {
+    inside_network("sessions::bytes_of_clients_that_speak_as_soon_as_they_can_are_held", || {
+        const CLIENTS: usize = 20_000;
+        const AT_ONCE: usize = 4;
+        let group = Group::enter();
+        let host = start("", &group);
+        let listener = listener();
+        let at = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    for _ in 0..CLIENTS / AT_ONCE {
+                        let mut client = TcpStream::connect(at).unwrap();
+                        client.write_all(b"at once").unwrap();
+                        assert_eq!(client.read(&mut [0]).unwrap(), 1);
+                    }
+                })
+            })
+            .collect();
+        for number in 0..CLIENTS {
+            let (mut server, _) = listener.accept().unwrap();
+            server.read_exact(&mut [0; 7]).unwrap();
+            assert!(session(&host, &server).unwrap().is_protected(), "number {number}");
+            server.write_all(&[0]).unwrap();
+        }
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        drop(host);
+    });
+}
+
 /// Has a client write until the server's window is full, and returns the bytes it wrote from.
 fn fill_window(host: &Host, client: &mut TcpStream, server: &TcpStream) -> Vec<u8> {
     client.set_nonblocking(true).unwrap();
