@@ -251,16 +251,26 @@ impl Client {
         if self.is_paced_by_network() { client.port().narrow(rate) } else { Ok(()) }
     }
 
-    /// Waits until so many clients are connected.
-    pub(super) fn wait_until_connected(self, client: &Host, log: &str, sessions: usize) -> Result<()> {
+    /// Waits until so many clients are connected, by what they say and by what the node's kernel says: where its queue of
+    /// connections to be accepted was full, it comes to know later than the client.
+    pub(super) fn wait_until_connected(
+        self,
+        machines: &Machines<Host>,
+        log: &str,
+        sessions: usize,
+    ) -> Result<()> {
         let wanted = self.connections(sessions);
+        let Machines { client, node, .. } = machines;
+        let known =
+            format!("ss -Htan exclude listening exclude syn-recv exclude time-wait sport = :{PORT} | wc -l");
         client.wait_for("clients that are connected", Duration::from_secs(60), || {
             let count = if self.is_of_the_lab() {
                 client.shell(&format!("cat {log}"))?.matches("connected").count()
             } else {
                 connections(client, "established")?
             };
-            Ok((count >= wanted).then_some(()))
+            let known: usize = node.shell(&known)?.trim().parse().context("counting connections")?;
+            Ok((count >= wanted && known >= wanted).then_some(()))
         })
     }
 

@@ -182,7 +182,7 @@ impl<'m> Clients<'m> {
         let wire = Wire::watch_ends(host, PORT)?;
         client.hold_back(host)?;
         host.start(&format!("bash {FOLDER}/client.sh"), CLIENT_LOG)?;
-        client.wait_until_connected(host, CLIENT_LOG, sessions)?;
+        client.wait_until_connected(machines, CLIENT_LOG, sessions)?;
         Ok(Clients { machines, client, sessions, wire })
     }
 
