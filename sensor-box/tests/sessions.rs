@@ -202,6 +202,21 @@ fn a_torn_or_senseless_record_is_read_again_and_told_if_it_stays_so() {
 }
 
 #[test]
+fn a_record_that_is_not_the_same_twice_is_torn_unless_only_what_changes_at_any_time_did() {
+    let first = connection(100);
+    let torn = |second| {
+        let view = SessionsView::decode_twice(&table(&[first]), &table(&[second])).unwrap();
+        assert_eq!(view.sessions.len() + view.torn.len(), 1);
+        view.torn.len() == 1
+    };
+    assert!(!torn(first));
+    assert!(!torn(SessionRecord { gaps: 1, held_end: first.held_end + 1, heard: 7, ..first }));
+    assert!(torn(SessionRecord { sequence: first.sequence + 2, ..first }));
+    // Its writer had ended before the last words of it were read.
+    assert!(torn(SessionRecord { rcv_wnd: first.rcv_wnd + 1, ..first }));
+}
+
+#[test]
 fn a_table_in_a_region_too_small_for_it_is_an_error() {
     let bytes = table(&[]);
     let fetched = fetch_sessions(bytes.len() as u64 - 1, read(&bytes));

@@ -1,8 +1,8 @@
 //! Pulling sessions out of a target's memory: in batches, and in an order that gives one consistent picture of each session
 //! even if the target, which is fenced, still runs.
 //!
-//! Heads of boxes, records of connections, heads again with what they point at, heads and records once more: a snapshot is one
-//! that was there before the record, so the connection had received what it had read; what was written is read behind the
+//! Heads of boxes, records of connections, twice, heads again with what they point at, heads and records once more: a record that
+//! is the same twice was not being written, a snapshot is one that was there before the record, so the connection had received what it had read; what was written is read behind the
 //! record, so it is no less than was sent; and what was overwritten meanwhile shows in the last reading. Where that is little, it
 //! takes two round trips: the operations of a batch are carried out in their order.
 //!
@@ -135,10 +135,11 @@ struct First {
 
 fn first_look(link: &mut dyn Link, regions: &Regions) -> Result<First, PullError> {
     let (mut before, mut heads) = (Heads::room(regions), Heads::room(regions));
-    let mut bytes = vec![0; session_table_room(regions.sessions.range.length)];
-    let table = pieces(&regions.sessions, [(0, &mut bytes[..])])?;
-    fetch_in_order(link, [before.wanted(regions)?, table, heads.wanted(regions)?])?;
-    let mut table = SessionsView::decode(&bytes).map_err(PullError::Table)?;
+    let [mut first, mut second] = [(); 2].map(|()| vec![0; session_table_room(regions.sessions.range.length)]);
+    let table = |bytes| pieces(&regions.sessions, [(0, bytes)]);
+    let (once, twice) = (table(&mut first)?, table(&mut second)?);
+    fetch_in_order(link, [before.wanted(regions)?, once, twice, heads.wanted(regions)?])?;
+    let mut table = SessionsView::decode_twice(&first, &second).map_err(PullError::Table)?;
     if !table.torn.is_empty() || !table.refused.is_empty() {
         settle(link, &regions.sessions, &mut table)?;
         // They must be of after the records.

@@ -54,12 +54,26 @@ impl SessionsView {
     /// # Errors
     /// See [`DecodeError`]. Single records that are torn or make no sense are no error; they are listed.
     pub fn decode(bytes: &[u8]) -> Result<SessionsView, DecodeError> {
+        Self::decode_twice(bytes, bytes)
+    }
+
+    /// Reads a session table that was read twice, the first time before the second began. A record that is not the same in both
+    /// is torn: one whose writer came or went while it was read may have an even `sequence` all the same.
+    ///
+    /// # Errors
+    /// As [`SessionsView::decode`].
+    pub fn decode_twice(before: &[u8], bytes: &[u8]) -> Result<SessionsView, DecodeError> {
         let mut view = Self::head(bytes)?;
         let need = view.need();
-        if bytes.len() < need {
-            return Err(DecodeError::Truncated { what: WHAT, have: bytes.len(), need });
+        let have = bytes.len().min(before.len());
+        if have < need {
+            return Err(DecodeError::Truncated { what: WHAT, have, need });
         }
-        view.take_records(&bytes[view.header_bytes..need]);
+        let records = |bytes| <[u8]>::chunks_exact(bytes, view.record_bytes);
+        let [before, now] = [before, bytes].map(|bytes| records(&bytes[view.header_bytes..need]));
+        for (index, (before, now)) in before.zip(now).enumerate() {
+            view.take_record(index, before, now);
+        }
         Ok(view)
     }
 
@@ -104,15 +118,12 @@ impl SessionsView {
         })
     }
 
-    fn take_records(&mut self, bytes: &[u8]) {
-        for (index, chunk) in bytes.chunks_exact(self.record_bytes).enumerate() {
-            self.take_record(index, chunk);
-        }
-    }
-
-    pub(super) fn take_record(&mut self, index: usize, chunk: &[u8]) {
-        let Ok((record, _)) = SessionRecord::read_from_prefix(chunk) else { return };
-        if record.sequence % 2 == 1 {
+    /// A record as read, and as read before that.
+    pub(super) fn take_record(&mut self, index: usize, before: &[u8], now: &[u8]) {
+        let [Ok((before, _)), Ok((record, _))] = [before, now].map(SessionRecord::read_from_prefix) else {
+            return;
+        };
+        if record.sequence % 2 == 1 || settled(before) != settled(record) {
             self.torn.push(index);
         } else if record.cookie != 0 && record.flags & SessionFlags::REBUILDING == 0 {
             match SessionView::of(index, record, self.rings.bytes) {
@@ -121,6 +132,11 @@ impl SessionsView {
             }
         }
     }
+}
+
+/// A record without what changes at any time.
+fn settled(record: SessionRecord) -> SessionRecord {
+    SessionRecord { gaps: 0, held_end: 0, heard: 0, ..record }
 }
 
 /// How far `to` is ahead of `from`, if it is not behind and not farther than `most`.

@@ -4,8 +4,8 @@ use super::layout::{MAX_SESSIONS, session_table_bytes};
 use super::{SessionView, SessionsView};
 use crate::fetch::{FetchError, READINGS};
 
-/// Fetches the session table through `read`, which fills a buffer from an offset of a region of `region` bytes: all of it, then
-/// once more the records that were torn, or make no sense: [`settle_sessions`].
+/// Fetches the session table through `read`, which fills a buffer from an offset of a region of `region` bytes: all of it,
+/// twice, then the records that were torn, or make no sense: [`settle_sessions`].
 ///
 /// # Errors
 /// [`FetchError::Access`] if `read` fails, [`FetchError::Decode`] if what it read is no session table. Records that stay torn,
@@ -14,9 +14,10 @@ pub fn fetch_sessions<E>(
     region: u64,
     mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
 ) -> Result<SessionsView, FetchError<E>> {
-    let mut bytes = vec![0; session_table_room(region)];
+    let [mut before, mut bytes] = [(); 2].map(|()| vec![0; session_table_room(region)]);
+    read(0, &mut before).map_err(FetchError::Access)?;
     read(0, &mut bytes).map_err(FetchError::Access)?;
-    let mut view = SessionsView::decode(&bytes)?;
+    let mut view = SessionsView::decode_twice(&before, &bytes)?;
     settle_sessions(&mut view, read).map_err(FetchError::Access)?;
     Ok(view)
 }
@@ -28,8 +29,8 @@ pub fn session_table_room(region: u64) -> usize {
     usize::try_from(region).unwrap_or(most).min(most)
 }
 
-/// Reads once more the records that were torn, or make no sense: a record that began to be written while it was read looks so.
-/// `read` fills a buffer from an offset of the table.
+/// Reads again, twice each, the records that were torn, or make no sense: a record that began to be written while it was read
+/// looks so. `read` fills a buffer from an offset of the table.
 ///
 /// # Errors
 /// If `read` fails.
@@ -37,13 +38,15 @@ pub fn settle_sessions<E>(
     view: &mut SessionsView,
     mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut record = vec![0; view.record_bytes];
+    let [mut before, mut record] = [(); 2].map(|()| vec![0; view.record_bytes]);
     for _ in 1..READINGS {
         let torn = core::mem::take(&mut view.torn);
         let refused = core::mem::take(&mut view.refused).into_iter().map(|refused| refused.index);
         for index in torn.into_iter().chain(refused) {
-            read((view.header_bytes + index * view.record_bytes) as u64, &mut record)?;
-            view.take_record(index, &record);
+            let at = (view.header_bytes + index * view.record_bytes) as u64;
+            read(at, &mut before)?;
+            read(at, &mut record)?;
+            view.take_record(index, &before, &record);
         }
     }
     Ok(())
@@ -118,7 +121,8 @@ fn look_again<E>(
     for _ in 0..READINGS {
         table(at, &mut record).map_err(ReceivedError::Access)?;
         let mut later = SessionsView { rings: view.rings, ..SessionsView::default() };
-        later.take_record(session.index, &record);
+        // What may be overwritten depends on one word, which is whole.
+        later.take_record(session.index, &record, &record);
         match (later.sessions.first(), later.refused.first()) {
             (Some(found), _) if found.cookie == session.cookie => return Ok(*found),
             (None, Some(refused)) => return Err(ReceivedError::Refused(refused.why)),

@@ -169,9 +169,9 @@ impl Client {
             Client::Hurries => format!("'download {}' --rate {}", 8 * HURRY / sessions, HURRY / sessions),
             Client::Stalls => format!("'download {bytes}' --rate {} --stall 2500", 4 * rate),
             Client::Dribbles => {
-                // As many pieces as there is time for, all the same for one as for many.
-                let pieces = 400;
-                format!("echo --write {} --piece 777 --pause 7", 777 * pieces)
+                // As many pieces as there is time for, on a small machine.
+                let pause = (sessions / 25).max(7);
+                format!("echo --write {} --piece 777 --pause {pause}", 777 * (2800 / pause))
             }
             Client::Uploads => {
                 let piece = each(100_000);
@@ -216,7 +216,8 @@ impl Client {
                     "for i in $(seq {processes}); do (iperf3 -c {} -p {PORT} -P {streams} -l {BLOCK} -n {all} -b {} \
                      {is_reading} -J > iperf.$i; echo $? $i done) & done; wait",
                     machines.service,
-                    8 * each(RATE, sessions)
+                    // The first ones must not be done before the last ones have begun.
+                    4 * each(RATE, sessions)
                 ));
             }
             _ => {
