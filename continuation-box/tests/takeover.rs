@@ -5,7 +5,7 @@
 mod support;
 
 use backdoors_continuation_box::tcp::rebuild;
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -331,6 +331,32 @@ fn a_window_that_was_wide_open_stays_open() {
 }
 
 /// An upload in the middle of which its host is lost for as long as `outage`.
+/// Nor is anything taken back when its memory is bounded to not much more.
+#[test]
+fn an_upload_that_nobody_reads_yet_is_promised_little_more_than_it_was_and_goes_on_when_it_is_read() {
+    let mut scene = Scene::new(V4);
+    let (mut client, server) = warm(&scene);
+    scene.cut_off_old();
+    let state = dump(server);
+    let mut taken = scene.go_on(state.clone());
+    let written = fill(&mut client, 0);
+    let read_at = Instant::now();
+    let memory = state.receive.window as usize * 5 / 4 + 8192;
+    assert_eq!(getsockopt(&taken.stream, sockopt::RcvBuf).unwrap(), memory);
+    setsockopt(&taken.stream, sockopt::RcvBuf, &(memory / 2)).unwrap();
+    read_stream(&mut taken.stream, 0, written);
+    goes_on(&mut client, &mut taken.stream, written, WARM);
+    let scale = state.scales.map_or(0, |scales| scales.receive);
+    let mut last = 0;
+    for it in scene.seen().iter().filter(|it| it.from_port == PORT && !it.syn && it.at >= taken.resumed_at) {
+        let edge = it.acknowledged.wrapping_add(u32::from(it.window) << scale);
+        let promised = edge.wrapping_sub(state.receive.next);
+        assert!(it.at > read_at || promised as usize <= memory, "{promised} of {memory}");
+        assert!(promised + (1 << scale) > last, "{} bytes were taken back: {it:?}", last - promised);
+        last = promised;
+    }
+}
+
 fn an_upload_goes_on(service: &str, outage: Duration) {
     const ALL: usize = 8 << 20;
     let mut scene = Scene::new(service);

@@ -247,14 +247,18 @@ pub(super) fn received_next(state: &TcpState) -> u32 {
     state.receive.next.wrapping_sub(u32::from(state.receive.closed))
 }
 
-/// Room for everything that is put in, and for what the peer was promised.
+/// Room for everything that is put in, and for what the peer was promised. Not much more of that: as long as nobody reads, the
+/// kernel promises whatever there is room for, and whoever bounds the room after that has it break its promise. It throws
+/// away what comes then, acknowledgements too, and may wait for these for ever.
 fn make_room(socket: &OwnedFd, state: &TcpState, flight: Flight) -> Result<(), RebuildError> {
-    // The kernel doubles what it is asked for, for what it adds to the bytes itself.
+    // The kernel doubles what it is asked for, for what it adds to the bytes itself. Where memory is short it packs what it
+    // received, and then that is a sixth.
     const SPARE: usize = 64 << 10;
+    const LEAST: usize = 4 << 10;
     // Twice that is the most it can count.
     const MOST: usize = 1 << 29;
     let send = state.send.unacknowledged.len() + state.send.unsent.len() + flight.padding as usize + SPARE;
-    let receive = state.receive.unread.len() + state.receive.window as usize + SPARE;
+    let receive = (state.receive.unread.len() + state.receive.window as usize) * 5 / 8 + LEAST;
     setsockopt(socket, sockopt::SndBufForce, &send.min(MOST))
         .map_err(|source| failed("making room to send", source))?;
     setsockopt(socket, sockopt::RcvBufForce, &receive.min(MOST))

@@ -131,15 +131,17 @@ impl Rebuilt {
     /// A byte in a segment of its own.
     fn send_alone(&self, byte: u8) -> Result<(), ResumeError> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_EOR;
-        send(self.socket.as_raw_fd(), &[byte], flags).map(drop).map_err(|source| failed("sending again", source))
+        send(self.socket.as_raw_fd(), &[byte], flags)
+            .map(drop)
+            .map_err(|source| failed("sending again", source))
     }
 
     /// The peer may have had all that was sent before, and say so when it has heard the first byte of it again. By then the
     /// congestion window may let no more out, and an acknowledgement of what was not sent the kernel throws away, whole: the
     /// peer would be asked for ever. So what did not leave is told as sent, too, and the peer asked once more.
     fn tell_what_did_not_leave(&self) -> Result<(), ResumeError> {
-        let info =
-            getsockopt(&self.socket, TcpInfo).map_err(|source| failed("reading what did not leave", source))?;
+        let info = getsockopt(&self.socket, TcpInfo)
+            .map_err(|source| failed("reading what did not leave", source))?;
         if info.unsent == 0 {
             return Ok(());
         }

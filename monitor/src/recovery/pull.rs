@@ -135,7 +135,8 @@ struct First {
 
 fn first_look(link: &mut dyn Link, regions: &Regions) -> Result<First, PullError> {
     let (mut before, mut heads) = (Heads::room(regions), Heads::room(regions));
-    let [mut first, mut second] = [(); 2].map(|()| vec![0; session_table_room(regions.sessions.range.length)]);
+    let [mut first, mut second] =
+        [(); 2].map(|()| vec![0; session_table_room(regions.sessions.range.length)]);
     let table = |bytes| pieces(&regions.sessions, [(0, bytes)]);
     let (once, twice) = (table(&mut first)?, table(&mut second)?);
     fetch_in_order(link, [before.wanted(regions)?, once, twice, heads.wanted(regions)?])?;

@@ -332,10 +332,13 @@ fn say(connection: &mut Connection, services: &[ServiceBoxes]) -> bool {
     true
 }
 
-/// Rebuilt connections have room for what was put into them: from now on it is as for all others.
+/// What rebuilt connections may receive is bounded as for all others, by less than a ring. But they keep the room for what their
+/// peers were promised, and a quarter more than the bound is as much as they need for that, unless the rings of the machine that
+/// they come from are larger.
 fn bound_receive_queue(session: &OwnedFd, cap: usize) {
+    let has = getsockopt(session, sockopt::RcvBuf).unwrap_or(0);
     // The kernel doubles it.
-    if let Err(error) = setsockopt(session, sockopt::RcvBuf, &(cap / 2)) {
+    if let Err(error) = setsockopt(session, sockopt::RcvBuf, &(has.max(cap + cap / 4) / 2)) {
         tracing::warn!(%error, "the receive buffer of a session is not bounded");
     }
 }
