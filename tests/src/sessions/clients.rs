@@ -169,9 +169,9 @@ impl Client {
             Client::Hurries => format!("'download {}' --rate {}", 8 * HURRY / sessions, HURRY / sessions),
             Client::Stalls => format!("'download {bytes}' --rate {} --stall 2500", 4 * rate),
             Client::Dribbles => {
-                // As many pieces as there is time for, on a small machine.
-                let pause = (sessions / 25).max(7);
-                format!("echo --write {} --piece 777 --pause {pause}", 777 * (2800 / pause))
+                // As many pieces as there is time for, all the same for one as for many.
+                let pieces = 400;
+                format!("echo --write {} --piece 777 --pause 7", 777 * pieces)
             }
             Client::Uploads => {
                 let piece = each(100_000);
