@@ -7,6 +7,14 @@
 
 #define PASS 1
 
+/* Of two processors that make the note of a socket at once one is refused. */
+static __always_inline struct socket_note *make_note(struct bpf_sock *socket)
+{
+	struct socket_note *note = bpf_sk_storage_get(&socket_notes, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	return note ? note : bpf_sk_storage_get(&socket_notes, socket, NULL, 0);
+}
+
 /* A packet with bytes for a socket of which nothing is noted. Tells what is noted from now on. */
 static __always_inline struct socket_note *note_bytes(struct __sk_buff *packet, struct bpf_sock *socket,
 						       struct segment *segment)
@@ -20,7 +28,7 @@ static __always_inline struct socket_note *note_bytes(struct __sk_buff *packet, 
 	if (socket->state == BPF_TCP_LISTEN)
 		return NULL;
 	/* Either it was there before the kernel half was, or another CPU is about to record it. */
-	note = bpf_sk_storage_get(&socket_notes, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	note = make_note(socket);
 	if (note) {
 		before = __sync_fetch_and_or(&note->word, BYTES_MISSED);
 		/* What was kept comes before. */
@@ -236,7 +244,7 @@ static __always_inline void on_established(struct bpf_sock_ops *event, __u32 fla
 	/* Connections that the service opens itself are not captured. */
 	if (!tp || (flags && !BPF_CORE_READ_BITFIELD(tp, repair)))
 		return;
-	note = bpf_sk_storage_get(&socket_notes, socket, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	note = make_note(socket);
 	if (!note) {
 		count_unrecorded();
 		return;

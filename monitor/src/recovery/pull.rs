@@ -1,10 +1,11 @@
 //! Pulling sessions out of a target's memory: in batches, and in an order that gives one consistent picture of each session
 //! even if the target, which is fenced, still runs.
 //!
-//! Heads of boxes, records of connections, twice, heads again with what they point at, heads and records once more: a record that
-//! is the same twice was not being written, a snapshot is one that was there before the record, so the connection had received what it had read; what was written is read behind the
-//! record, so it is no less than was sent; and what was overwritten meanwhile shows in the last reading. Where that is little, it
-//! takes two round trips: the operations of a batch are carried out in their order.
+//! Heads of boxes, records of connections, twice, heads again with what they point at, heads and records once more. A record that
+//! is the same twice was not being written; a snapshot is one that was there before the record, so the connection had received
+//! what it had read; what was written is read behind the record, so it is no less than was sent; and what was overwritten
+//! meanwhile shows in the last reading. Where that is little, it takes two round trips: the operations of a batch are carried out
+//! in their order.
 //!
 //! What was written and never sent is read later, when the sessions speak: where clients are slow that is by far the most.
 
