@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -56,6 +56,15 @@ struct Arguments {
     tally: Option<PathBuf>,
 }
 
+impl Arguments {
+    /// Whether its end comes right behind its wish.
+    fn has_nothing_more_to_say(&self) -> bool {
+        self.half_close && self.write == 0
+    }
+}
+
+/// Held by the one that says its wish and its end.
+static CLOSING: Mutex<()> = Mutex::new(());
 /// Bytes that all sessions together have got.
 static GOT: AtomicU64 = AtomicU64::new(0);
 
@@ -116,11 +125,16 @@ fn converse(arguments: &Arguments, mut stream: TcpStream, incoming: &mut Incomin
         rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 32 << 10)?;
     }
     stream.set_read_timeout(Some(Duration::from_secs(arguments.patience)))?;
-    if arguments.half_close && arguments.write == 0 {
-        // The wish and the end go in one segment: whoever fulfils the wish at once has not closed before this end has.
+    if arguments.has_nothing_more_to_say() {
+        // The wish and the end go in one segment: whoever fulfils the wish at once has not closed before this end has. The kernel
+        // waits for the end no longer than 200 ms, and a thousand threads are not done with it in that time.
+        let _turn = CLOSING.lock().unwrap_or_else(PoisonError::into_inner);
         rustix::net::sockopt::set_tcp_cork(&stream, true)?;
+        say_wish(arguments, &mut stream)?;
+        stream.shutdown(Shutdown::Write).context("closing the own direction")?;
+    } else {
+        say_wish(arguments, &mut stream)?;
     }
-    stream.write_all(format!("{}\n", arguments.wish).as_bytes())?;
     let writing = {
         let (arguments, stream) = (arguments.clone(), stream.try_clone()?);
         let writer = thread::Builder::new().stack_size(128 << 10);
@@ -139,6 +153,10 @@ fn converse(arguments: &Arguments, mut stream: TcpStream, incoming: &mut Incomin
         ensure!(stream.read(&mut [0]).context("after the end")? == 0, "bytes behind the end");
     }
     outcome
+}
+
+fn say_wish(arguments: &Arguments, stream: &mut TcpStream) -> Result<()> {
+    stream.write_all(format!("{}\n", arguments.wish).as_bytes()).context("saying what is wanted")
 }
 
 fn wait_for(writing: thread::JoinHandle<Result<()>>) -> Result<()> {
@@ -178,7 +196,8 @@ fn write(arguments: &Arguments, mut stream: TcpStream) -> Result<()> {
         wait_until_there(file);
     }
     let closes_early = arguments.half_close || arguments.close_when.is_some();
-    if !matches!(arguments.wish, Wish::Download(_)) || closes_early {
+    let has_closed = arguments.has_nothing_more_to_say();
+    if !has_closed && (!matches!(arguments.wish, Wish::Download(_)) || closes_early) {
         stream.shutdown(Shutdown::Write).context("closing the own direction")?;
     }
     Ok(())
