@@ -30,7 +30,7 @@ const CLOSE: &str = "/run/backdoors/close";
 pub(super) enum Closing {
     /// Before the fault, when the node's ends of all connections are in this state.
     Before(&'static str),
-    /// After the fault, before the recovery.
+    /// After the fault, before the recovery, if the node cannot hear of it.
     Meanwhile,
     /// After the recovery.
     After,

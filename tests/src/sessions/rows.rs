@@ -67,6 +67,14 @@ impl Fault {
     }
 }
 
+/// Waits until the server has accepted all: the kernel of a server that is killed resets the others.
+fn wait_until_accepted(machines: &Machines<Host>) -> Result<()> {
+    let queue = format!("ss -Htln sport = :{PORT} | awk '{{print $2}}'");
+    machines.node.wait_for("a server that has accepted all", Duration::from_secs(20), || {
+        Ok((machines.node.shell(&queue)?.trim() == "0").then_some(()))
+    })
+}
+
 /// Waits until the node's ends of so many connections are in this state.
 fn wait_for_ends(machines: &Machines<Host>, state: &str, sessions: usize) -> Result<()> {
     let count = format!("ss -Htn state {state} sport = :{PORT} | wc -l");
@@ -123,10 +131,17 @@ impl Row {
             fault.strike(scene, first)?;
         }
         let clients = Clients::connect(machines, client, sessions, &script)?;
+        if fault != Fault::StoppedBeforeAccept {
+            wait_until_accepted(machines)?;
+        }
         // In the middle of it.
         std::thread::sleep(Duration::from_secs(1));
         clients.are_served()?;
-        let closing = client.closing();
+        let closing = match client.closing() {
+            // A node that hears of it ends the session with its client.
+            Some(Closing::Meanwhile) if fault != Fault::NodeCutOff => Some(Closing::After),
+            closing => closing,
+        };
         if let Some(Closing::Before(state)) = closing {
             wait_for_ends(machines, state, sessions)?;
             Client::close(&machines.client)?;
