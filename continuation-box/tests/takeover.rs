@@ -330,7 +330,6 @@ fn a_window_that_was_wide_open_stays_open() {
     the_offer_stands(&scene.seen(), &taken);
 }
 
-/// An upload in the middle of which its host is lost for as long as `outage`.
 /// Nor is anything taken back when its memory is bounded to not much more.
 #[test]
 fn an_upload_that_nobody_reads_yet_is_promised_little_more_than_it_was_and_goes_on_when_it_is_read() {
@@ -357,6 +356,7 @@ fn an_upload_that_nobody_reads_yet_is_promised_little_more_than_it_was_and_goes_
     }
 }
 
+/// An upload in the middle of which its host is lost for as long as `outage`.
 fn an_upload_goes_on(service: &str, outage: Duration) {
     const ALL: usize = 8 << 20;
     let mut scene = Scene::new(service);

@@ -2,8 +2,8 @@
 //!
 //! Prepare → look who fences already → fence, and see the fence → pull → rebuild each session silently, and have the local
 //! server's agent hold it → announce → have each speak → fetch what was never sent → give each to the local server, which would
-//! compete for the processors earlier. Nothing that cannot be undone is done before the fence was seen, and whatever fails before the announcement is undone:
-//! then the target, if it lives, goes on as it was.
+//! compete for the processors earlier. Nothing that cannot be undone is done before the fence was seen, and whatever fails before
+//! the announcement is undone: then the target, if it lives, goes on as it was.
 //!
 //! A recovery can end in the middle, with the monitor that did it. Before it announced, nobody has heard of it: the next one does
 //! it all. Afterwards sessions may have gone on here, and what the target's memory says of them is old: none is rebuilt again. The

@@ -262,16 +262,14 @@ impl Client {
     ) -> Result<()> {
         let wanted = self.connections(sessions);
         let Machines { client, node, .. } = machines;
-        let known =
-            format!("ss -Htan exclude listening exclude syn-recv exclude time-wait sport = :{PORT} | wc -l");
+        let known = format!("exclude listening exclude syn-recv exclude time-wait sport = :{PORT}");
         client.wait_for("clients that are connected", Duration::from_secs(60), || {
-            let count = if self.is_of_the_lab() {
+            let said = if self.is_of_the_lab() {
                 client.shell(&format!("cat {log}"))?.matches("connected").count()
             } else {
                 connections(client, "established")?
             };
-            let known: usize = node.shell(&known)?.trim().parse().context("counting connections")?;
-            Ok((count >= wanted && known >= wanted).then_some(()))
+            Ok((said >= wanted && count(node, &known)? >= wanted).then_some(()))
         })
     }
 
@@ -323,7 +321,12 @@ fn at(address: IpAddr) -> String {
 
 /// Connections to the service that are in this state at a host of clients.
 pub(super) fn connections(client: &Host, state: &str) -> Result<usize> {
-    let count = client.shell(&format!("ss -Htn state {state} dport = :{PORT} | wc -l"))?;
+    count(client, &format!("state {state} dport = :{PORT}"))
+}
+
+/// Connections of a host that `ss` finds by this filter.
+pub(super) fn count(host: &Host, filter: &str) -> Result<usize> {
+    let count = host.shell(&format!("ss -Htn {filter} | wc -l"))?;
     count.trim().parse().context("counting connections")
 }
 

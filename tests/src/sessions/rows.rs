@@ -1,7 +1,7 @@
 //! What can happen to a node while it serves, and to whom: each row is one fault and one kind of client.
 
 pub use super::clients::Client;
-use super::clients::{Closing, connections};
+use super::clients::{Closing, connections, count};
 use super::scene::{Family, Machines, Node, PORT, Scene, SceneConfig};
 use super::wire::{Wire, breaks};
 use crate::deployment::FOLDER;
@@ -77,9 +77,9 @@ fn wait_until_accepted(machines: &Machines<Host>) -> Result<()> {
 
 /// Waits until the node's ends of so many connections are in this state.
 fn wait_for_ends(machines: &Machines<Host>, state: &str, sessions: usize) -> Result<()> {
-    let count = format!("ss -Htn state {state} sport = :{PORT} | wc -l");
+    let filter = format!("state {state} sport = :{PORT}");
     let ended = machines.node.wait_for("sessions that were ended", Duration::from_secs(20), || {
-        Ok((machines.node.shell(&count)?.trim() == sessions.to_string()).then_some(()))
+        Ok((count(&machines.node, &filter)? == sessions).then_some(()))
     });
     let others = || machines.node.shell(&format!("ss -Htan sport = :{PORT}")).unwrap_or_default();
     ended.with_context(|| format!("{state} is not the state of all of\n{}", others()))
