@@ -21,7 +21,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 3)]
     recoveries: usize,
     /// Measurements of as many clients each
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 20)]
     measurements: usize,
     /// Where pictures go
     #[arg(long, default_value = "docs/evaluation")]
