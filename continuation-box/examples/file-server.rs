@@ -24,6 +24,8 @@ use std::time::Duration;
 /// Longest head of a request, and longest path of a file: both go into a snapshot, which has 4 KiB unless configured otherwise.
 const MOST_HEAD: usize = 1500;
 const MOST_PATH: usize = 1500;
+/// Connections that may wait to be accepted; `net.core.somaxconn` bounds it, too.
+const MOST_WAITING: i32 = 4096;
 /// Bytes of a file that are sent between two exports.
 const PIECE: u64 = 64 << 10;
 
@@ -34,7 +36,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let service = arguments.next().unwrap_or_else(|| "files".into());
     let root = Arc::new(std::fs::canonicalize(folder)?);
-    let listener = Service::attach(&service)?.listen(TcpListener::bind(address)?)?;
+    let socket = TcpListener::bind(address)?;
+    // The standard library has room for 128 that are not accepted yet. Who finds none tries again after a second, then after two, ...
+    rustix::net::listen(&socket, MOST_WAITING)?;
+    let listener = Service::attach(&service)?.listen(socket)?;
     writeln!(io::stdout(), "ready: serves {} at {}", root.display(), listener.local_addr()?)?;
     loop {
         let session = match listener.accept() {

@@ -302,7 +302,7 @@ static int listen_at(unsigned short port)
 	int yes = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
 	/* There may be connections to this port which have outlived the server before. */
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-	if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 128) != 0) {
+	if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, SOMAXCONN) != 0) {
 		perror("streaming-server");
 		exit(1);
 	}

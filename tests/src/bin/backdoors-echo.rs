@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result};
 use backdoors_continuation_box::service::{Service, Session};
+use backdoors_tests::sessions::listen_at;
 use backdoors_tests::sessions::stream::{Hash, Wish, bytes, echoed};
 use std::io::{Read, Write};
-use std::net::TcpListener;
 
 const PIECE: usize = 16 << 10;
 
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
     let place = std::env::args().nth(1).context("say where: PORT, or ADDRESS:PORT")?;
     let place = if place.contains(':') { place } else { format!("0.0.0.0:{place}") };
     let service = Service::attach("pages")?;
-    let listener = service.listen(TcpListener::bind(place)?)?;
+    let listener = service.listen(listen_at(&place)?)?;
     println!("ready");
     loop {
         let session = listener.accept()?;

@@ -9,10 +9,10 @@ mod tests;
 
 use anyhow::{Context, Result, bail, ensure};
 use backdoors_continuation_box::service::{Service, Session};
+use backdoors_tests::sessions::listen_at;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ enum Step {
 
 fn main() -> Result<()> {
     let place = std::env::args().nth(1).context("say where: ADDRESS:PORT")?;
-    let listener = Service::attach("pages")?.listen(TcpListener::bind(place)?)?;
+    let listener = Service::attach("pages")?.listen(listen_at(&place)?)?;
     let tests = Arc::new(Tests::default());
     println!("ready");
     loop {
