@@ -39,6 +39,9 @@ struct Arguments {
     /// Close the own direction before anything is read, as far as it can be.
     #[arg(long)]
     half_close: bool,
+    /// Connect, and say nothing until this file is there: who looks whether all are connected is not kept waiting by their traffic.
+    #[arg(long)]
+    begin_when: Option<PathBuf>,
     /// Close it as soon as this file is there, whatever was read by then.
     #[arg(long)]
     close_when: Option<PathBuf>,
@@ -113,6 +116,11 @@ fn client(arguments: &Arguments, connected: &Barrier) -> (u64, Duration, Result<
         println!("connected");
     }
     // Or else the first ones of many are done when the last ones begin.
+    if connected.wait().is_leader()
+        && let Some(file) = &arguments.begin_when
+    {
+        wait_until_there(file);
+    }
     connected.wait();
     let mut incoming = Incoming { got: 0, longest: Duration::ZERO, last: Instant::now() };
     let outcome = stream.and_then(|stream| converse(arguments, stream, &mut incoming));

@@ -22,6 +22,8 @@ const OPENING_RATE: usize = 500_000;
 /// Bytes a second that clients who hurry want together.
 const HURRY: usize = 1_200_000_000;
 
+/// Clients of the lab that are connected look for this file, and begin.
+const BEGIN: &str = "/run/backdoors/begin";
 /// Clients that wait for a moment to close look for this file.
 const CLOSE: &str = "/run/backdoors/close";
 
@@ -133,6 +135,11 @@ impl Client {
         client.write(CLOSE, "")
     }
 
+    /// Tells those of the lab, which are connected, to begin.
+    pub(super) fn begin(client: &Host) -> Result<()> {
+        client.write(BEGIN, "")
+    }
+
     /// What its own end is in before the recovery, if nobody hears it.
     pub(super) fn unheard_state(self) -> Option<&'static str> {
         match self {
@@ -224,7 +231,7 @@ impl Client {
                 let program = machines.client.program("backdoors-client")?;
                 let arguments = self.arguments(sessions);
                 return Ok(format!(
-                    "exec {program} {service} {arguments} --sessions {sessions} --tally {FOLDER}/tally"
+                    "exec {program} {service} {arguments} --sessions {sessions} --begin-when {BEGIN} --tally {FOLDER}/tally"
                 ));
             }
         };

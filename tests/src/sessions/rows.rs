@@ -134,6 +134,7 @@ impl Row {
         if fault != Fault::StoppedBeforeAccept {
             wait_until_accepted(machines)?;
         }
+        Client::begin(&machines.client)?;
         // In the middle of it.
         std::thread::sleep(Duration::from_secs(1));
         clients.are_served()?;

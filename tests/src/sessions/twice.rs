@@ -36,6 +36,7 @@ fn happen(
     let second = machines.boot_second()?;
     let watcher = scene.watch_standby(&second, &server, &at)?;
     let clients = Clients::connect(machines, client, sessions, &script)?;
+    Client::begin(&machines.client)?;
     // In the middle of it.
     std::thread::sleep(Duration::from_millis(500));
     clients.are_served()?;
