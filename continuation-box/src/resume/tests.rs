@@ -403,6 +403,24 @@ fn a_session_that_was_ended_may_fill_the_whole_ring_of_its_new_box_and_stays_end
 }
 
 #[test]
+fn what_was_sent_and_what_waits_behind_it_may_each_fill_half_of_the_ring() {
+    // An acknowledgement of 1500 bytes freed room for as many, and is not noted yet.
+    let old = session(50, 4000, (50, 4000), true);
+    let plan = Resumption::plan(&streams(500, 2400, 50), &old).unwrap();
+    assert_eq!((plan.unacknowledged.clone(), plan.unsent.clone()), (500..2400, 2400..4000));
+    let shape = Shape { capacity: 1, snapshot_bytes: 8, ring_bytes: 4096 };
+    let (memory, _fd) = BoxMemory::create(shape).unwrap();
+    restored(&memory, 1, &old, &plan).unwrap().leave();
+    let view = BoxView::decode(shape, &memory.read(0).unwrap(), None).unwrap().unwrap();
+    assert_eq!(view.written_bytes(500..4000), old.written_bytes(500..4000));
+    for sent in [600, 3000] {
+        let too_much = Resumption::plan(&streams(500, sent, 50), &old).unwrap();
+        let (memory, _fd) = BoxMemory::create(shape).unwrap();
+        assert!(matches!(restored(&memory, 1, &old, &too_much), Err(RestoreError::Ring { ring: 4096, .. })));
+    }
+}
+
+#[test]
 fn a_session_with_more_than_the_boxes_here_have_room_for_is_not_restored() {
     use crate::snapshot::ExportError;
     let old = session(50, 3000, (50, 0), true);

@@ -39,7 +39,8 @@ pub enum RestoreError {
     /// Its snapshot is larger than boxes are here.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// What it has written and is needed does not go into half of a ring, or into all of it if nothing more is written.
+    /// What it has sent, or what it has written and not sent, does not go into half of a ring; or both together not into all of it if
+    /// nothing more is written.
     #[error(
         "{needed} written bytes are to be held, in a ring of {ring}: it must be at least twice as large as they are"
     )]
@@ -221,14 +222,19 @@ impl BoxMemory {
         if length > room {
             return Err(ExportError::TooLarge { length, room }.into());
         }
-        let needed = plan
-            .unsent
-            .end
-            .checked_sub(plan.unacknowledged.start)
-            .ok_or(RestoreError::Plan("its output ends before it begins"))?;
-        // Half of it is for what is written from now on.
-        let room_for_output = u64::from(if is_ended { ring } else { ring / 2 });
-        if matches!(plan.output, Output::Discard(_)) && needed > room_for_output {
+        let length = |range: &Range<u64>| range.end.checked_sub(range.start);
+        let backwards = RestoreError::Plan("its output ends before it begins");
+        let (Some(sent), Some(unsent)) = (length(&plan.unacknowledged), length(&plan.unsent)) else {
+            return Err(backwards);
+        };
+        let (needed, room_for_output) = match is_ended {
+            true => (sent.saturating_add(unsent), ring),
+            // What was sent is in the kernel's queue from the beginning. Nothing new is written before the rest is there, too, and the
+            // kernel takes no more than half of the ring. Both together are more only where the newest acknowledgement is not
+            // noted yet: it is when it comes, and the next packet leaves behind it.
+            false => (sent.max(unsent), ring / 2),
+        };
+        if matches!(plan.output, Output::Discard(_)) && needed > u64::from(room_for_output) {
             return Err(RestoreError::Ring { needed, ring });
         }
         Ok(())
