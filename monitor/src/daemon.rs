@@ -93,7 +93,7 @@ pub fn run(config: Config, path: &Path) -> Result<std::convert::Infallible, Daem
         .map(|(target, attendant)| TargetHandle::new(target, attendant))
         .collect();
     tracing::info!("looking after {} targets, listening on {}", targets.len(), config.socket.display());
-    server.serve(targets, peers.opinions(), journal)
+    Ok(server.serve(targets, peers.opinions(), journal)?)
 }
 
 /// Room for the sessions of a target that is recovered.

@@ -7,6 +7,6 @@ mod entry;
 mod file;
 mod writer;
 
-pub use entry::{CommandEnd, Deed, Entry, What};
+pub use entry::{Entry, What, command_end, deed_of};
 pub use file::{JournalFile, tail};
 pub use writer::{Journal, OpenError, Subscription};

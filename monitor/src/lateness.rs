@@ -8,6 +8,7 @@
 //!
 //! Deadlines are multiplied by [`Lateness::multiplier`]. While the score is at its bound the monitor accuses nobody.
 
+pub use backdoors_monitor_api::Standing;
 use std::time::Duration;
 
 /// What a monitor tolerates of itself.
@@ -29,23 +30,6 @@ impl Default for LatenessSettings {
             recovery: Duration::from_millis(500),
         }
     }
-}
-
-/// What is published of a monitor's lateness.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Standing {
-    /// From 0, punctual, to the bound.
-    pub score: u32,
-    /// What deadlines are multiplied by, at least 1.
-    pub multiplier: f64,
-    /// Whether the score is at its bound: this monitor accuses nobody.
-    pub overloaded: bool,
-    /// Share of the recent rounds that were late, from 0 to 1.
-    pub late_share: f64,
-    /// The longest delay of the recent rounds, fading; nanoseconds.
-    pub worst_ns: u64,
-    /// Rounds that were late, ever.
-    pub late_rounds: u64,
 }
 
 /// Keeps the score.
@@ -138,14 +122,6 @@ impl Lateness {
             worst_ns: self.worst as u64,
             late_rounds: self.late_rounds,
         }
-    }
-}
-
-impl Standing {
-    /// The standing of a monitor that is on time.
-    #[must_use]
-    pub fn punctual() -> Standing {
-        Standing { multiplier: 1.0, ..Standing::default() }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::victim::Victim;
 use backdoors_healers::{Culprit, Evidence};
 use backdoors_sensor_box::{Command, Opcode};
 use std::collections::VecDeque;
+pub use backdoors_monitor_api::ProposalState as State;
 use std::time::Duration;
 
 /// Proposals that are kept, those that are over included.
@@ -17,45 +18,6 @@ pub const MOST: usize = 64;
 /// Numbers begin with the time in seconds within this range, so that a number of an earlier run of the monitor is not
 /// that of another proposal now.
 const NUMBERS: u64 = 1_000_000;
-
-/// How far a proposal is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// It waits for a human.
-    Open,
-    /// A human approved it, and it was begun.
-    Approved,
-    /// A human rejected it: it is not made again for a while.
-    Rejected,
-    /// Nobody approved it, and its healer did not confirm it in time.
-    Expired,
-    /// Its healer found something else, or its victims were struck otherwise.
-    Overtaken,
-    /// Its healer blames nobody any more.
-    Withdrawn,
-}
-
-impl State {
-    /// Name for screens.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Open => "open",
-            State::Approved => "approved",
-            State::Rejected => "rejected",
-            State::Expired => "expired",
-            State::Overtaken => "overtaken",
-            State::Withdrawn => "withdrawn",
-        }
-    }
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
 
 /// What a healer found.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,11 +7,10 @@ mod claim;
 pub mod course;
 pub mod fence;
 pub mod pull;
-pub mod report;
 mod row;
 mod side_by_side;
 pub mod takeover;
 
 pub use course::Terms;
-pub use report::Report;
-pub use row::SessionRow;
+pub use backdoors_monitor_api::recovery::{self as report, Report};
+pub use row::row;

@@ -22,12 +22,14 @@ mod status;
 mod telling;
 mod treating;
 
-pub use enlisted::Enlisted;
+pub use enlisted::built_in;
 pub use judging::SecondViews;
 pub use offers::{NotOffered, OfferedHook, Offers};
 pub use order::{Order, OrderError, OrderReply, Rejection, Request, Wanted, order_texts};
 pub use recovering::RecoverOrder;
-pub use status::{Reach, Status};
+pub use status::Status;
+use backdoors_monitor_api::Reach;
+use status::reach_of;
 
 use crate::budget::Budget;
 use crate::clock::{Clock, nanoseconds};
@@ -419,7 +421,7 @@ impl Sampler {
         if let Some(Change::Lost { silence }) = self.reachability.bad(now) {
             self.note(What::Lost { reason: reason.clone(), silence_ns: nanoseconds(silence) });
         }
-        self.trouble(Reach::of(&self.reachability), reason);
+        self.trouble(reach_of(&self.reachability), reason);
     }
 
     /// A reading, but of something else than a sensor box.

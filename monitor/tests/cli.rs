@@ -101,12 +101,11 @@ impl Lab {
         }
     }
 
-    /// One raw request, all lines of the answer until the daemon hangs up or is silent.
+    /// One raw request, and all of the answer until the daemon hangs up.
     fn raw(&self, request: &[u8]) -> String {
         let mut stream = UnixStream::connect(self.folder.path().join("socket")).unwrap();
         // The daemon may hang up before it has read everything.
         drop(stream.write_all(request));
-        drop(stream.shutdown(std::net::Shutdown::Write));
         let mut answer = Vec::new();
         drop(stream.read_to_end(&mut answer));
         String::from_utf8(answer).unwrap()
@@ -428,23 +427,35 @@ fn events_are_followed_as_they_happen() {
 #[test]
 fn whatever_comes_over_the_socket_the_daemon_goes_on() {
     let lab = Lab::new();
-    let oversized = vec![b'x'; 1 << 20];
-    let deep = "[".repeat(10_000) + "\n";
+    let post = |path: &str, body: &[u8]| {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: m\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        [head.as_bytes(), body].concat()
+    };
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n").into_bytes();
+    let heal = "/v1/targets/web1/heal";
     for (request, complaint) in [
-        (&b"\n"[..], "not a request"),
-        (b"\xff\xfe\n", "not a request"),
-        (b"{\"request\":\"explode\"}\n", "unknown variant `explode`"),
-        (b"{\"request\":\"targets\",\"and\":1}\n{\"request\":\"targets\"}\n", "web1"),
-        (b"{\"request\":\"sensors\",\"target\":\"../../etc\"}\n", "no target is called"),
-        (deep.as_bytes(), "not a request"),
-        (&oversized, ""),
+        (b"\n".to_vec(), ""),
+        (b"\xff\xfe\r\n\r\n".to_vec(), "400 Bad Request"),
+        (vec![b'x'; 1 << 20], ""),
+        (get("/v1/explode"), "there is no such path"),
+        (get(heal), "another method"),
+        (get("/v1/targets/..%2F..%2Fetc/sensors"), "no target is called"),
+        (get("/v1/targets?target=web1"), "unknown field `target`"),
+        (get("/v1/events?lines=-1"), "must be a number"),
+        (post(heal, b"\xff"), "not a JSON object"),
+        (post(heal, "[".repeat(10_000).as_bytes()), "not a JSON object"),
+        (post(heal, &vec![b' '; 1 << 20]), "at most 16384 bytes"),
+        (post(heal, b"{}"), "missing field"),
+        (post(heal, b"{\"subject\":{\"process\":1},\"dry_run\":true,\"and\":1}"), "unknown field `and`"),
+        (post(heal, b"{\"subject\":{\"process\":1},\"dry_run\":true,\"target\":\"web2\"}"), "belongs in the path"),
     ] {
-        let answer = lab.raw(request);
-        assert!(answer.contains(complaint), "{answer}");
+        let answer = lab.raw(&request);
+        let shown = String::from_utf8_lossy(&request[..request.len().min(200)]).into_owned();
+        assert!(answer.contains(complaint), "{shown} is answered by {answer}");
     }
     // More silent askers than there is room for: the next ones are told so.
     let silent: Vec<UnixStream> =
-        (0..32).map(|_| UnixStream::connect(lab.folder.path().join("socket")).unwrap()).collect();
+        (0..64).map(|_| UnixStream::connect(lab.folder.path().join("socket")).unwrap()).collect();
     assert!(lab.wait_for(&["targets"], |_| true).is_empty());
     drop(silent);
     lab.wait_for(&["targets"], |text| text.contains("reachable"));

@@ -8,7 +8,7 @@ mod simulation;
 
 use backdoors_monitor::clock::Clock;
 use backdoors_monitor::journal::What;
-use backdoors_monitor::sampler::Reach;
+use backdoors_monitor_api::Reach;
 use backdoors_sensor_box::layout::{CommandSlot, NO_LIMIT, REASON_BYTES, RegionKind};
 use backdoors_sensor_box::{Command, LeaseWord, Opcode, SharedWords};
 use proptest::prelude::*;

@@ -1,13 +1,16 @@
 //! Entries of the journal, as the API tells them.
 
+use super::answers::MOST_LINES;
 use crate::journal::{Journal, What, tail};
 use std::collections::HashSet;
-use std::io::{self, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-/// Which entries of the journal are wanted. A quote within a text is escaped, so what is looked for is in no text.
+/// How often it is seen to that somebody still listens.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Which entries are wanted.
 pub(super) struct Wish {
     target: Option<String>,
     kinds: Vec<String>,
@@ -23,53 +26,42 @@ impl Wish {
         }
     }
 
-    fn is_for(&self, line: &str) -> bool {
+    pub(super) fn is_for(&self, line: &str) -> bool {
         self.target.as_ref().is_none_or(|mark| line.contains(mark))
             && (self.kinds.is_empty() || self.kinds.iter().any(|kind| line.contains(kind)))
     }
 }
 
-/// The entries of the past, then those to come.
-pub(super) fn events(
+/// Hands the last so many lines to `tell`, then each that comes, until `is_over`, or `tell` says that nobody listens any more.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(super) fn follow(
     journal: &Journal,
-    mut stream: &UnixStream,
     wish: &Wish,
     lines: usize,
-    follow: bool,
+    is_over: impl Fn() -> bool,
+    mut tell: impl FnMut(&str) -> bool,
 ) -> io::Result<()> {
-    let wanted = |line: &str| wish.is_for(line);
     // Followed before the past is read, so that nothing falls in between; what comes twice is left out.
-    let following = follow.then(|| journal.follow());
-    let past = tail(journal.path(), lines, wanted)?;
-    for line in &past {
-        stream.write_all(format!("{line}\n").as_bytes())?;
+    let following = journal.follow();
+    let past = tail(journal.path(), lines.min(MOST_LINES), |line| wish.is_for(line))?;
+    if !past.iter().all(|line| tell(line)) {
+        return Ok(());
     }
-    let Some(following) = following else { return hang_up(stream) };
     let already_told: HashSet<&str> = past.iter().map(String::as_str).collect();
     loop {
-        match following.recv_timeout(Duration::from_secs(1)) {
-            Ok(line) if wanted(&line) && !already_told.contains(&*line) => {
-                stream.write_all(format!("{line}\n").as_bytes())?;
+        match following.recv_timeout(LOOK_AGAIN) {
+            Ok(line) if wish.is_for(&line) && !already_told.contains(&*line) => {
+                if !tell(&line) {
+                    return Ok(());
+                }
             }
             Ok(_) => {}
-            Err(RecvTimeoutError::Timeout) if is_gone(stream) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) if is_over() => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {}
             // This asker did not read for too long.
-            Err(RecvTimeoutError::Disconnected) => return hang_up(stream),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-    }
-}
-
-/// Entries are many lines: the end of the stream is their end.
-fn hang_up(stream: &UnixStream) -> io::Result<()> {
-    stream.shutdown(std::net::Shutdown::Both)
-}
-
-fn is_gone(stream: &UnixStream) -> bool {
-    use rustix::net::{RecvFlags, recv};
-    let mut byte = [0; 1];
-    match recv(stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        Ok((_, received)) => received == 0,
-        Err(error) => error != rustix::io::Errno::AGAIN,
     }
 }

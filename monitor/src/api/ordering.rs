@@ -1,8 +1,8 @@
 //! From what somebody asks for, by names, to the command for it.
 
-use super::protocol::{ErrorKind, Failure, HealDeed, HealSubject};
 use super::views::TargetHandle;
 use crate::sampler::{NotOffered, Offers};
+use backdoors_monitor_api::{ErrorKind, Failure, HealDeed, HealSubject};
 use backdoors_sensor_box::{Command, Opcode, ProcessView, Signal};
 use std::collections::BTreeMap;
 

@@ -1,57 +1,36 @@
-//! The daemon's side. Whatever comes over the socket, the samplers go on.
+//! The daemon's side: connections. Whatever comes over them, the samplers go on.
 
-use super::audit::AuditAnswer;
-use super::events::{Wish, events};
-use super::healing::HealAnswer;
-use super::offering::OffersAnswer;
-use super::ordering::Asked;
-use super::peers::PeerSummary;
-use super::protocol::{Answer, ErrorKind, Failure, HealersAnswer, MOST_REQUEST_BYTES, Query, ReloadAnswer};
+use super::answers::{Reload, Sources};
+use super::routes::{Asker, MOST_THREADS, busy, refusal, routes};
 use super::views::TargetHandle;
-use crate::clock::{Clock, SystemClock};
-use crate::config::LONGEST_GRACE;
 use crate::journal::Journal;
 use crate::peers::Opinions;
-use crate::recovery::{Report, Terms};
-use crate::sampler::{Enlisted, Offers, Order, RecoverOrder, Rejection, Request, Wanted};
-use backdoors_healers::Repair;
-use backdoors_sensor_box::ProcessView;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use rustix::fs::Mode;
-use serde::Serialize;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 
-/// Askers served at once.
-const MOST_CONNECTIONS: usize = 32;
+/// Connections at once.
+const MOST_CONNECTIONS: usize = 64;
+/// Connections at once beyond these, that are told so.
+const MOST_TURNED_AWAY: usize = 16;
 /// Longest wait for a request to arrive, and for an answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest wait for a sampler's answer besides what it needs for the work itself.
-const SAMPLER_PATIENCE: Duration = Duration::from_secs(20);
-/// Longest wait for the end of a recovery.
-const RECOVERY_PATIENCE: Duration = Duration::from_secs(120);
-/// Most lines of the past in one answer.
-const MOST_LINES: usize = 100_000;
+/// How long nobody is accepted after the system could not accept anybody, lest the thread spins.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The daemon's API.
 pub struct Server {
     listener: UnixListener,
-    reload: Option<Reload>,
-}
-
-/// Reads the configuration again.
-pub type Reload = Box<dyn Fn() -> Result<ReloadAnswer, Failure> + Send + Sync>;
-
-struct Shared {
-    targets: Vec<TargetHandle>,
-    opinions: Opinions,
-    journal: Journal,
-    connections: AtomicUsize,
     reload: Option<Reload>,
 }
 
@@ -91,45 +70,73 @@ impl Server {
         self
     }
 
-    /// Serves for ever, each asker in a thread of its own.
-    pub fn serve(self, targets: Vec<TargetHandle>, opinions: Opinions, journal: Journal) -> ! {
+    /// Serves for ever. One thread speaks with all askers; what takes time is done by others.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn serve(
+        self,
+        targets: Vec<TargetHandle>,
+        opinions: Opinions,
+        journal: Journal,
+    ) -> io::Result<std::convert::Infallible> {
         let Server { listener, reload } = self;
-        let shared = Shared { targets, opinions, journal, connections: AtomicUsize::new(0), reload };
-        let shared = Arc::new(shared);
-        loop {
-            let stream = match listener.accept() {
-                Ok((stream, _)) => stream,
-                // The asker hung up, or file descriptors are short for the moment.
-                Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
-                    std::thread::sleep(Duration::from_millis(100));
-                    continue;
-                }
-            };
-            let shared = Arc::clone(&shared);
-            if shared.connections.fetch_add(1, Ordering::Relaxed) >= MOST_CONNECTIONS {
-                shared.connections.fetch_sub(1, Ordering::Relaxed);
-                let busy = Failure {
-                    kind: ErrorKind::Busy,
-                    message: format!("the monitor already serves {MOST_CONNECTIONS} askers; try again later"),
-                };
-                drop(stream.set_write_timeout(Some(Duration::from_millis(100))));
-                drop(send(&mut &stream, &Answer::<()>::Error(busy)));
+        let routes = routes(Sources { targets, opinions, journal, reload });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .thread_name("api")
+            .max_blocking_threads(MOST_THREADS)
+            .build()?;
+        runtime.block_on(accept(listener, routes))
+    }
+}
+
+async fn accept(listener: UnixListener, routes: Router) -> io::Result<std::convert::Infallible> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let doorstep = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
+    let turned_away = Router::new().fallback(|| async { refusal(busy()) });
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // The asker hung up, or file descriptors are short for the moment.
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(PAUSE).await;
                 continue;
             }
-            let serving = Arc::clone(&shared);
-            let spawned = std::thread::Builder::new().name("api".into()).spawn(move || {
-                if let Err(error) = converse(&serving, &stream) {
-                    tracing::debug!("an asker was lost: {error}");
-                }
-                serving.connections.fetch_sub(1, Ordering::Relaxed);
-            });
-            if let Err(error) = spawned {
-                shared.connections.fetch_sub(1, Ordering::Relaxed);
-                tracing::warn!("no thread for an asker: {error}");
+        };
+        let (permit, routes, patience) = match Arc::clone(&room).try_acquire_owned() {
+            Ok(permit) => (permit, routes.clone(), PATIENCE),
+            Err(_) => match Arc::clone(&doorstep).try_acquire_owned() {
+                Ok(permit) => (permit, turned_away.clone(), PATIENCE / 10),
+                Err(_) => continue,
+            },
+        };
+        let routes = routes.layer(Extension(asker(&stream)));
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(patience));
+        tokio::spawn(async move {
+            let _permit = permit;
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(patience)
+                .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(routes));
+            if let Err(error) = served.await {
+                tracing::debug!("an asker was lost: {error}");
             }
-        }
+        });
     }
+}
+
+/// Who asks, as the kernel says.
+fn asker(stream: &tokio::net::UnixStream) -> Asker {
+    Asker(match stream.peer_cred() {
+        Ok(credentials) => format!("user {} with the command line", credentials.uid()).into(),
+        Err(_) => "somebody with the command line".into(),
+    })
 }
 
 impl std::fmt::Debug for Server {
@@ -156,219 +163,4 @@ fn bind(path: &Path) -> Result<UnixListener, ListenError> {
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
     listener.map_err(failed)
-}
-
-fn send<T: Serialize>(stream: &mut impl Write, answer: &Answer<T>) -> io::Result<()> {
-    let mut line = serde_json::to_vec(answer)?;
-    line.push(b'\n');
-    stream.write_all(&line)
-}
-
-/// Answers one request after the other, until the asker hangs up or errs.
-fn converse(shared: &Shared, stream: &UnixStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut line = Vec::new();
-        let read = (&mut reader).take(MOST_REQUEST_BYTES as u64 + 1).read_until(b'\n', &mut line)?;
-        if read == 0 {
-            return Ok(());
-        }
-        if line.len() > MOST_REQUEST_BYTES {
-            let message = format!("a request has at most {MOST_REQUEST_BYTES} bytes");
-            return send(&mut &*stream, &Answer::<()>::Error(bad_request(message)));
-        }
-        match serde_json::from_slice(&line) {
-            Ok(query) => answer(shared, stream, query)?,
-            Err(error) => {
-                let message = format!("not a request: {error}");
-                send(&mut &*stream, &Answer::<()>::Error(bad_request(message)))?;
-            }
-        }
-    }
-}
-
-fn bad_request(message: String) -> Failure {
-    Failure { kind: ErrorKind::BadRequest, message }
-}
-
-fn reply<T: Serialize>(mut stream: &UnixStream, result: Result<T, Failure>) -> io::Result<()> {
-    match result {
-        Ok(answer) => send(&mut stream, &Answer::Ok(answer)),
-        Err(failure) => send(&mut stream, &Answer::<T>::Error(failure)),
-    }
-}
-
-fn answer(shared: &Shared, stream: &UnixStream, query: Query) -> io::Result<()> {
-    let now = SystemClock.monotonic();
-    match query {
-        Query::Targets => {
-            let summaries: Vec<_> = shared.targets.iter().map(|target| target.summary(now)).collect();
-            reply(stream, Ok(summaries))
-        }
-        Query::Peers => {
-            let standings = shared.opinions.standings().into_iter();
-            let peers: Vec<_> = standings.map(|standing| PeerSummary::of(standing, now)).collect();
-            reply(stream, Ok(peers))
-        }
-        Query::Sensors { target } => reply(stream, shared.target(&target).map(|target| target.sensors(now))),
-        Query::Verdicts { target: Some(target) } => {
-            reply(stream, shared.target(&target).map(|target| vec![target.verdicts(now)]))
-        }
-        Query::Verdicts { target: None } => {
-            let all: Vec<_> = shared.targets.iter().map(|target| target.verdicts(now)).collect();
-            reply(stream, Ok(all))
-        }
-        Query::Healers { target: Some(target) } => {
-            reply(stream, shared.target(&target).map(|target| vec![target.healers()]))
-        }
-        Query::Healers { target: None } => {
-            let built_in = HealersAnswer { target: None, healers: Enlisted::built_in() };
-            let all: Vec<_> =
-                std::iter::once(built_in).chain(shared.targets.iter().map(TargetHandle::healers)).collect();
-            reply(stream, Ok(all))
-        }
-        Query::Reload => {
-            let cannot = || bad_request("this monitor was started without a configuration file".to_owned());
-            reply(stream, shared.reload.as_ref().ok_or_else(cannot).and_then(|reload| reload()))
-        }
-        Query::Processes { target } => reply(stream, shared.processes(&target)),
-        Query::Offers { target } => {
-            let told = shared
-                .target(&target)
-                .and_then(|target| Ok(OffersAnswer::new(&target.config.name, offers(target)?)));
-            reply(stream, told)
-        }
-        Query::Audit { target, last } => reply(stream, shared.audit(&target, last)),
-        Query::Heal { target, subject, deed, grace_ns, dry_run, most_victims } => {
-            let healed = shared.target(&target).and_then(|target| {
-                let asked =
-                    Asked { subject: &subject, deed: &deed, has_grace: grace_ns > 0, dry_run, most_victims };
-                let command = target.command(&asked, || fresh_processes(target), || offers(target))?;
-                let grace = Duration::from_nanos(grace_ns).min(LONGEST_GRACE);
-                order(target, Wanted::Command { command, grace }, asker(stream))
-            });
-            reply(stream, healed)
-        }
-        Query::Sessions { target } => {
-            let sessions = shared.target(&target).and_then(|target| read_now(target, Request::Sessions));
-            reply(stream, sessions)
-        }
-        Query::Recover { target, dry_run, without_fence, after_another } => {
-            let terms = Terms { dry_run, without_fence, after_another };
-            reply(stream, shared.target(&target).and_then(|target| recover(target, terms, asker(stream))))
-        }
-        Query::Proposals { target: Some(target) } => {
-            reply(stream, shared.target(&target).map(|target| target.proposals(now)))
-        }
-        Query::Proposals { target: None } => {
-            let all: Vec<_> = shared.targets.iter().flat_map(|target| target.proposals(now)).collect();
-            reply(stream, Ok(all))
-        }
-        Query::Approve { target, id, dry_run } => {
-            let approved = shared
-                .target(&target)
-                .and_then(|target| order(target, Wanted::Proposal { id, dry_run }, asker(stream)));
-            reply(stream, approved)
-        }
-        Query::Reject { target, id } => {
-            let rejected = shared.target(&target).and_then(|target| {
-                let (sender, receiver) = sync_channel(1);
-                let rejection = Rejection { id, by: asker(stream), reply: sender };
-                hand_over(target, Request::Reject(rejection))?;
-                receiver.recv_timeout(SAMPLER_PATIENCE).map_err(|_| no_answer(target))?.map_err(Failure::from)
-            });
-            reply(stream, rejected)
-        }
-        Query::Events { target, lines, follow, audit } => {
-            if let Some(name) = &target
-                && let Err(failure) = shared.target(name)
-            {
-                return reply::<()>(stream, Err(failure));
-            }
-            let wish = Wish::new(target.as_deref(), audit);
-            events(&shared.journal, stream, &wish, lines.min(MOST_LINES), follow)
-        }
-    }
-}
-
-impl Shared {
-    fn target(&self, name: &str) -> Result<&TargetHandle, Failure> {
-        self.targets.iter().find(|target| target.config.name == name).ok_or_else(|| {
-            let names: Vec<&str> = self.targets.iter().map(|target| target.config.name.as_str()).collect();
-            let message = format!("no target is called `{name}`; there are: {}", names.join(", "));
-            Failure { kind: ErrorKind::UnknownTarget, message }
-        })
-    }
-
-    fn processes(&self, name: &str) -> Result<super::ProcessesAnswer, Failure> {
-        let target = self.target(name)?;
-        Ok(target.processes(&read_now(target, Request::Processes)?))
-    }
-
-    fn audit(&self, name: &str, last: Option<usize>) -> Result<AuditAnswer, Failure> {
-        let target = self.target(name)?;
-        Ok(AuditAnswer::of(name, &read_now(target, Request::Audit)?, last))
-    }
-}
-
-/// Has something of a target read, and waits for it.
-fn read_now<T>(
-    target: &TargetHandle,
-    request: impl FnOnce(SyncSender<Result<T, String>>) -> Request,
-) -> Result<T, Failure> {
-    let (sender, receiver) = sync_channel(1);
-    hand_over(target, request(sender))?;
-    let read = receiver.recv_timeout(SAMPLER_PATIENCE).map_err(|_| no_answer(target))?;
-    read.map_err(|message| Failure { kind: ErrorKind::Unreachable, message })
-}
-
-fn fresh_processes(target: &TargetHandle) -> Result<ProcessView, Failure> {
-    read_now(target, Request::Processes)
-}
-
-fn offers(target: &TargetHandle) -> Result<Offers, Failure> {
-    read_now(target, Request::Offers)
-}
-
-/// Hands an order over and waits for its end.
-fn order(target: &TargetHandle, wanted: Wanted, by: String) -> Result<HealAnswer, Failure> {
-    let (sender, receiver) = sync_channel(1);
-    hand_over(target, Request::Order(Order { wanted, by, reply: sender }))?;
-    // Another treatment may be under way, and either may be of several commands, with as many notices, and others for who
-    // lost its parent.
-    let commands = u32::try_from(3 * Repair::MOST).unwrap_or(u32::MAX);
-    let patience = target.config.patience.saturating_mul(2 * commands) + 2 * LONGEST_GRACE + SAMPLER_PATIENCE;
-    let reply = receiver.recv_timeout(patience).map_err(|_| no_answer(target))??;
-    target.healed(&reply).ok_or_else(|| no_answer(target))
-}
-
-/// Has sessions recovered, and waits for the end.
-fn recover(target: &TargetHandle, terms: Terms, by: String) -> Result<Report, Failure> {
-    let (sender, receiver) = sync_channel(1);
-    hand_over(target, Request::Recover(RecoverOrder { terms, by, reply: Some(sender) }))?;
-    Ok(receiver.recv_timeout(RECOVERY_PATIENCE).map_err(|_| no_answer(target))??)
-}
-
-/// Who asks, as the kernel says.
-fn asker(stream: &UnixStream) -> String {
-    match rustix::net::sockopt::socket_peercred(stream) {
-        Ok(credentials) => format!("user {} with the command line", credentials.uid.as_raw()),
-        Err(_) => "somebody with the command line".to_owned(),
-    }
-}
-
-fn hand_over(target: &TargetHandle, request: Request) -> Result<(), Failure> {
-    if target.attendant.request(request) {
-        return Ok(());
-    }
-    let message = format!("too many requests wait for target `{}`; try again later", target.config.name);
-    Err(Failure { kind: ErrorKind::Busy, message })
-}
-
-fn no_answer(target: &TargetHandle) -> Failure {
-    let message =
-        format!("no answer about target `{}` in time; `backdoors events` may tell more", target.config.name);
-    Failure { kind: ErrorKind::Unreachable, message }
 }

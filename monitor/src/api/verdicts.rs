@@ -1,8 +1,8 @@
 //! Verdicts and applications, as the API answers them.
 
-use super::protocol::{ApplicationRow, HookCallRow, HookRow, SensorRow, VerdictRow, VerdictsAnswer};
 use crate::sampler::{Status, class_name, unit_name};
-use crate::verdict::{Layer, State, Verdict};
+use crate::verdict::Verdict;
+use backdoors_monitor_api::{ApplicationRow, HookCallRow, HookRow, Layer, SensorRow, State, VerdictRow, VerdictsAnswer};
 use backdoors_sensor_box::application::{HookResult, LastCall};
 use backdoors_sensor_box::{ApplicationHook, ApplicationView, Class};
 use std::time::Duration;

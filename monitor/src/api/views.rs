@@ -1,14 +1,14 @@
 //! From what the samplers know to what the API answers.
 
-use super::protocol::{
-    HealersAnswer, ProcessRow, ProcessesAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer,
-};
 use super::verdicts;
 use crate::clock::nanoseconds;
 use crate::config::TargetConfig;
 use crate::rounds::Attendant;
 use crate::sampler::{Status, class_name, sensor_name, unit_name};
 use backdoors_healers::Users;
+use backdoors_monitor_api::{
+    HealersAnswer, ProcessRow, ProcessesAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer,
+};
 use backdoors_sensor_box::layout::{Capabilities, ProcessFlags};
 use backdoors_sensor_box::{Instance, Process, ProcessView, SensorKind, SensorReading};
 use std::sync::PoisonError;

@@ -1,5 +1,6 @@
 //! What is told of one target.
 
+pub use backdoors_monitor_api::Mode;
 use super::ConfigError;
 use super::rule::RuleConfig;
 use super::safety::{BudgetConfig, SpareConfig};
@@ -198,19 +199,6 @@ pub const LONGEST_GRACE: Duration = Duration::from_secs(60);
 
 /// A healer and what the configuration says about it.
 pub type ConfiguredHealer = (HealerConfig, Box<dyn Healer>);
-
-/// What a healer may do by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// Repair.
-    Act,
-    /// Propose the repair, for a human to approve.
-    #[default]
-    Propose,
-    /// Note the diagnosis in the journal.
-    Observe,
-}
 
 impl TargetConfig {
     /// The shortest time between two samples.

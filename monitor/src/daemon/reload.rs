@@ -2,7 +2,6 @@
 //! one limits, rules, healers, users, spare lists and budgets of the targets there are come into force; what else changed needs a restart, and
 //! is told.
 
-use crate::api::{ErrorKind, Failure, ReloadAnswer};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::journal::{Entry, Journal, What};
@@ -10,6 +9,7 @@ use crate::rounds::Attendant;
 use crate::sampler::Request;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
+use backdoors_monitor_api::{ErrorKind, Failure, ReloadAnswer};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;

@@ -1,12 +1,9 @@
 //! One line of the journal.
 
 use crate::clock::{nanoseconds, rfc3339};
-use crate::config::Mode;
-use crate::proposals;
-use crate::recovery::Report;
 use crate::repair::{Outcome, Wait, reason};
-use crate::verdict::{Layer, State};
 use backdoors_healers::{Culprit, Evidence};
+use backdoors_monitor_api::{CommandEnd, Deed, Layer, Mode, ProposalState, Report, State};
 use backdoors_sensor_box::{AcknowledgementView, Command};
 use serde::Serialize;
 use std::time::Duration;
@@ -96,7 +93,7 @@ pub enum What {
     /// A human rejected a proposal.
     Rejected { proposal: u64, by: String },
     /// A proposal ended otherwise.
-    ProposalEnded { proposal: u64, state: proposals::State },
+    ProposalEnded { proposal: u64, state: ProposalState },
     /// What a human ordered or approved was not begun.
     NotBegun { by: String, order: String, reason: String },
     /// A command was written to the target.
@@ -133,80 +130,33 @@ pub enum What {
     Unkillable { sequence: u64, count: usize, processes: Vec<String>, left_alone_ns: u64 },
 }
 
-/// Kinds of commands, as far as their ends read differently.
-#[derive(Clone, Copy, Debug, Default, Serialize, serde::Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Deed {
-    /// It kills.
-    #[default]
-    Kill,
-    /// It sends a signal.
-    Signal,
-    /// Something else.
-    Other,
-}
-
-impl Deed {
-    /// Of a command.
-    #[must_use]
-    pub fn of(command: &Command) -> Deed {
-        match command.opcode {
-            opcode if opcode.kills() => Deed::Kill,
-            opcode if opcode.signals() => Deed::Signal,
-            _ => Deed::Other,
-        }
+/// What kind of command it is.
+#[must_use]
+pub fn deed_of(command: &Command) -> Deed {
+    match command.opcode {
+        opcode if opcode.kills() => Deed::Kill,
+        opcode if opcode.signals() => Deed::Signal,
+        _ => Deed::Other,
     }
 }
 
-/// How a command that was obeyed ended.
-#[derive(Clone, Copy, Debug, Serialize, serde::Deserialize, PartialEq, Eq)]
-pub struct CommandEnd {
-    /// Its number.
-    pub sequence: u64,
-    /// What kind of command it was.
-    #[serde(default)]
-    pub deed: Deed,
-    /// Whether it only counted.
-    pub dry_run: bool,
-    /// Processes that matched.
-    pub matched: u32,
-    /// Signals sent.
-    pub signalled: u32,
-    /// Processes that match and are alive.
-    pub remaining: u32,
-    /// Sweeps over the processes.
-    pub sweeps: u32,
-    /// When the target accepted it, on the target's monotonic clock, nanoseconds.
-    pub accepted_at_ns: u64,
-    /// From there to the first signal, on the target's clock; absent if there was none.
-    pub first_signal_after_ns: Option<u64>,
-    /// From acceptance to the last death, on the target's clock; absent if nobody died.
-    pub last_death_after_ns: Option<u64>,
-    /// When the last culprit died, on the target's monotonic clock, nanoseconds; absent if nobody died.
-    pub last_death_at_ns: Option<u64>,
-    /// From decision to the end as the monitor saw it, nanoseconds.
-    pub took_ns: u64,
-}
-
-impl CommandEnd {
-    /// From the last acknowledgement of `command`.
-    #[must_use]
-    pub fn new(command: &Command, view: &AcknowledgementView, took: Duration) -> CommandEnd {
-        let after = |time: u64| (time != 0).then(|| time.saturating_sub(view.accepted_at));
-        CommandEnd {
-            sequence: view.command,
-            deed: Deed::of(command),
-            dry_run: command.dry_run,
-            matched: view.matched,
-            signalled: view.signalled,
-            remaining: view.remaining,
-            sweeps: view.sweeps,
-            accepted_at_ns: view.accepted_at,
-            first_signal_after_ns: after(view.first_signal_at),
-            last_death_after_ns: after(view.last_death_at),
-            last_death_at_ns: (view.last_death_at != 0).then_some(view.last_death_at),
-            took_ns: nanoseconds(took),
-        }
+/// How it ended, from the last acknowledgement of `command`.
+#[must_use]
+pub fn command_end(command: &Command, view: &AcknowledgementView, took: Duration) -> CommandEnd {
+    let after = |time: u64| (time != 0).then(|| time.saturating_sub(view.accepted_at));
+    CommandEnd {
+        sequence: view.command,
+        deed: deed_of(command),
+        dry_run: command.dry_run,
+        matched: view.matched,
+        signalled: view.signalled,
+        remaining: view.remaining,
+        sweeps: view.sweeps,
+        accepted_at_ns: view.accepted_at,
+        first_signal_after_ns: after(view.first_signal_at),
+        last_death_after_ns: after(view.last_death_at),
+        last_death_at_ns: (view.last_death_at != 0).then_some(view.last_death_at),
+        took_ns: nanoseconds(took),
     }
 }
 
@@ -254,13 +204,13 @@ impl What {
     #[must_use]
     pub fn ended(command: &Command, outcome: &Outcome, took: Duration) -> What {
         match outcome {
-            Outcome::Done(view) => What::Repaired(CommandEnd::new(command, view, took)),
+            Outcome::Done(view) => What::Repaired(command_end(command, view, took)),
             Outcome::Voted(view) => What::Voted {
                 sequence: view.command,
                 opcode: command.opcode.name(),
                 subject: command.subject,
             },
-            Outcome::GaveUp(view) => What::GaveUp(CommandEnd::new(command, view, took)),
+            Outcome::GaveUp(view) => What::GaveUp(command_end(command, view, took)),
             Outcome::Refused(view) => What::Refused { sequence: view.command, reason: reason(view) },
             Outcome::TimedOut { waiting_for, .. } => {
                 What::TimedOut { waiting_for: *waiting_for, after_ns: nanoseconds(took) }

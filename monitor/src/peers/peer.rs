@@ -3,33 +3,9 @@
 use super::asking::{Asking, Next};
 use super::opinion::Opinion;
 use super::protocol::{ProtocolError, Question, Reply};
-use serde::{Deserialize, Serialize};
+pub use backdoors_monitor_api::PeerReach;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// Whether a peer can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PeerReach {
-    /// It is called for the first time.
-    Calling,
-    /// It answered the last question.
-    Reachable,
-    /// It cannot be asked.
-    Unreachable,
-}
-
-impl PeerReach {
-    /// Name for screens.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            PeerReach::Calling => "calling",
-            PeerReach::Reachable => "reachable",
-            PeerReach::Unreachable => "unreachable",
-        }
-    }
-}
 
 /// How it stands with a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]

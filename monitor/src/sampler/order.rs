@@ -5,7 +5,7 @@ use super::recovering::RecoverOrder;
 use crate::config::TargetConfig;
 use crate::guard::Unsafe;
 use crate::proposals::NotOpen;
-use crate::recovery::SessionRow;
+use backdoors_monitor_api::SessionRow;
 use crate::treatment::{Ended, Waited};
 use backdoors_healers::duration;
 use backdoors_sensor_box::{AuditView, Command, Opcode, Process, ProcessView, Signal, Subject};

@@ -2,7 +2,7 @@
 //! and the names of users that healers are told of.
 
 use super::Sampler;
-use super::enlisted::Enlisted;
+use super::enlisted::enlisted;
 use super::healing::Healing;
 use crate::config::{ConfigError, ConfiguredHealer, HealerConfig, TargetConfig};
 use crate::journal::What;
@@ -96,9 +96,9 @@ impl Sampler {
     /// Shows what of the configuration may change.
     pub(super) fn tell_config(&self) {
         let healers = self.config.healers.iter().zip(&self.healers);
-        let enlisted = healers.map(|(config, healing)| Enlisted::of(config, &*healing.healer)).collect();
+        let all = healers.map(|(config, healing)| enlisted(config, &*healing.healer)).collect();
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.healers = enlisted;
+        status.healers = all;
         status.limits = self.detector.limits().clone();
         status.users.clone_from(&self.config.users);
     }

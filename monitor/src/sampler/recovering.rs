@@ -8,7 +8,8 @@ use crate::recovery::course::{Action, Course, Fencing, Reading, Spoken};
 use crate::recovery::fence;
 use crate::recovery::pull::{Found, PullError, Pulled, Regions, fetch_unsent, pull, service_number};
 use crate::recovery::takeover::{Takeover, find_here};
-use crate::recovery::{Report, SessionRow, Terms};
+use crate::recovery::{Report, Terms, row};
+use backdoors_monitor_api::SessionRow;
 use backdoors_continuation_box::snapshot::ViewError;
 use backdoors_rdma::realtime::{schedule_first, schedule_ordinarily};
 use backdoors_sensor_box::layout::RegionKind;
@@ -217,7 +218,7 @@ impl Sampler {
         let clock = self.target_clock();
         let names = self.config.services.iter().map(|service| service.name.clone());
         let rows = names.zip(found).flat_map(|(name, found)| {
-            found.sessions.into_iter().map(move |found| SessionRow::new(&name, found, clock))
+            found.sessions.into_iter().map(move |found| row(&name, found, clock))
         });
         Ok(rows.collect())
     }

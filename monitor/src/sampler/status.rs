@@ -1,6 +1,5 @@
 //! What is known of a target, for whoever asks.
 
-use super::enlisted::Enlisted;
 use crate::config::TargetConfig;
 use crate::lateness::Standing;
 use crate::lease;
@@ -10,45 +9,17 @@ use crate::proposals::Proposal;
 use crate::reachability::Reachability;
 use crate::verdict::Verdict;
 use backdoors_healers::{Exceeded, Limits, Users};
+use backdoors_monitor_api::{Enlisted, Reach};
 use backdoors_sensor_box::{ApplicationView, SensorView};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Whether a target's memory can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reach {
-    /// It was not read yet.
-    Connecting,
-    /// The last sample succeeded.
-    Reachable,
-    /// The last sample failed, but not for long.
-    Failing,
-    /// Nothing could be read for longer than `lost_after`.
-    Lost,
-    /// It can be read, and what is there is no sensor box.
-    Unreadable,
-}
-
-impl Reach {
-    /// Name for screens.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Reach::Connecting => "connecting",
-            Reach::Reachable => "reachable",
-            Reach::Failing => "failing",
-            Reach::Lost => "lost",
-            Reach::Unreadable => "unreadable",
-        }
-    }
-
-    pub(super) fn of(reachability: &Reachability) -> Reach {
-        match (reachability.is_lost(), reachability.last_good()) {
-            (true, _) => Reach::Lost,
-            (false, Some(_)) => Reach::Failing,
-            (false, None) => Reach::Connecting,
-        }
+/// Whether a target that could not be read is.
+pub(super) fn reach_of(reachability: &Reachability) -> Reach {
+    match (reachability.is_lost(), reachability.last_good()) {
+        (true, _) => Reach::Lost,
+        (false, Some(_)) => Reach::Failing,
+        (false, None) => Reach::Connecting,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the commands that speak to the daemon share: asking, printing, exit codes.
 
-use backdoors_monitor::api::{AskError, Client, ErrorKind, Failure, Query};
+use backdoors_monitor_api::{AskError, Client, ErrorKind, Failure, Query};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! `backdoors audit`.
 
 use crate::ask::{ask, print, print_json};
-use backdoors_monitor::api::{AuditAnswer, AuditRow, Query};
+use backdoors_monitor_api::{AuditAnswer, AuditRow, Query};
 use std::path::Path;
 use std::process::ExitCode;
 

@@ -3,8 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::{bytes, time};
-use backdoors_monitor::api::Query;
-use backdoors_monitor::recovery::SessionRow;
+use backdoors_monitor_api::{Query, SessionRow};
 use std::path::Path;
 use std::process::ExitCode;
 

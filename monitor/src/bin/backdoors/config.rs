@@ -1,7 +1,7 @@
 //! `backdoors config` and `backdoors reload`.
 
 use crate::ask::{REFUSED, ask, print, print_json};
-use backdoors_monitor::api::{Query, ReloadAnswer};
+use backdoors_monitor_api::{Query, ReloadAnswer};
 use backdoors_monitor::config::{Config, ConfigError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 pub fn reload(socket: &Path, arguments: &ReloadArguments) -> anyhow::Result<ExitCode> {
-    let answer: ReloadAnswer = ask(socket, &Query::Reload)?;
+    let answer: ReloadAnswer = ask(socket, &Query::Reload {})?;
     if arguments.json {
         print_json(&answer)?;
     } else {

@@ -2,8 +2,7 @@
 
 use crate::ask::print;
 use anyhow::Context;
-use backdoors_monitor::api::{Answer, AskError, Client, Query};
-use serde::Deserialize;
+use backdoors_monitor_api::{Client, Event, Query};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,42 +25,32 @@ pub struct Arguments {
     json: bool,
 }
 
-/// What is shown of an entry; other versions may write more.
-#[derive(Deserialize)]
-struct Shown {
-    time: String,
-    target: String,
-    kind: String,
-    text: String,
-}
-
 pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { target, follow, lines, audit, .. } = arguments;
-    let query = Query::Events { target, lines, follow, audit };
-    for line in Client::connect(socket)?.ask_lines(&query)? {
-        let line = line.context("the monitor hung up")?;
-        if let Ok(Answer::<()>::Error(failure)) = serde_json::from_str(&line) {
-            return Err(AskError::Failed(failure).into());
-        }
-        if arguments.json {
-            print(&format!("{line}\n"))?;
-        } else {
-            print(&show(&line))?;
-        }
+    let Arguments { target, follow, lines, audit, json } = arguments;
+    let mut client = Client::connect(socket)?;
+    if !follow {
+        let events: Vec<Event> = client.ask(&Query::Events { target, lines, audit })?;
+        events.iter().try_for_each(|event| tell(event, json))?;
+        return Ok(ExitCode::SUCCESS);
     }
-    if arguments.follow {
-        anyhow::bail!("the monitor hung up: it stopped, or this terminal was too slow");
+    for event in client.follow(&Query::Follow { target, lines, audit })? {
+        tell(&event.context("the monitor hung up")?, json)?;
     }
-    Ok(ExitCode::SUCCESS)
+    anyhow::bail!("the monitor hung up: it stopped, or this terminal was too slow");
 }
 
-/// The line for people of a line of the journal.
-pub fn show(line: &str) -> String {
-    match serde_json::from_str::<Shown>(line) {
-        Ok(Shown { time, target, kind, text }) => format!("{time}  {target:<12}  {kind:<15}  {text}\n"),
-        // Half a line that a crash left, or an entry of another version.
-        Err(_) => format!("?  {line}\n"),
+fn tell(event: &Event, json: bool) -> anyhow::Result<()> {
+    let line = if json { serde_json::to_string(event)? + "\n" } else { show(event) };
+    print(&line)
+}
+
+/// The line for people of an entry of the journal.
+pub fn show(event: &Event) -> String {
+    let Event { time, target, kind, text, .. } = event;
+    if kind == Event::DAMAGED {
+        return format!("?  {text}\n");
     }
+    format!("{time}  {target:<12}  {kind:<15}  {text}\n")
 }
 
 #[cfg(test)]
@@ -71,7 +60,7 @@ mod tests {
     #[test]
     fn an_entry_is_one_line_and_an_odd_one_is_shown_as_it_is() {
         let line = r#"{"time":"T","target":"web1","kind":"lost","text":"not readable","more":1}"#;
-        assert_eq!(show(line), "T  web1          lost             not readable\n");
-        assert_eq!(show("{\"ti"), "?  {\"ti\n");
+        assert_eq!(show(&Event::of_line(line)), "T  web1          lost             not readable\n");
+        assert_eq!(show(&Event::of_line("{\"ti")), "?  {\"ti\n");
     }
 }

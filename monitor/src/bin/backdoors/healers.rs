@@ -3,9 +3,8 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::time;
-use backdoors_monitor::api::{AskError, HealersAnswer, Query};
-use backdoors_monitor::config::Mode;
-use backdoors_monitor::sampler::Enlisted;
+use backdoors_monitor::sampler::built_in;
+use backdoors_monitor_api::{AskError, Enlisted, HealersAnswer, Mode, Query};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -25,7 +24,7 @@ pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Ok(answers) => (answers, None),
         // What is built in is known without a monitor.
         Err(error) if arguments.target.is_none() && is_unreachable(&error) => {
-            (vec![HealersAnswer { target: None, healers: Enlisted::built_in() }], Some(error))
+            (vec![HealersAnswer { target: None, healers: built_in() }], Some(error))
         }
         Err(error) => return Err(error),
     };

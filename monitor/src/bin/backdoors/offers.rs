@@ -2,7 +2,7 @@
 
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
-use backdoors_monitor::api::{OffersAnswer, Query};
+use backdoors_monitor_api::{OffersAnswer, Query};
 use std::path::Path;
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::time;
-use backdoors_monitor::api::{PeerSummary, Query};
+use backdoors_monitor_api::{PeerSummary, Query};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ pub struct Arguments {
 }
 
 pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let peers: Vec<PeerSummary> = ask(socket, &Query::Peers)?;
+    let peers: Vec<PeerSummary> = ask(socket, &Query::Peers {})?;
     if arguments.json {
         print_json(&peers)?;
     } else {

@@ -3,7 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::heal::{self, exit_code};
 use crate::units::time;
-use backdoors_monitor::api::{HealAnswer, ProposalRow, Query};
+use backdoors_monitor_api::{HealAnswer, ProposalRow, Query};
 use backdoors_monitor::proposals::State;
 use std::path::Path;
 use std::process::ExitCode;

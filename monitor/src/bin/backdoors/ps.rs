@@ -3,7 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::{bytes, time};
-use backdoors_monitor::api::{ProcessRow, ProcessesAnswer, Query};
+use backdoors_monitor_api::{ProcessRow, ProcessesAnswer, Query};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::process::ExitCode;

@@ -2,9 +2,8 @@
 
 use crate::ask::{NOT_DONE, ask, print, print_json};
 use crate::units::time;
-use backdoors_monitor::api::Query;
-use backdoors_monitor::recovery::Report;
-use backdoors_monitor::recovery::report::{Fate, Outcome};
+use backdoors_monitor_api::recovery::{Fate, Outcome};
+use backdoors_monitor_api::{Query, Report};
 use std::path::Path;
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::{time, value};
-use backdoors_monitor::api::{HookRow, Query, SensorRow, SensorsAnswer};
+use backdoors_monitor_api::{HookRow, Query, SensorRow, SensorsAnswer};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -124,7 +124,7 @@ fn row(sensor: &SensorRow) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backdoors_monitor::api::HookCallRow;
+    use backdoors_monitor_api::HookCallRow;
 
     #[test]
     fn hooks_are_listed_with_what_they_take_and_their_last_call() {

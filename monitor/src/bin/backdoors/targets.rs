@@ -3,7 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::time;
-use backdoors_monitor::api::{Query, TargetSummary};
+use backdoors_monitor_api::{Query, TargetSummary};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ pub struct Arguments {
 }
 
 pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let targets: Vec<TargetSummary> = ask(socket, &Query::Targets)?;
+    let targets: Vec<TargetSummary> = ask(socket, &Query::Targets {})?;
     if arguments.json {
         print_json(&targets)?;
     } else {

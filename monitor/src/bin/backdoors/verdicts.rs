@@ -3,7 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::time;
-use backdoors_monitor::api::{Query, VerdictRow, VerdictsAnswer};
+use backdoors_monitor_api::{Query, VerdictRow, VerdictsAnswer};
 use std::path::Path;
 use std::process::ExitCode;
 

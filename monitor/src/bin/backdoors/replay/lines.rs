@@ -25,7 +25,7 @@ pub fn line(wall: Duration, target: &str, kind: &str, text: &str) -> String {
 pub fn describe(moment: &Moment, target: &str) -> Option<String> {
     let line = |kind, text: &str| Some(line(moment.wall, target, kind, text));
     match &moment.what {
-        What::Note(json) => Some(crate::events::show(json)),
+        What::Note(json) => Some(crate::events::show(&backdoors_monitor_api::Event::of_line(json))),
         What::Gap(gap) => line("gap", &gap.to_string()),
         What::Begun => line("begun", "a run of the monitor is recorded from here on"),
         What::Probe(Ok(took)) => {

@@ -1,12 +1,13 @@
 //! What came of a recovery.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What came of a recovery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// The target.
     pub target: String,
@@ -26,7 +27,7 @@ pub struct Report {
 }
 
 /// How it ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// As asked.
@@ -36,7 +37,7 @@ pub enum Outcome {
 }
 
 /// A session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionReport {
     /// The service's end.
     pub local: SocketAddr,
@@ -47,7 +48,7 @@ pub struct SessionReport {
 }
 
 /// What became of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
     /// It can go on exactly.
@@ -56,6 +57,7 @@ pub enum Fate {
     Resumed {
         /// When it spoke, from the beginning of the recovery.
         #[serde(rename = "after_ns", with = "nanoseconds")]
+        #[schemars(with = "u64")]
         after: Duration,
     },
     /// It goes on here since an earlier recovery.
@@ -65,17 +67,18 @@ pub enum Fate {
 }
 
 /// The end of a phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mark {
     /// Which.
     pub phase: Phase,
     /// When, from the beginning of the recovery.
     #[serde(rename = "after_ns", with = "nanoseconds")]
+    #[schemars(with = "u64")]
     pub after: Duration,
 }
 
 /// Phases of a recovery, by what was reached at their end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Local servers are reached, and the addresses are local and silent.
@@ -175,7 +178,7 @@ mod nanoseconds {
     use std::time::Duration;
 
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(crate::clock::nanoseconds(*duration))
+        serializer.serialize_u64(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
