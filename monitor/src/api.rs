@@ -5,6 +5,7 @@ mod answers;
 mod audit;
 mod events;
 mod healing;
+mod metrics;
 mod offering;
 mod ordering;
 mod peers;

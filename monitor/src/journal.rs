@@ -5,8 +5,10 @@
 
 mod entry;
 mod file;
+mod tally;
 mod writer;
 
 pub use entry::{Entry, What, command_end, deed_of};
 pub use file::{JournalFile, tail};
+pub use tally::{Counts, Tally};
 pub use writer::{Journal, OpenError, Subscription};

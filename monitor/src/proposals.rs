@@ -8,9 +8,9 @@ mod tests;
 
 use crate::victim::Victim;
 use backdoors_healers::{Culprit, Evidence};
+pub use backdoors_monitor_api::ProposalState as State;
 use backdoors_sensor_box::{Command, Opcode};
 use std::collections::VecDeque;
-pub use backdoors_monitor_api::ProposalState as State;
 use std::time::Duration;
 
 /// Proposals that are kept, those that are over included.

@@ -11,6 +11,6 @@ mod row;
 mod side_by_side;
 pub mod takeover;
 
-pub use course::Terms;
 pub use backdoors_monitor_api::recovery::{self as report, Report};
+pub use course::Terms;
 pub use row::row;

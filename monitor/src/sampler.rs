@@ -22,13 +22,13 @@ mod status;
 mod telling;
 mod treating;
 
+use backdoors_monitor_api::Reach;
 pub use enlisted::built_in;
 pub use judging::SecondViews;
 pub use offers::{NotOffered, OfferedHook, Offers};
 pub use order::{Order, OrderError, OrderReply, Rejection, Request, Wanted, order_texts};
 pub use recovering::RecoverOrder;
 pub use status::Status;
-use backdoors_monitor_api::Reach;
 use status::reach_of;
 
 use crate::budget::Budget;

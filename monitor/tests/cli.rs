@@ -428,10 +428,14 @@ fn events_are_followed_as_they_happen() {
 fn whatever_comes_over_the_socket_the_daemon_goes_on() {
     let lab = Lab::new();
     let post = |path: &str, body: &[u8]| {
-        let head = format!("POST {path} HTTP/1.1\r\nHost: m\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: m\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
         [head.as_bytes(), body].concat()
     };
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n").into_bytes();
+    let get =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n").into_bytes();
     let heal = "/v1/targets/web1/heal";
     for (request, complaint) in [
         (b"\n".to_vec(), ""),
@@ -447,7 +451,10 @@ fn whatever_comes_over_the_socket_the_daemon_goes_on() {
         (post(heal, &vec![b' '; 1 << 20]), "at most 16384 bytes"),
         (post(heal, b"{}"), "missing field"),
         (post(heal, b"{\"subject\":{\"process\":1},\"dry_run\":true,\"and\":1}"), "unknown field `and`"),
-        (post(heal, b"{\"subject\":{\"process\":1},\"dry_run\":true,\"target\":\"web2\"}"), "belongs in the path"),
+        (
+            post(heal, b"{\"subject\":{\"process\":1},\"dry_run\":true,\"target\":\"web2\"}"),
+            "belongs in the path",
+        ),
     ] {
         let answer = lab.raw(&request);
         let shown = String::from_utf8_lossy(&request[..request.len().min(200)]).into_owned();

@@ -1,6 +1,7 @@
 //! From requests to answers. Whoever answers here may block: samplers are asked, and orders end when they end.
 
 use super::events::Wish;
+use super::metrics::Known;
 use super::ordering::Asked;
 use super::views::TargetHandle;
 use super::{audit, offering, peers};
@@ -9,7 +10,7 @@ use crate::config::LONGEST_GRACE;
 use crate::journal::{Journal, tail};
 use crate::peers::Opinions;
 use crate::recovery::Terms;
-use crate::sampler::{Offers, built_in, Order, RecoverOrder, Rejection, Request, Wanted};
+use crate::sampler::{Offers, Order, RecoverOrder, Rejection, Request, Wanted, built_in};
 use backdoors_healers::Repair;
 use backdoors_monitor_api::{
     ErrorKind, Event, Failure, HealAnswer, HealersAnswer, Query, ReloadAnswer, Report,
@@ -107,11 +108,27 @@ impl Sources {
             Query::Events { target, lines, audit } => {
                 let wish = self.wish(target.as_deref(), audit)?;
                 let lines = tail(self.journal.path(), lines.min(MOST_LINES), |line| wish.is_for(line));
-                let lines = lines.map_err(|error| internal(format!("the journal cannot be read: {error}")))?;
+                let lines =
+                    lines.map_err(|error| internal(format!("the journal cannot be read: {error}")))?;
                 json(&lines.iter().map(|line| Event::of_line(line)).collect::<Vec<_>>())
             }
             Query::Follow { .. } => Err(internal("events to come have no document".to_owned())),
         }
+    }
+
+    /// What there is for Prometheus, as OpenMetrics.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn metrics(&self) -> Result<String, Failure> {
+        let known = Known {
+            statuses: self.each(TargetHandle::status),
+            counts: self.journal.tally().counts(),
+            now: SystemClock.monotonic(),
+            sys: "/sys".into(),
+            proc: "/proc".into(),
+        };
+        known.text().map_err(|error| internal(format!("the metrics cannot be written: {error}")))
     }
 
     /// Which entries of the journal are wanted.

@@ -6,8 +6,7 @@ use backdoors_monitor_api::PeerSummary;
 use std::time::Duration;
 
 pub(super) fn summary(standing: Standing, now: Duration) -> PeerSummary {
-    let Standing { name, address, reach, problem, round_trip, answered, answers, unknown, asks } =
-        standing;
+    let Standing { name, address, reach, problem, round_trip, answered, answers, unknown, asks } = standing;
     PeerSummary {
         name,
         address,

@@ -35,7 +35,8 @@ impl TargetHandle {
             withheld: found.withheld.clone(),
             made_ns: nanoseconds(now.saturating_sub(proposal.made)),
             confirmed_ns: nanoseconds(now.saturating_sub(proposal.confirmed)),
-            expires_in_ns: (proposal.state == ProposalState::Open).then(|| nanoseconds(expires.saturating_sub(now))),
+            expires_in_ns: (proposal.state == ProposalState::Open)
+                .then(|| nanoseconds(expires.saturating_sub(now))),
         }
     }
 }

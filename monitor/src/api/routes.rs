@@ -2,14 +2,15 @@
 
 use super::answers::Sources;
 use super::events::follow;
+use super::metrics::classic;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query as Parameters, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, get, on};
 use axum::{Extension, Router, body::Bytes};
-use axum::extract::DefaultBodyLimit;
-use axum::extract::rejection::BytesRejection;
 use backdoors_monitor_api::openapi;
 use backdoors_monitor_api::operations::{MOST_BODY_BYTES, Method, OPERATIONS, Operation};
 use backdoors_monitor_api::{ErrorKind, Event, Failure, Query};
@@ -18,8 +19,8 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{Receiver, channel};
 
 /// Requests worked on at once.
 const MOST_REQUESTS: usize = 32;
@@ -74,7 +75,10 @@ pub(super) fn routes(sources: Sources) -> Router {
     let document = move || std::future::ready(([(header::CONTENT_TYPE, JSON)], document.clone()));
     router
         .route("/openapi.json", get(document))
-        .fallback(|| async { refusal(bad_request("there is no such path; /openapi.json lists them".to_owned())) })
+        .route("/metrics", get(metrics))
+        .fallback(|| async {
+            refusal(bad_request("there is no such path; /openapi.json lists them".to_owned()))
+        })
         .method_not_allowed_fallback(|| async {
             refusal(bad_request("this path has another method; /openapi.json tells which".to_owned()))
         })
@@ -82,6 +86,23 @@ pub(super) fn routes(sources: Sources) -> Router {
         .with_state(shared)
 }
 
+async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let is_open =
+        accepted.flat_map(|value| value.split(',')).any(|kind| kind.contains("application/openmetrics-text"));
+    let media = if is_open { openapi::METRICS_TYPE } else { CLASSIC };
+    let told = in_turn(shared, move |sources| {
+        let text = sources.metrics()?;
+        Ok(if is_open { text } else { classic(&text) })
+    });
+    match told.await {
+        Ok(text) => ([(header::CONTENT_TYPE, media)], text).into_response(),
+        Err(failure) => refusal(failure),
+    }
+}
+
+/// The text format before OpenMetrics.
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 
 fn query(
@@ -94,24 +115,36 @@ fn query(
     let body = match (operation.method, body.as_ref()) {
         (_, []) => serde_json::Map::new(),
         (Method::Get, _) => return Err(bad_request("a GET has no body".to_owned())),
-        (Method::Post, body) => {
-            serde_json::from_slice(body).map_err(|error| bad_request(format!("not a JSON object: {error}")))?
-        }
+        (Method::Post, body) => serde_json::from_slice(body)
+            .map_err(|error| bad_request(format!("not a JSON object: {error}")))?,
     };
     operation.query(path.into_iter().chain(parameters), body)
 }
 
 async fn answer(shared: Arc<Shared>, query: Query, asker: Asker) -> Result<Response, Failure> {
-    let permit = Arc::clone(&shared.requests).try_acquire_owned().map_err(|_| busy())?;
-    let answered = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        shared.sources.answer(query, &asker.0)
-    });
-    let document = answered.await.map_err(|error| internal(format!("the answer was lost: {error}")))??;
+    let document = in_turn(shared, move |sources| sources.answer(query, &asker.0)).await?;
     Ok(([(header::CONTENT_TYPE, JSON)], document).into_response())
 }
 
-fn following(shared: Arc<Shared>, target: Option<&str>, lines: usize, audit: bool) -> Result<Response, Failure> {
+/// Has a thread do what takes time, if there is one.
+async fn in_turn<T: Send + 'static>(
+    shared: Arc<Shared>,
+    work: impl FnOnce(&Sources) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let permit = Arc::clone(&shared.requests).try_acquire_owned().map_err(|_| busy())?;
+    let done = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        work(&shared.sources)
+    });
+    done.await.map_err(|error| internal(format!("the answer was lost: {error}")))?
+}
+
+fn following(
+    shared: Arc<Shared>,
+    target: Option<&str>,
+    lines: usize,
+    audit: bool,
+) -> Result<Response, Failure> {
     let wish = shared.sources.wish(target, audit)?;
     let permit = Arc::clone(&shared.followers).try_acquire_owned().map_err(|_| busy())?;
     let (sender, receiver) = channel(ENTRIES_AHEAD);
@@ -159,7 +192,8 @@ pub(super) fn busy() -> Failure {
 
 /// Says no.
 pub(super) fn refusal(failure: Failure) -> Response {
-    let status = StatusCode::from_u16(openapi::status(failure.kind)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status =
+        StatusCode::from_u16(openapi::status(failure.kind)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     // Strings and a name always can be written.
     let body = serde_json::to_vec(&failure).unwrap_or_default();
     (status, [(header::CONTENT_TYPE, JSON)], body).into_response()

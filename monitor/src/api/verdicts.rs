@@ -2,7 +2,9 @@
 
 use crate::sampler::{Status, class_name, unit_name};
 use crate::verdict::Verdict;
-use backdoors_monitor_api::{ApplicationRow, HookCallRow, HookRow, Layer, SensorRow, State, VerdictRow, VerdictsAnswer};
+use backdoors_monitor_api::{
+    ApplicationRow, HookCallRow, HookRow, Layer, SensorRow, State, VerdictRow, VerdictsAnswer,
+};
 use backdoors_sensor_box::application::{HookResult, LastCall};
 use backdoors_sensor_box::{ApplicationHook, ApplicationView, Class};
 use std::time::Duration;

@@ -56,11 +56,7 @@ impl TargetHandle {
             round_trip_ns: nanoseconds(status.round_trip.median),
             verdict: verdicts::in_short(status),
             lease_holder: status.lease.and_then(|lease| lease.holder),
-            // A monitor that was paused may not have noticed yet that it ran out.
-            holds_lease: status
-                .lease
-                .and_then(|lease| lease.held_until)
-                .is_some_and(|until| status.holds_lease && now < until),
+            holds_lease: holds_lease(status, now),
             samples: status.samples,
             failures: status.failures,
             exceeded: status
@@ -117,6 +113,11 @@ impl TargetHandle {
             processes: view.processes.iter().map(|process| row(process, &status.users)).collect(),
         }
     }
+}
+
+/// Whether this monitor holds the target's lease. One that was paused may not have noticed yet that it ran out.
+pub(super) fn holds_lease(status: &Status, now: Duration) -> bool {
+    status.lease.and_then(|lease| lease.held_until).is_some_and(|until| status.holds_lease && now < until)
 }
 
 /// A process, `users` being the names of the target's users.

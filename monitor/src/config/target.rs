@@ -1,6 +1,5 @@
 //! What is told of one target.
 
-pub use backdoors_monitor_api::Mode;
 use super::ConfigError;
 use super::rule::RuleConfig;
 use super::safety::{BudgetConfig, SpareConfig};
@@ -10,6 +9,7 @@ use crate::guard::Spare;
 use backdoors_healers::duration::{self, parse as parse_duration};
 use backdoors_healers::external::{ExternalSettings, is_external};
 use backdoors_healers::{COOLDOWN, GRACE, Healer, Limits, SettingsError, Users, registration};
+pub use backdoors_monitor_api::Mode;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

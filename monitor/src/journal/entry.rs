@@ -219,6 +219,48 @@ impl What {
         }
     }
 
+    /// Its name in the journal.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            What::Connected { .. } => "connected",
+            What::Lost { .. } => "lost",
+            What::Recovered { .. } => "recovered",
+            What::MadeAnew { .. } => "made-anew",
+            What::Unreadable { .. } => "unreadable",
+            What::Late { .. } => "late",
+            What::Event { .. } => "event",
+            What::Cleared { .. } => "cleared",
+            What::Verdict { .. } => "verdict",
+            What::Rule { .. } => "rule",
+            What::Lease { .. } => "lease",
+            What::Reconfigured { .. } => "reconfigured",
+            What::NotReconfigured { .. } => "not-reconfigured",
+            What::Reloaded { .. } => "reloaded",
+            What::Diagnosis { .. } => "diagnosis",
+            What::NothingFound { .. } => "nothing-found",
+            What::HealerBroke { .. } => "healer-broke",
+            What::Proposal { .. } => "proposal",
+            What::Withheld { .. } => "withheld",
+            What::Approved { .. } => "approved",
+            What::Rejected { .. } => "rejected",
+            What::ProposalEnded { .. } => "proposal-ended",
+            What::NotBegun { .. } => "not-begun",
+            What::CommandWritten { .. } => "command-written",
+            What::Acknowledged { .. } => "acknowledged",
+            What::Repaired(_) => "repaired",
+            What::Voted { .. } => "voted",
+            What::Refused { .. } => "refused",
+            What::GaveUp(_) => "gave-up",
+            What::TimedOut { .. } => "timed-out",
+            What::Unknown { .. } => "unknown",
+            What::GraceEnded { .. } => "grace-ended",
+            What::SequenceEnded { .. } => "sequence-ended",
+            What::SessionsRecovered { .. } => "sessions-recovered",
+            What::Unkillable { .. } => "unkillable",
+        }
+    }
+
     /// The sentence for people.
     #[must_use]
     pub fn text(&self) -> String {

@@ -2,6 +2,7 @@
 
 use super::entry::Entry;
 use super::file::JournalFile;
+use super::tally::Tally;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,7 @@ pub struct Journal {
     path: PathBuf,
     entries: SyncSender<Job>,
     followers: Arc<Mutex<Vec<SyncSender<Arc<str>>>>>,
+    tally: Tally,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,7 @@ impl Journal {
             .name("journal".into())
             .spawn(move || write(file, &receiver, &to_tell))
             .map_err(failed)?;
-        Ok(Journal { path: path.to_owned(), entries, followers })
+        Ok(Journal { path: path.to_owned(), entries, followers, tally: Tally::default() })
     }
 
     /// The file.
@@ -64,8 +66,15 @@ impl Journal {
         &self.path
     }
 
+    /// What it told so far.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// Adds an entry. Never waits: if the disk is far behind, the entry goes to the log alone.
     pub fn add(&self, entry: Entry) {
+        self.tally.take_in(&entry);
         tracing::info!(target: "journal", of = %entry.target, "{}", entry.text);
         if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) =
             self.entries.try_send(Job::Write(Box::new(entry)))

@@ -4,8 +4,8 @@ use crate::clock::nanoseconds;
 use crate::config::HealerConfig;
 use backdoors_healers::external::is_external;
 use backdoors_healers::{Applications, GRACE, Healer, REGISTRY, Registration, Users, registration};
-use backdoors_sensor_box::{Opcode, SensorKind};
 use backdoors_monitor_api::Enlisted;
+use backdoors_sensor_box::{Opcode, SensorKind};
 
 /// A healer of a target.
 pub(crate) fn enlisted(config: &HealerConfig, healer: &dyn Healer) -> Enlisted {

@@ -9,8 +9,8 @@ use crate::recovery::fence;
 use crate::recovery::pull::{Found, PullError, Pulled, Regions, fetch_unsent, pull, service_number};
 use crate::recovery::takeover::{Takeover, find_here};
 use crate::recovery::{Report, Terms, row};
-use backdoors_monitor_api::SessionRow;
 use backdoors_continuation_box::snapshot::ViewError;
+use backdoors_monitor_api::SessionRow;
 use backdoors_rdma::realtime::{schedule_first, schedule_ordinarily};
 use backdoors_sensor_box::layout::RegionKind;
 use std::sync::PoisonError;
@@ -217,9 +217,9 @@ impl Sampler {
         let found = self.found().map_err(|error| error.to_string())?;
         let clock = self.target_clock();
         let names = self.config.services.iter().map(|service| service.name.clone());
-        let rows = names.zip(found).flat_map(|(name, found)| {
-            found.sessions.into_iter().map(move |found| row(&name, found, clock))
-        });
+        let rows = names
+            .zip(found)
+            .flat_map(|(name, found)| found.sessions.into_iter().map(move |found| row(&name, found, clock)));
         Ok(rows.collect())
     }
 }

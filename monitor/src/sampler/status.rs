@@ -81,7 +81,7 @@ pub struct Status {
 }
 
 impl Status {
-    pub(super) fn new(config: &TargetConfig, plan: Plan) -> Status {
+    pub(crate) fn new(config: &TargetConfig, plan: Plan) -> Status {
         Status {
             name: config.name.clone(),
             address: config.address.clone(),

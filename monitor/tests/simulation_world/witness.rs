@@ -6,7 +6,7 @@ use super::target::{Obeyed, Trouble};
 use super::time::{MILLISECOND, SECOND};
 use super::world::World;
 use backdoors_monitor::journal::What;
-use backdoors_monitor::sampler::Reach;
+use backdoors_monitor_api::Reach;
 use backdoors_monitor::verdict::{Layer, State};
 
 /// What a world came to.

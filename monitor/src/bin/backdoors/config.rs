@@ -1,8 +1,8 @@
 //! `backdoors config` and `backdoors reload`.
 
 use crate::ask::{REFUSED, ask, print, print_json};
-use backdoors_monitor_api::{Query, ReloadAnswer};
 use backdoors_monitor::config::{Config, ConfigError};
+use backdoors_monitor_api::{Query, ReloadAnswer};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

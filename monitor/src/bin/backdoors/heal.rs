@@ -4,8 +4,10 @@ use crate::ask::{NOT_DONE, REFUSED, UNREACHABLE, ask, print, print_json};
 use crate::ps::{by_pid, list};
 use crate::units::time;
 use backdoors_healers::duration;
-use backdoors_monitor_api::{CommandAnswer, Deed as Kind, HealAnswer, HealDeed, HealOutcome, HealSubject, Query};
 use backdoors_monitor::config::LONGEST_GRACE;
+use backdoors_monitor_api::{
+    CommandAnswer, Deed as Kind, HealAnswer, HealDeed, HealOutcome, HealSubject, Query,
+};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -3,8 +3,8 @@
 use crate::ask::{ask, print, print_json};
 use crate::heal::{self, exit_code};
 use crate::units::time;
-use backdoors_monitor_api::{HealAnswer, ProposalRow, Query};
 use backdoors_monitor::proposals::State;
+use backdoors_monitor_api::{HealAnswer, ProposalRow, Query};
 use std::path::Path;
 use std::process::ExitCode;
 

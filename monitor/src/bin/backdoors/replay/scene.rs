@@ -3,11 +3,11 @@
 use crate::sensors::sensor_table;
 use crate::units::time;
 use crate::verdicts::verdict_table;
-use backdoors_monitor_api::{SensorRow, VerdictRow};
 use backdoors_monitor::clock::{nanoseconds, rfc3339};
 use backdoors_monitor::recorder::{About, Moment, Playback, Recording, Rerun, What};
 use backdoors_monitor::sampler::{class_name, unit_name};
 use backdoors_monitor::verdict::Verdict;
+use backdoors_monitor_api::{SensorRow, VerdictRow};
 use backdoors_sensor_box::{ApplicationView, SensorView};
 use std::time::Duration;
 

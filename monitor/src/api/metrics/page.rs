@@ -1,0 +1,88 @@
+//! Families of metrics, one after the other.
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+use std::fmt;
+
+/// Where they go.
+pub(super) struct Page<'a>(pub DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    /// What goes up and down. A family without samples is left out.
+    pub(super) fn gauge<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        samples: impl IntoIterator<Item = (L, f64)>,
+    ) -> fmt::Result {
+        self.family(name, help, unit, MetricType::Gauge, samples, |value| ConstGauge::new(value))
+    }
+
+    /// What only goes up. `_total` is appended to its name.
+    pub(super) fn counter<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        samples: impl IntoIterator<Item = (L, f64)>,
+    ) -> fmt::Result {
+        self.family(name, help, unit, MetricType::Counter, samples, |value| ConstCounter::new(value))
+    }
+
+    /// A gauge of which there is one at most.
+    pub(super) fn single_gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        value: Option<f64>,
+    ) -> fmt::Result {
+        self.single(name, help, unit.as_ref(), value.map(ConstGauge::new))
+    }
+
+    /// A counter of which there is one at most.
+    pub(super) fn single_counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        value: Option<f64>,
+    ) -> fmt::Result {
+        self.single(name, help, unit.as_ref(), value.map(ConstCounter::new))
+    }
+
+    fn single(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        metric: Option<impl EncodeMetric>,
+    ) -> fmt::Result {
+        let Some(metric) = metric else { return Ok(()) };
+        metric.encode(self.0.encode_descriptor(name, help, unit, metric.metric_type())?)
+    }
+
+    fn family<L: EncodeLabelSet, M: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        kind: MetricType,
+        samples: impl IntoIterator<Item = (L, f64)>,
+        metric: impl Fn(f64) -> M,
+    ) -> fmt::Result {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return Ok(());
+        }
+        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), kind)?;
+        for (labels, value) in samples {
+            metric(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
