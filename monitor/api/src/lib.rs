@@ -41,5 +41,5 @@ pub use recovery::Report;
 pub use reload::ReloadAnswer;
 pub use sensors::{ApplicationRow, HookCallRow, HookRow, SensorRow, SensorsAnswer};
 pub use sessions::SessionRow;
-pub use target::{Reach, Standing, TargetSummary};
+pub use target::{LastEvent, NearestSensor, Reach, SessionCounts, Standing, TargetSummary};
 pub use verdict::{Layer, State, VerdictRow, VerdictsAnswer};

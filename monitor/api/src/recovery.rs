@@ -118,6 +118,12 @@ impl fmt::Display for Phase {
 }
 
 impl Report {
+    /// The report that an entry of the journal has, unless another version wrote it otherwise.
+    #[must_use]
+    pub fn of_value(value: &serde_json::Value) -> Option<Report> {
+        serde_json::from_value(value.clone()).ok()
+    }
+
     /// Sessions that go on here.
     #[must_use]
     pub fn resumed(&self) -> usize {

@@ -1,5 +1,6 @@
 //! A target in short.
 
+use crate::verdict::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,53 @@ pub struct TargetSummary {
     pub exceeded: Vec<String>,
     /// The repair under way.
     pub running: Option<String>,
+    /// What the verdict says, without the layer.
+    #[serde(default)]
+    pub state: State,
+    /// For how long it has been so, milliseconds.
+    #[serde(default)]
+    pub since_ms: u64,
+    /// The sensor that is nearest its limit.
+    #[serde(default)]
+    pub nearest: Option<NearestSensor>,
+    /// Its live sessions; absent if none are captured.
+    #[serde(default)]
+    pub sessions: Option<SessionCounts>,
+    /// Proposals that wait for approval.
+    #[serde(default)]
+    pub open_proposals: usize,
+    /// The newest entry of the journal about it, since the monitor began.
+    #[serde(default)]
+    pub last_event: Option<LastEvent>,
+}
+
+/// A sensor and how near it is to its limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NearestSensor {
+    /// Its name.
+    pub name: String,
+    /// 0 far away, 1 at its limit or beyond.
+    pub share: f64,
+}
+
+/// Live sessions, as the target's sensors count them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionCounts {
+    /// Open connections to services whose sessions are captured.
+    pub open: u64,
+    /// Those among them that could not go on elsewhere.
+    pub unprotected: u64,
+}
+
+/// An entry of the journal in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LastEvent {
+    /// When, nanoseconds since 1970 UTC.
+    pub time_ns: u64,
+    /// What, such as `verdict`.
+    pub kind: String,
+    /// A sentence for people.
+    pub text: String,
 }
 
 impl Reach {

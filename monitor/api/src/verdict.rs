@@ -46,7 +46,7 @@ impl fmt::Display for Layer {
 }
 
 /// How a layer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// It did what it must within its deadline.
@@ -56,6 +56,7 @@ pub enum State {
     /// It missed its deadline, and nothing else explains that.
     Failed,
     /// An outer layer hides it, or nothing was read yet.
+    #[default]
     Unknown,
 }
 

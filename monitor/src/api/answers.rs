@@ -46,7 +46,7 @@ impl Sources {
     pub(super) fn answer(&self, query: Query, by: &str) -> Result<Vec<u8>, Failure> {
         let now = SystemClock.monotonic();
         match query {
-            Query::Targets {} => json(&self.each(|target| target.summary(now))),
+            Query::Targets {} => json(&self.each(|target| target.summary(now, self.journal.tally()))),
             Query::Peers {} => {
                 let standings = self.opinions.standings().into_iter();
                 json(&standings.map(|standing| peers::summary(standing, now)).collect::<Vec<_>>())

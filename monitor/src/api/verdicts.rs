@@ -15,17 +15,31 @@ pub(super) fn verdicts(status: &Status, now: Duration) -> VerdictsAnswer {
         layer: verdict.layer,
         subject: verdict.subject.clone(),
         state: verdict.state,
-        // What was never judged has no beginning.
-        since_ms: if verdict.since.is_zero() { 0 } else { milliseconds(now.saturating_sub(verdict.since)) },
+        since_ms: age_ms(verdict, now),
         confidence: verdict.confidence,
         evidence: verdict.evidence.clone(),
     };
     VerdictsAnswer {
         target: status.name.clone(),
-        overall: worst(&status.verdicts).map_or(State::Unknown, |verdict| verdict.state),
+        overall: overall(status),
         layers: status.verdicts.iter().map(row).collect(),
         lateness: status.standing,
     }
+}
+
+/// The worst that is said of a layer.
+pub(super) fn overall(status: &Status) -> State {
+    worst(&status.verdicts).map_or(State::Unknown, |verdict| verdict.state)
+}
+
+/// How long that has been said, milliseconds.
+pub(super) fn since_ms(status: &Status, now: Duration) -> u64 {
+    worst(&status.verdicts).map_or(0, |verdict| age_ms(verdict, now))
+}
+
+fn age_ms(verdict: &Verdict, now: Duration) -> u64 {
+    // What was never judged has no beginning.
+    if verdict.since.is_zero() { 0 } else { milliseconds(now.saturating_sub(verdict.since)) }
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -3,14 +3,17 @@
 use super::verdicts;
 use crate::clock::nanoseconds;
 use crate::config::TargetConfig;
+use crate::journal::Tally;
+use crate::pace::Nearness;
 use crate::rounds::Attendant;
 use crate::sampler::{Status, class_name, sensor_name, unit_name};
 use backdoors_healers::Users;
 use backdoors_monitor_api::{
-    HealersAnswer, ProcessRow, ProcessesAnswer, SensorRow, SensorsAnswer, TargetSummary, VerdictsAnswer,
+    HealersAnswer, NearestSensor, ProcessRow, ProcessesAnswer, ProposalState, SensorRow, SensorsAnswer, SessionCounts, TargetSummary,
+    VerdictsAnswer,
 };
 use backdoors_sensor_box::layout::{Capabilities, ProcessFlags};
-use backdoors_sensor_box::{Instance, Process, ProcessView, SensorKind, SensorReading};
+use backdoors_sensor_box::{Class, Instance, Process, ProcessView, SensorKind, SensorReading};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -32,8 +35,9 @@ impl TargetHandle {
         self.attendant.status().lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn summary(&self, now: Duration) -> TargetSummary {
-        self.summarize(&self.status(), now)
+    pub(super) fn summary(&self, now: Duration, tally: &Tally) -> TargetSummary {
+        let last_event = tally.last(&self.config.name);
+        TargetSummary { last_event, ..self.summarize(&self.status(), now) }
     }
 
     fn summarize(&self, status: &Status, now: Duration) -> TargetSummary {
@@ -65,6 +69,12 @@ impl TargetHandle {
                 .map(|exceeded| sensor_name(exceeded.kind, exceeded.instance))
                 .collect(),
             running: status.running.clone(),
+            state: verdicts::overall(status),
+            since_ms: verdicts::since_ms(status, now),
+            nearest: nearest(status),
+            sessions: sessions(status),
+            open_proposals: status.proposals.iter().filter(|proposal| proposal.state == ProposalState::Open).count(),
+            last_event: None,
         }
     }
 
@@ -113,6 +123,30 @@ impl TargetHandle {
             processes: view.processes.iter().map(|process| row(process, &status.users)).collect(),
         }
     }
+}
+
+/// The sensor nearest its limit. What a pressure sensor counted is not near: an event was told of it, or none is due.
+fn nearest(status: &Status) -> Option<NearestSensor> {
+    let exceeded = status.exceeded.first().map(|exceeded| (exceeded.kind, exceeded.instance, 1.0));
+    let nearest = exceeded.or_else(|| {
+        let mut nearness = Nearness::default();
+        for reading in status.view.sensors.iter().filter(|reading| reading.class != Class::Pressure) {
+            if let Some(limit) = status.limits.of(reading.kind, reading.instance, reading.limit) {
+                nearness.add(reading, limit, 0);
+            }
+        }
+        nearness.nearest().map(|nearest| (nearest.kind, nearest.instance, nearest.share))
+    });
+    nearest.map(|(kind, instance, share)| NearestSensor { name: sensor_name(kind, instance), share })
+}
+
+/// Sessions, if any are captured: the target has these sensors only then.
+fn sessions(status: &Status) -> Option<SessionCounts> {
+    let value = |kind| status.view.sensors.iter().find(|reading| reading.kind == kind).map(|reading| reading.value);
+    Some(SessionCounts {
+        open: value(SensorKind::SESSIONS_OPEN)?,
+        unprotected: value(SensorKind::SESSIONS_UNPROTECTED).unwrap_or(0),
+    })
 }
 
 /// Whether this monitor holds the target's lease. One that was paused may not have noticed yet that it ran out.

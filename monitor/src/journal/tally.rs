@@ -1,7 +1,7 @@
 //! What the journal told so far, counted, for whoever draws curves.
 
 use super::entry::{Entry, What};
-use backdoors_monitor_api::Report;
+use backdoors_monitor_api::{LastEvent, Report};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +16,8 @@ pub struct Counts {
     pub entries: BTreeMap<&'static str, u64>,
     /// From decision to end, of all commands that ended as asked, nanoseconds.
     pub repairing_ns: u64,
+    /// The newest entry.
+    pub last: Option<LastEvent>,
     /// The last recovery of its live sessions that was no dry run.
     pub recovery: Option<Report>,
 }
@@ -28,6 +30,8 @@ impl Tally {
             None => all.entry(entry.target.clone()).or_default(),
         };
         *counts.entries.entry(entry.what.kind()).or_default() += 1;
+        let kind = entry.what.kind().to_owned();
+        counts.last = Some(LastEvent { time_ns: entry.time_ns, kind, text: entry.text.clone() });
         match &entry.what {
             What::Repaired(end) => counts.repairing_ns = counts.repairing_ns.saturating_add(end.took_ns),
             What::SessionsRecovered { report, .. } if !report.dry_run => {
@@ -41,6 +45,12 @@ impl Tally {
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, Counts> {
         self.lock().clone()
+    }
+
+    /// The newest entry about `target`.
+    #[must_use]
+    pub fn last(&self, target: &str) -> Option<LastEvent> {
+        self.lock().get(target).and_then(|counts| counts.last.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Counts>> {

@@ -1,3 +1,4 @@
+use super::sensors::MOST_INSTANCES;
 use super::*;
 use crate::config::Config;
 use crate::journal::{Entry, Journal, What};

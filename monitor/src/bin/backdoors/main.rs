@@ -19,9 +19,10 @@ mod replay;
 mod sensors;
 mod table;
 mod targets;
-mod units;
+mod top;
 mod verdicts;
 
+use backdoors_dashboards::units;
 use backdoors_monitor::config::DEFAULT_SOCKET;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ struct Arguments {
 enum Command {
     /// Run the monitor: connect to the targets, sample, detect, heal, keep the journal.
     Monitor(monitor::Arguments),
+    /// Show all targets, and each from near, as they are, and act on them.
+    Top(top::Arguments),
     /// List the targets.
     Targets(targets::Arguments),
     /// Show the sensors of a target, as last sampled.
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
     let socket = arguments.socket;
     let result = match arguments.command {
         Command::Monitor(arguments) => monitor::run(&arguments),
+        Command::Top(arguments) => top::run(&socket, &arguments),
         Command::Targets(arguments) => targets::run(&socket, &arguments),
         Command::Sensors(arguments) => sensors::run(&socket, &arguments),
         Command::Verdicts(arguments) => verdicts::run(&socket, &arguments),

@@ -1,10 +1,10 @@
 //! `backdoors replay`.
 
-mod lines;
-mod scene;
+pub mod lines;
+pub mod scene;
 mod screen;
 mod summary;
-mod when;
+pub mod when;
 
 use anyhow::{Context, bail};
 use backdoors_monitor::clock::nanoseconds;
@@ -47,7 +47,7 @@ pub struct Arguments {
     limits: Vec<(String, u64)>,
 }
 
-fn speed(text: &str) -> Result<f64, String> {
+pub fn speed(text: &str) -> Result<f64, String> {
     let speed = text.parse().ok().filter(|speed| (0.001..=1e6).contains(speed));
     speed.ok_or_else(|| "a number from 0.001 to 1000000".to_owned())
 }

@@ -4,9 +4,11 @@ use super::Show;
 use super::scene::Scene;
 use super::summary::differences_text;
 use crate::ask::print;
+use crate::events::show;
 use crate::units::time;
 use backdoors_monitor::clock::{nanoseconds, rfc3339};
 use backdoors_monitor::recorder::{Moment, Recording, What};
+use backdoors_monitor_api::Event;
 use std::time::Duration;
 
 /// Prints what happened, a line each.
@@ -16,16 +18,24 @@ pub struct Lines {
     missed: Option<(Duration, u64, Duration, String)>,
 }
 
-/// A line of the form of those of `backdoors events`.
-pub fn line(wall: Duration, target: &str, kind: &str, text: &str) -> String {
-    format!("{}  {target:<12}  {kind:<15}  {text}\n", rfc3339(wall))
+/// What is told of a moment, in the form of entries of the journal.
+pub fn event(wall: Duration, target: &str, kind: &str, text: &str) -> Event {
+    Event {
+        time_ns: nanoseconds(wall),
+        time: rfc3339(wall),
+        monotonic_ns: 0,
+        target: target.to_owned(),
+        kind: kind.to_owned(),
+        text: text.to_owned(),
+        more: serde_json::Map::new(),
+    }
 }
 
-/// The line for a moment; `None` if it is not worth one.
-pub fn describe(moment: &Moment, target: &str) -> Option<String> {
-    let line = |kind, text: &str| Some(line(moment.wall, target, kind, text));
+/// What is told of a moment; `None` if it is not worth it.
+pub fn describe(moment: &Moment, target: &str) -> Option<Event> {
+    let line = |kind, text: &str| Some(event(moment.wall, target, kind, text));
     match &moment.what {
-        What::Note(json) => Some(crate::events::show(&backdoors_monitor_api::Event::of_line(json))),
+        What::Note(json) => Some(Event::of_line(json)),
         What::Gap(gap) => line("gap", &gap.to_string()),
         What::Begun => line("begun", "a run of the monitor is recorded from here on"),
         What::Probe(Ok(took)) => {
@@ -51,7 +61,7 @@ impl Lines {
                 1 => format!("a sample: {reason}"),
                 _ => format!("{count} samples in {lasted}: {reason}"),
             };
-            print(&line(since, target, "missed", &text))?;
+            print(&show(&event(since, target, "missed", &text)))?;
         }
         Ok(())
     }
@@ -84,9 +94,9 @@ impl Show for Lines {
             },
             What::Reading { .. } => self.tell_missed(&scene.target)?,
             _ => {
-                if let Some(text) = describe(moment, &scene.target) {
+                if let Some(event) = describe(moment, &scene.target) {
                     self.tell_missed(&scene.target)?;
-                    print(&text)?;
+                    print(&show(&event))?;
                 }
             }
         }

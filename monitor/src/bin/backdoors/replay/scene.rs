@@ -70,7 +70,7 @@ impl Scene {
             text.push_str(&format!("\nnot read for {}: {problem}", time(nanoseconds(silence))));
         }
         text.push_str("\n\n");
-        let verdicts: Vec<VerdictRow> = self.rerun.recorded().map(|verdict| self.verdict(verdict)).collect();
+        let verdicts = self.verdicts();
         text.push_str(&verdict_table(&verdicts));
         for verdict in &verdicts {
             let about = About::Layer(verdict.layer, verdict.subject.clone());
@@ -81,6 +81,31 @@ impl Scene {
         text.push('\n');
         text.push_str(&sensor_table(self.sensors().iter()));
         text
+    }
+
+    /// What was said of the layers.
+    pub fn verdicts(&self) -> Vec<VerdictRow> {
+        self.rerun.recorded().map(|verdict| self.verdict(verdict)).collect()
+    }
+
+    /// How long ago the sensors were read, if they ever were.
+    pub fn age(&self) -> Option<Duration> {
+        self.view.as_ref().map(|_| self.at.saturating_sub(self.read_at))
+    }
+
+    /// The last reading.
+    pub fn view(&self) -> Option<&SensorView> {
+        self.view.as_ref()
+    }
+
+    /// Why the sensors were not read since.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    /// The longest time between two samples in force.
+    pub fn period(&self) -> Duration {
+        self.period.as_ref().map_or(Duration::ZERO, |(period, _)| *period)
     }
 
     fn verdict(&self, verdict: &Verdict) -> VerdictRow {
@@ -95,7 +120,8 @@ impl Scene {
         }
     }
 
-    fn sensors(&self) -> Vec<SensorRow> {
+    /// The sensors, as last read.
+    pub fn sensors(&self) -> Vec<SensorRow> {
         let limits = self.rerun.detector().limits();
         let exceeded = |kind, instance| {
             self.rerun

@@ -5,6 +5,7 @@ use super::lines::describe;
 use super::scene::Scene;
 use super::summary::differences_text;
 use crate::ask::print;
+use crate::events::show;
 use backdoors_monitor::recorder::{Moment, Recording};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -59,8 +60,8 @@ impl Show for Screen {
     }
 
     fn moment(&mut self, moment: &Moment, scene: &Scene) -> anyhow::Result<()> {
-        if let Some(text) = describe(moment, &scene.target) {
-            self.events.push_back(text);
+        if let Some(event) = describe(moment, &scene.target) {
+            self.events.push_back(show(&event));
             while self.events.len() > EVENTS {
                 self.events.pop_front();
             }

@@ -1,6 +1,7 @@
 //! Numbers for people.
 
 /// A time, in the unit that leaves one to three digits before the point.
+#[must_use]
 pub fn time(nanoseconds: u64) -> String {
     let value = nanoseconds as f64;
     match nanoseconds {
@@ -16,6 +17,7 @@ pub fn time(nanoseconds: u64) -> String {
 }
 
 /// Bytes, in powers of 1024.
+#[must_use]
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
@@ -31,6 +33,7 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// A value of a sensor, by the name of its unit.
+#[must_use]
 pub fn value(number: u64, unit: &str) -> String {
     match unit {
         "bytes" => bytes(number),

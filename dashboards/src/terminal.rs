@@ -1,0 +1,105 @@
+//! The terminal, and the loop.
+
+use crate::action::{Action, Outcome};
+use crate::app::App;
+use crate::feed::{Act, Feed, News};
+use crate::screen::{self, Style};
+use crate::source::Source;
+use ratatui::crossterm::event::{self, DisableMouseCapture, EnableMouseCapture, Event};
+use ratatui::crossterm::execute;
+use rustix::time::{ClockId, clock_gettime};
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest time between two drawings, so that ages move.
+const REDRAW: Duration = Duration::from_millis(500);
+/// Shortest time between two: 10 a second show all that eyes can follow.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a key is waited for before news are looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+
+/// How it is run.
+pub struct Options {
+    /// Where news come from.
+    pub source: Box<dyn Source>,
+    /// Does what is confirmed.
+    pub act: Box<dyn Fn(&Action, bool) -> Outcome + Send + Sync>,
+}
+
+/// Why it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum TopError {
+    /// There is no terminal.
+    #[error("this needs a terminal: run it in one, or use `backdoors targets --json`")]
+    NoTerminal,
+    /// The terminal failed, or the system gave no thread.
+    #[error("the terminal failed: {0}")]
+    Failed(#[from] io::Error),
+}
+
+/// Shows it until `q`.
+///
+/// # Errors
+/// See [`TopError`]. The terminal is put back in order.
+pub fn run(options: Options) -> Result<(), TopError> {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        return Err(TopError::NoTerminal);
+    }
+    let is_recorded = options.source.is_recorded();
+    let act: Act = Arc::from(options.act);
+    let (feed, news) = Feed::start(options.source, act)?;
+    let mut app = App::new(is_recorded);
+    let style = Style::of_environment(|name| std::env::var(name).ok());
+    let mut terminal = ratatui::try_init()?;
+    let result = execute!(io::stdout(), EnableMouseCapture).and_then(|()| show(&mut terminal, &mut app, &style, &feed, &news));
+    // Whatever failed: the shell gets back what it had.
+    drop(execute!(io::stdout(), DisableMouseCapture));
+    ratatui::try_restore()?;
+    Ok(result?)
+}
+
+fn show(
+    terminal: &mut ratatui::DefaultTerminal,
+    app: &mut App,
+    style: &Style,
+    feed: &Feed,
+    news: &std::sync::mpsc::Receiver<News>,
+) -> io::Result<()> {
+    let mut drawn: Option<Duration> = None;
+    // A key is answered at once, news when it is time to draw.
+    let (mut is_urgent, mut is_new) = (true, true);
+    while !app.is_over {
+        let now = monotonic();
+        let since = drawn.map(|drawn| now.saturating_sub(drawn));
+        if is_urgent || since.is_none_or(|since| since >= REDRAW || (is_new && since >= PAUSE)) {
+            feed.wish(app.wishes());
+            terminal.draw(|frame| screen::draw(frame, app, style, now))?;
+            (drawn, is_urgent, is_new) = (Some(now), false, false);
+        }
+        if event::poll(LOOK_AGAIN)? {
+            is_urgent = true;
+            match event::read()? {
+                Event::Key(key) => app.on_key(key),
+                Event::Mouse(mouse) => app.on_mouse(mouse),
+                _ => {}
+            }
+        }
+        for news in news.try_iter() {
+            is_new = true;
+            match news {
+                News::Told(wish, told) => app.take_in(&wish, told, monotonic()),
+                News::Ended(deed, outcome) => app.take_in_outcome(&deed, outcome),
+            }
+        }
+        for deed in app.take_deeds() {
+            feed.act(deed);
+        }
+    }
+    Ok(())
+}
+
+fn monotonic() -> Duration {
+    // It is not before its origin.
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+}
