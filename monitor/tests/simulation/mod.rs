@@ -2,6 +2,7 @@
 //! and a clock that tests turn.
 
 mod kernel;
+pub mod lab;
 mod path;
 
 pub use kernel::Machine;

@@ -43,6 +43,8 @@ const WANTED: &[(&str, Sign)] = &[
     ("netcat-openbsd", Program("nc")),
     ("iperf3", Program("iperf3")),
     ("wrk", Program("wrk")),
+    // A terminal for what is drawn in one.
+    ("tmux", Program("tmux")),
     // Pictures of what is measured.
     ("gnuplot-nox", Program("gnuplot")),
     // Virtual machines with soft-RoCE.
