@@ -10,6 +10,8 @@ use backdoors_monitor_api::{AskError, Client, HealDeed, HealSubject, Query, open
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use simulation::lab::Lab;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 fn get(lab: &Lab, path: &str, headers: &str) -> (String, String) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n{headers}\r\n");
@@ -104,7 +106,14 @@ fn metrics_are_told_in_the_format_that_is_asked_for() {
     let (head, body) = get(&lab, "/metrics", "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n");
     assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
     assert!(body.ends_with("# EOF\n") && body.contains("backdoors_target_up{target=\"web1\"} 1.0"), "{body}");
-    let (head, body) = get(&lab, "/metrics", "");
+    let (head, classic) = get(&lab, "/metrics", "");
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
-    assert!(body.contains("# TYPE backdoors_samples_total counter") && !body.contains("# EOF"), "{body}");
+    assert!(classic.contains("# TYPE backdoors_samples_total counter") && !classic.contains("# EOF"), "{classic}");
+    let mut promtool = Command::new("promtool");
+    let promtool = promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut promtool = promtool.spawn().expect("promtool, of the package prometheus");
+    promtool.stdin.take().unwrap().write_all(classic.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }

@@ -12,6 +12,9 @@ use crate::{
 pub struct Arguments {
     #[arg(value_enum)]
     what: Option<What>,
+    /// Watch the healing live in the dashboard, `backdoors top`, which ends with the key q
+    #[arg(long, conflicts_with = "what")]
+    top: bool,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -27,10 +30,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     setup::run(&setup::Arguments::default())?;
     // The demonstration starts programs of other packages, which cargo does not build for it by itself.
     succeed(cargo().args(["build", "--workspace", "--bins", "--lib"]))?;
-    let what = arguments.what.map(|what| match what {
-        What::Healing => "healing",
-        What::Sessions => "sessions",
-    });
+    let what = match arguments.what {
+        None if arguments.top => Some("top"),
+        None => None,
+        Some(What::Healing) => Some("healing"),
+        Some(What::Sessions) => Some("sessions"),
+    };
     let mut show = cargo();
     show.args(["run", "--quiet", "--package", "backdoors-tests", "--bin", "backdoors-demo", "--"]);
     succeed(show.args(what))

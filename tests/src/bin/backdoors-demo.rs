@@ -1,22 +1,28 @@
 //! `cargo xtask demo`: what a peer can do for a machine, on hosts of this one, told as timelines: a fork bomb is eradicated, and live
 //! sessions go on elsewhere.
 
-use anyhow::Result;
-use backdoors_tests::deployment::Deployment;
+use anyhow::{Context, Result};
+use backdoors_tests::deployment::{Deployment, FOLDER};
 use backdoors_tests::healing::{BOMB, Healing, plan};
 use backdoors_tests::host::{Host, HostLimits, Network};
 use backdoors_tests::sessions::story;
+use backdoors_tests::machine::Machine;
 use std::net::Ipv4Addr;
+use std::process::Child;
 use std::time::Duration;
 
 const USER: u32 = 60_666;
 
+/// With a dashboard there is somebody who wants to see how it was before.
+const CALM_IN_DASHBOARD: Duration = Duration::from_secs(8);
+
 fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
-        None => healing().and_then(|()| live_sessions()),
-        Some("healing") => healing(),
+        None => healing(false).and_then(|()| live_sessions()),
+        Some("healing") => healing(false),
+        Some("top") => healing(true),
         Some("sessions") => live_sessions(),
-        Some(other) => anyhow::bail!("there is no demonstration `{other}`: say healing or sessions"),
+        Some(other) => anyhow::bail!("there is no demonstration `{other}`: say healing, top or sessions"),
     }
 }
 
@@ -28,12 +34,12 @@ fn live_sessions() -> Result<()> {
     Ok(())
 }
 
-fn healing() -> Result<()> {
+fn healing(in_dashboard: bool) -> Result<()> {
     println!("--- healing ---");
     let healing = Healing {
         user: USER,
         processes: 400,
-        calm: Duration::from_secs(3),
+        calm: if in_dashboard { CALM_IN_DASHBOARD } else { Duration::from_secs(3) },
         patience: Duration::from_secs(30),
     };
     let limits = HostLimits { processes: u64::from(healing.processes), ..HostLimits::default() };
@@ -55,8 +61,21 @@ fn healing() -> Result<()> {
         "now the agent on the target is frozen (SIGSTOP), and user {USER} types {BOMB}\nwithin a limit of {} processes\n",
         healing.processes
     );
-    let report = healing.watch(&deployment)?;
+    let dashboard = in_dashboard.then(|| show(&monitor)).transpose()?;
+    let report = healing.watch(&deployment);
+    if let Some(mut dashboard) = dashboard {
+        // It stays until whoever looks at it has seen enough.
+        dashboard.wait().context("the dashboard")?;
+    }
+    let report = report?;
     println!("{}", report.text());
     println!("the bomb is gone; the agent was frozen all the time");
     Ok(())
+}
+
+/// `backdoors top` on this terminal.
+fn show(monitor: &Host) -> Result<Child> {
+    let program = monitor.program("backdoors")?;
+    let socket = format!("{FOLDER}/monitor.sock");
+    monitor.command(program).args(["top", "--socket", &socket]).spawn().context("starting the dashboard")
 }

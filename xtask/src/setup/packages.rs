@@ -45,6 +45,8 @@ const WANTED: &[(&str, Sign)] = &[
     ("wrk", Program("wrk")),
     // A terminal for what is drawn in one.
     ("tmux", Program("tmux")),
+    // What reads metrics.
+    ("prometheus", Program("promtool")),
     // Pictures of what is measured.
     ("gnuplot-nox", Program("gnuplot")),
     // Virtual machines with soft-RoCE.
