@@ -55,7 +55,9 @@ impl Action {
                 dry_run,
                 most_victims: 0,
             },
-            Action::Approve { proposal } => Query::Approve { target: proposal.target.clone(), id: proposal.id, dry_run },
+            Action::Approve { proposal } => {
+                Query::Approve { target: proposal.target.clone(), id: proposal.id, dry_run }
+            }
             Action::Reject { proposal } => Query::Reject { target: proposal.target.clone(), id: proposal.id },
             Action::Recover { target } => {
                 Query::Recover { target: target.clone(), dry_run, without_fence: false, after_another: false }
@@ -78,7 +80,8 @@ impl Action {
                 "The target's kernel sends SIGKILL, at once and without notice.".to_owned(),
             ],
             Action::Approve { proposal } => {
-                let mut lines = vec![format!("Have done on {} what {} proposes:", proposal.target, proposal.healer)];
+                let mut lines =
+                    vec![format!("Have done on {} what {} proposes:", proposal.target, proposal.healer)];
                 lines.extend(proposal.orders.iter().map(|order| format!("  {order}")));
                 lines.push(format!("It blames {}; {} to strike.", proposal.culprit, proposal.victims));
                 lines

@@ -5,7 +5,9 @@ use crate::fleet::Fleet;
 use crate::source::{Refused, Told, Wish};
 use crate::target::{ProcessOrder, Tab, Target};
 use backdoors_monitor_api::{HealSubject, ProposalState};
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+use ratatui::crossterm::event::{
+    KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
 use std::time::Duration;
 
 /// News that are older than this are shown as old.
@@ -106,7 +108,9 @@ impl App {
             }
             Err(Refused::Failed(why)) => {
                 (self.gone, self.told_at) = (None, Some(now));
-                if let Some(target) = self.target.as_mut().filter(|target| wish.target() == Some(&target.name)) {
+                if let Some(target) =
+                    self.target.as_mut().filter(|target| wish.target() == Some(&target.name))
+                {
                     target.problems.insert(wish.clone(), why);
                 }
             }
@@ -118,7 +122,9 @@ impl App {
             return self.fleet.take_in(all);
         }
         // What was asked about another target has come too late.
-        let Some(target) = self.target.as_mut().filter(|target| wish.target() == Some(&target.name)) else { return };
+        let Some(target) = self.target.as_mut().filter(|target| wish.target() == Some(&target.name)) else {
+            return;
+        };
         match told {
             Told::Fleet(_) => {}
             Told::Sensors(sensors, verdicts) => target.take_in_sensors(*sensors, *verdicts, now),
@@ -139,7 +145,9 @@ impl App {
             Outcome::Recovered(report) => {
                 let lines = vec![report.text()];
                 let title = if report.dry_run { "Dry run" } else { "Recovery" };
-                if let Some(target) = self.target.as_mut().filter(|target| target.name == report.target && !report.dry_run) {
+                if let Some(target) =
+                    self.target.as_mut().filter(|target| target.name == report.target && !report.dry_run)
+                {
                     target.take_in_recovery(report);
                     target.tab = Tab::Recovery;
                 }
@@ -260,7 +268,9 @@ impl App {
                 self.ask_for(Some(action));
             }
             KeyCode::Char(letter) if target.tab == Tab::Processes => self.on_key_of_processes(letter),
-            KeyCode::Char(letter @ ('a' | 'x')) if target.tab == Tab::Verdicts => self.decide_proposal(letter == 'a'),
+            KeyCode::Char(letter @ ('a' | 'x')) if target.tab == Tab::Verdicts => {
+                self.decide_proposal(letter == 'a')
+            }
             _ => {}
         }
     }
@@ -283,7 +293,10 @@ impl App {
                     let user = process.user_name.clone().unwrap_or_else(|| process.user.to_string());
                     let (subject, whom) = match letter {
                         'K' => (HealSubject::Process(process.pid), format!("process {named}")),
-                        'T' => (HealSubject::Tree(process.pid), format!("process {named} and all its descendants")),
+                        'T' => (
+                            HealSubject::Tree(process.pid),
+                            format!("process {named} and all its descendants"),
+                        ),
                         _ => (HealSubject::User(user.clone()), format!("all processes of user {user}")),
                     };
                     Action::Kill { target: target.name.clone(), subject, whom }
@@ -326,7 +339,9 @@ impl App {
             MouseEventKind::ScrollUp => self.move_by(-3),
             MouseEventKind::Down(MouseButton::Left) => {
                 let (row, first) = self.first_row;
-                let Some(below) = mouse.row.checked_sub(row).map(usize::from).filter(|below| *below < self.room) else {
+                let Some(below) =
+                    mouse.row.checked_sub(row).map(usize::from).filter(|below| *below < self.room)
+                else {
                     return;
                 };
                 let position = first + below;

@@ -36,11 +36,16 @@ impl Daemon {
             Wish::Fleet => Told::Fleet(client.ask(&Query::Targets {})?),
             Wish::Sensors(target) => {
                 let sensors = client.ask(&Query::Sensors { target: target.clone() })?;
-                let [verdicts]: [VerdictsAnswer; 1] = client.ask(&Query::Verdicts { target: Some(target.clone()) })?;
+                let [verdicts]: [VerdictsAnswer; 1] =
+                    client.ask(&Query::Verdicts { target: Some(target.clone()) })?;
                 Told::Sensors(Box::new(sensors), Box::new(verdicts))
             }
-            Wish::Processes(target) => Told::Processes(client.ask(&Query::Processes { target: target.clone() })?),
-            Wish::Sessions(target) => Told::Sessions(client.ask(&Query::Sessions { target: target.clone() })?),
+            Wish::Processes(target) => {
+                Told::Processes(client.ask(&Query::Processes { target: target.clone() })?)
+            }
+            Wish::Sessions(target) => {
+                Told::Sessions(client.ask(&Query::Sessions { target: target.clone() })?)
+            }
             Wish::Proposals(target) => {
                 Told::Proposals(client.ask(&Query::Proposals { target: Some(target.clone()) })?)
             }
@@ -76,7 +81,9 @@ pub fn act(socket: &Path, action: &Action, dry_run: bool) -> Outcome {
                 client.ask::<()>(&query)?;
                 Outcome::Done("rejected: it is not made again for a while".to_owned())
             }
-            Action::Kill { .. } | Action::Approve { .. } => Outcome::of_repair(&client.ask::<HealAnswer>(&query)?),
+            Action::Kill { .. } | Action::Approve { .. } => {
+                Outcome::of_repair(&client.ask::<HealAnswer>(&query)?)
+            }
         })
     });
     done.unwrap_or_else(|error| Outcome::Failed(error.to_string()))

@@ -98,7 +98,10 @@ impl Feed {
             drop(news.send(News::Ended(doing, outcome)));
         });
         if let Err(error) = spawned {
-            drop(lost.send(News::Ended(deed, Outcome::Failed(format!("not begun: this machine gives no thread: {error}")))));
+            drop(lost.send(News::Ended(
+                deed,
+                Outcome::Failed(format!("not begun: this machine gives no thread: {error}")),
+            )));
         }
     }
 }

@@ -228,7 +228,11 @@ mod tests {
         let mut fleet = fleet();
         fleet.select(1);
         assert_eq!(fleet.selected().unwrap().name, "db2");
-        fleet.take_in(vec![target("web1", State::Failed, 1), target("db2", State::Healthy, 1), target("new", State::Failed, 1)]);
+        fleet.take_in(vec![
+            target("web1", State::Failed, 1),
+            target("db2", State::Healthy, 1),
+            target("new", State::Failed, 1),
+        ]);
         assert_eq!((fleet.selected().unwrap().name.as_str(), fleet.position()), ("db2", 2));
         fleet.take_in(vec![target("web1", State::Failed, 1)]);
         assert_eq!(fleet.selected().unwrap().name, "web1");

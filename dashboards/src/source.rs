@@ -1,6 +1,8 @@
 //! Where the dashboard's news come from.
 
-use backdoors_monitor_api::{Event, ProcessesAnswer, ProposalRow, SensorsAnswer, SessionRow, TargetSummary, VerdictsAnswer};
+use backdoors_monitor_api::{
+    Event, ProcessesAnswer, ProposalRow, SensorsAnswer, SessionRow, TargetSummary, VerdictsAnswer,
+};
 
 /// What the screen wants to be told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

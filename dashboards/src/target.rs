@@ -2,7 +2,9 @@
 
 use crate::source::Wish;
 use backdoors_monitor_api::recovery::Report;
-use backdoors_monitor_api::{Event, ProcessRow, ProcessesAnswer, ProposalRow, SensorRow, SensorsAnswer, SessionRow, VerdictsAnswer};
+use backdoors_monitor_api::{
+    Event, ProcessRow, ProcessesAnswer, ProposalRow, SensorRow, SensorsAnswer, SessionRow, VerdictsAnswer,
+};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -163,7 +165,11 @@ impl Target {
     /// Entries of the journal as they are shown, newest first.
     #[must_use]
     pub fn event_rows(&self) -> Vec<&Event> {
-        self.events.iter().rev().filter(|event| self.is_wanted(&event.text) || self.is_wanted(&event.kind)).collect()
+        self.events
+            .iter()
+            .rev()
+            .filter(|event| self.is_wanted(&event.text) || self.is_wanted(&event.kind))
+            .collect()
     }
 
     fn is_wanted(&self, text: &str) -> bool {
@@ -195,9 +201,15 @@ impl Target {
         } else if self.sensors.as_ref().is_some_and(|before| before.clock_ns < sensors.clock_ns) {
             self.before = self.sensors.take();
         }
-        let all = sensors.sensors.iter().chain(sensors.applications.iter().flat_map(|application| &application.sensors));
-        let values: Vec<(String, f64)> =
-            all.map(|sensor| (sensor.name.clone(), self.rate(sensor, sensors.clock_ns).unwrap_or(sensor.value as f64))).collect();
+        let all = sensors
+            .sensors
+            .iter()
+            .chain(sensors.applications.iter().flat_map(|application| &application.sensors));
+        let values: Vec<(String, f64)> = all
+            .map(|sensor| {
+                (sensor.name.clone(), self.rate(sensor, sensors.clock_ns).unwrap_or(sensor.value as f64))
+            })
+            .collect();
         for (name, value) in values {
             let history = self.history.entry(name).or_default();
             history.push_back(value);
@@ -233,8 +245,11 @@ impl Target {
         if let Some(old) = self.read.take()
             && old.clock_ns != read.clock_ns
         {
-            self.read_before =
-                old.processes.iter().map(|process| (process.pid, (process.start_ns, process.cpu_ns))).collect();
+            self.read_before = old
+                .processes
+                .iter()
+                .map(|process| (process.pid, (process.start_ns, process.cpu_ns)))
+                .collect();
             self.clock_before = old.clock_ns;
         }
         self.read = Some(read);
@@ -283,7 +298,8 @@ impl Target {
         let cpu = |process: &ProcessRow| {
             let (start, before) = self.read_before.get(&process.pid)?;
             // Another process may have the number by now.
-            (*start == process.start_ns && time > 0.0).then(|| process.cpu_ns.saturating_sub(*before) as f64 / time)
+            (*start == process.start_ns && time > 0.0)
+                .then(|| process.cpu_ns.saturating_sub(*before) as f64 / time)
         };
         let mut all: Vec<Process> = read
             .processes
@@ -364,8 +380,14 @@ mod tests {
     #[test]
     fn processes_are_sorted_by_what_they_do_now_and_not_by_what_they_ever_did() {
         let mut target = Target::new("web1");
-        target.take_in_processes(answer(1_000, vec![process(1, 0, 900, 1), process(2, 1, 0, 1), process(3, 1, 50, 1)]));
-        target.take_in_processes(answer(2_000, vec![process(1, 0, 900, 1), process(2, 1, 500, 1), process(3, 1, 60, 9)]));
+        target.take_in_processes(answer(
+            1_000,
+            vec![process(1, 0, 900, 1), process(2, 1, 0, 1), process(3, 1, 50, 1)],
+        ));
+        target.take_in_processes(answer(
+            2_000,
+            vec![process(1, 0, 900, 1), process(2, 1, 500, 1), process(3, 1, 60, 9)],
+        ));
         assert_eq!(shown(&target), [(2, 0), (1, 0), (3, 0)]);
         assert_eq!(target.processes[0].cpu, Some(0.5));
         // Number 3 is another process by now.
@@ -375,7 +397,14 @@ mod tests {
     #[test]
     fn a_tree_has_children_behind_their_parents_and_loses_nobody() {
         let mut target = Target { is_tree: true, process_order: ProcessOrder::Pid, ..Target::new("web1") };
-        let all = vec![process(5, 3, 0, 1), process(3, 1, 0, 1), process(4, 1, 0, 1), process(7, 8, 0, 1), process(8, 7, 0, 1), process(9, 2, 0, 1)];
+        let all = vec![
+            process(5, 3, 0, 1),
+            process(3, 1, 0, 1),
+            process(4, 1, 0, 1),
+            process(7, 8, 0, 1),
+            process(8, 7, 0, 1),
+            process(9, 2, 0, 1),
+        ];
         target.take_in_processes(answer(1, all));
         assert_eq!(shown(&target), [(3, 0), (5, 1), (4, 0), (9, 0), (7, 0), (8, 0)]);
     }

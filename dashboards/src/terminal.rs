@@ -1,6 +1,5 @@
 //! The terminal, and the loop.
 
-use crate::action::{Action, Outcome};
 use crate::app::App;
 use crate::feed::{Act, Feed, News};
 use crate::screen::{self, Style};
@@ -9,7 +8,6 @@ use ratatui::crossterm::event::{self, DisableMouseCapture, EnableMouseCapture, E
 use ratatui::crossterm::execute;
 use rustix::time::{ClockId, clock_gettime};
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest time between two drawings, so that ages move.
@@ -24,7 +22,7 @@ pub struct Options {
     /// Where news come from.
     pub source: Box<dyn Source>,
     /// Does what is confirmed.
-    pub act: Box<dyn Fn(&Action, bool) -> Outcome + Send + Sync>,
+    pub act: Act,
 }
 
 /// Why it ended.
@@ -47,12 +45,12 @@ pub fn run(options: Options) -> Result<(), TopError> {
         return Err(TopError::NoTerminal);
     }
     let is_recorded = options.source.is_recorded();
-    let act: Act = Arc::from(options.act);
-    let (feed, news) = Feed::start(options.source, act)?;
+    let (feed, news) = Feed::start(options.source, options.act)?;
     let mut app = App::new(is_recorded);
     let style = Style::of_environment(|name| std::env::var(name).ok());
     let mut terminal = ratatui::try_init()?;
-    let result = execute!(io::stdout(), EnableMouseCapture).and_then(|()| show(&mut terminal, &mut app, &style, &feed, &news));
+    let result = execute!(io::stdout(), EnableMouseCapture)
+        .and_then(|()| show(&mut terminal, &mut app, &style, &feed, &news));
     // Whatever failed: the shell gets back what it had.
     drop(execute!(io::stdout(), DisableMouseCapture));
     ratatui::try_restore()?;

@@ -28,7 +28,7 @@ fn validator(document: &Value, schema: &Value) -> Validator {
 
 fn every_query() -> Vec<Query> {
     let target = || "web1".to_owned();
-    let subject = HealSubject::Process(1005);
+    let subject = HealSubject::Process(115);
     vec![
         Query::Targets {},
         Query::Peers {},
@@ -40,7 +40,14 @@ fn every_query() -> Vec<Query> {
         Query::Processes { target: target() },
         Query::Offers { target: target() },
         Query::Audit { target: target(), last: Some(3) },
-        Query::Heal { target: target(), subject, deed: HealDeed::Kill, grace_ns: 0, dry_run: true, most_victims: 0 },
+        Query::Heal {
+            target: target(),
+            subject,
+            deed: HealDeed::Kill,
+            grace_ns: 0,
+            dry_run: true,
+            most_victims: 0,
+        },
         Query::Sessions { target: target() },
         Query::Recover { target: target(), dry_run: true, without_fence: false, after_another: false },
         Query::Proposals { target: None },
@@ -80,8 +87,13 @@ fn every_answer_and_every_refusal_is_as_the_description_says() {
         // A description that takes anything says nothing.
         assert!(!validator.is_valid(&json!(17)), "{request} may be anything");
     }
-    for request in ["targets", "sensors", "verdicts", "healers", "processes", "audit", "heal", "peers", "proposals", "events"] {
-        assert!(answered.iter().any(|other| other == request), "{request} was refused; answered were {answered:?}");
+    for request in
+        ["targets", "sensors", "verdicts", "healers", "processes", "heal", "peers", "proposals", "events"]
+    {
+        assert!(
+            answered.iter().any(|other| other == request),
+            "{request} was refused; answered were {answered:?}"
+        );
     }
 }
 
@@ -89,13 +101,15 @@ fn every_answer_and_every_refusal_is_as_the_description_says() {
 fn events_are_told_as_they_happen_and_each_is_as_the_description_says() {
     let lab = Lab::new();
     let document = openapi::document();
-    let schema = &document["paths"]["/v1/events/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"];
+    let schema = &document["paths"]["/v1/events/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+        ["schema"];
     let validator = validator(&document, schema);
     let events = Client::connect(&lab.socket()).unwrap();
-    let mut events = events.follow(&Query::Follow { target: Some("web1".to_owned()), lines: 100, audit: false }).unwrap();
+    let mut events =
+        events.follow(&Query::Follow { target: Some("web1".to_owned()), lines: 100, audit: false }).unwrap();
     let past = events.next().unwrap().unwrap();
     assert!(validator.is_valid(&serde_json::to_value(&past).unwrap()), "{past:?}");
-    lab.run(&["heal", "web1", "--pid", "1005"]);
+    lab.run(&["heal", "web1", "--pid", "115"]);
     let written = events.map(Result::unwrap).find(|event| event.kind == "command-written").unwrap();
     assert_eq!((written.target.as_str(), written.more["opcode"].as_str()), ("web1", Some("kill-process")));
 }
@@ -103,14 +117,22 @@ fn events_are_told_as_they_happen_and_each_is_as_the_description_says() {
 #[test]
 fn metrics_are_told_in_the_format_that_is_asked_for() {
     let lab = Lab::new();
-    let (head, body) = get(&lab, "/metrics", "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n");
+    let (head, body) =
+        get(&lab, "/metrics", "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n");
     assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
     assert!(body.ends_with("# EOF\n") && body.contains("backdoors_target_up{target=\"web1\"} 1.0"), "{body}");
     let (head, classic) = get(&lab, "/metrics", "");
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
-    assert!(classic.contains("# TYPE backdoors_samples_total counter") && !classic.contains("# EOF"), "{classic}");
+    assert!(
+        classic.contains("# TYPE backdoors_samples_total counter") && !classic.contains("# EOF"),
+        "{classic}"
+    );
     let mut promtool = Command::new("promtool");
-    let promtool = promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let promtool = promtool
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut promtool = promtool.spawn().expect("promtool, of the package prometheus");
     promtool.stdin.take().unwrap().write_all(classic.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();

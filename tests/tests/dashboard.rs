@@ -10,7 +10,8 @@ struct Terminal(tempfile::TempDir);
 
 impl Terminal {
     fn tmux(&self, arguments: &[&str]) -> String {
-        let output = Command::new("tmux").arg("-S").arg(self.0.path().join("tmux")).args(arguments).output().unwrap();
+        let output =
+            Command::new("tmux").arg("-S").arg(self.0.path().join("tmux")).args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }

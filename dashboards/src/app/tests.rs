@@ -117,7 +117,9 @@ fn what_came_of_a_deed_is_told_and_no_longer_under_way() {
     assert_eq!(app.under_way, ["backdoors heal web1 --pid 100"]);
     app.take_in_outcome(&deed, Outcome::Failed("the guard refused".to_owned()));
     assert!(app.under_way.is_empty());
-    assert!(matches!(&app.popup, Some(Popup::Message { title, lines }) if title == "Not done" && lines[2] == "the guard refused"));
+    assert!(
+        matches!(&app.popup, Some(Popup::Message { title, lines }) if title == "Not done" && lines[2] == "the guard refused")
+    );
     press(&mut app, "y");
     assert!(app.popup.is_none() && app.take_deeds().is_empty());
 }
@@ -132,7 +134,8 @@ fn nothing_can_be_done_about_a_recording() {
 #[test]
 fn news_of_another_target_than_the_one_that_is_shown_are_left_out() {
     let mut app = at_processes(3);
-    let read = ProcessesAnswer { target: "web2".to_owned(), clock_ns: 1, lost: 0, torn: 0, processes: Vec::new() };
+    let read =
+        ProcessesAnswer { target: "web2".to_owned(), clock_ns: 1, lost: 0, torn: 0, processes: Vec::new() };
     app.take_in(&Wish::Processes("web2".to_owned()), Ok(Told::Processes(read)), at(2));
     assert_eq!(app.target.as_ref().unwrap().processes.len(), 3);
 }
@@ -157,7 +160,8 @@ fn a_problem_of_a_page_is_shown_until_it_is_told_again() {
     app.take_in(&wish, Err(Refused::Failed("the target cannot be reached".to_owned())), at(2));
     assert_eq!(app.target.as_ref().unwrap().problems.get(&wish).unwrap(), "the target cannot be reached");
     assert!(app.gone.is_none());
-    let read = ProcessesAnswer { target: "web1".to_owned(), clock_ns: 2, lost: 0, torn: 0, processes: Vec::new() };
+    let read =
+        ProcessesAnswer { target: "web1".to_owned(), clock_ns: 2, lost: 0, torn: 0, processes: Vec::new() };
     app.take_in(&wish, Ok(Told::Processes(read)), at(3));
     assert!(app.target.as_ref().unwrap().problems.is_empty());
 }

@@ -41,7 +41,8 @@ fn row<'a>(target: &TargetSummary, style: &Style) -> Vec<Text<'a>> {
         reach if target.verdict == "unknown" => reach.name().to_owned(),
         _ => target.verdict.clone(),
     };
-    let verdict = Span::styled(format!("{} {verdict}", Style::sign(target.state)), style.of_state(target.state));
+    let verdict =
+        Span::styled(format!("{} {verdict}", Style::sign(target.state)), style.of_state(target.state));
     let nearest = target.nearest.as_ref().map(|nearest| {
         let text = match nearest.share {
             share if share >= 1.0 => format!("{} OVER", nearest.name),
@@ -62,7 +63,8 @@ fn row<'a>(target: &TargetSummary, style: &Style) -> Vec<Text<'a>> {
         (None, None) => Span::raw(target.problem.clone().unwrap_or_default()),
     };
     let name = Span::styled(target.name.clone(), if is_readable { style.strong() } else { style.faint() });
-    let since = if target.since_ms == 0 { "-".to_owned() } else { time(target.since_ms.saturating_mul(1_000_000)) };
+    let since =
+        if target.since_ms == 0 { "-".to_owned() } else { time(target.since_ms.saturating_mul(1_000_000)) };
     vec![
         name.into(),
         verdict.into(),

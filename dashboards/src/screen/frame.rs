@@ -37,7 +37,11 @@ pub fn head(frame: &mut Frame<'_>, area: Rect, app: &App, style: &Style, now: Du
         }
         Some(target) => {
             first.push(Span::styled(target.name.clone(), style.strong()));
-            let told = target.sensors.as_ref().map(|sensors| &sensors.target).or_else(|| app.fleet.named(&target.name));
+            let told = target
+                .sensors
+                .as_ref()
+                .map(|sensors| &sensors.target)
+                .or_else(|| app.fleet.named(&target.name));
             match told {
                 Some(summary) => {
                     first.push(Span::raw("  "));
@@ -45,8 +49,14 @@ pub fn head(frame: &mut Frame<'_>, area: Rect, app: &App, style: &Style, now: Du
                         format!("{} {}", Style::sign(summary.state), summary.verdict),
                         style.of_state(summary.state),
                     ));
-                    let age = summary.age_ns.map_or("never read".to_owned(), |age| format!("read {} ago", time(age)));
-                    first.push(Span::raw(format!("  {}  {age}, every {}", summary.reach.name(), time(summary.period_ns))));
+                    let age = summary
+                        .age_ns
+                        .map_or("never read".to_owned(), |age| format!("read {} ago", time(age)));
+                    first.push(Span::raw(format!(
+                        "  {}  {age}, every {}",
+                        summary.reach.name(),
+                        time(summary.period_ns)
+                    )));
                     if app.told_at.is_some() && app.fleet.named(&target.name).is_none() {
                         first.push(Span::styled("  no longer a target", style.warning()));
                     }
@@ -63,10 +73,14 @@ pub fn head(frame: &mut Frame<'_>, area: Rect, app: &App, style: &Style, now: Du
         first.push(Span::styled("  RECORDING", style.warning()));
     }
     if let Some((why, since)) = &app.gone {
-        let text = format!("NO MONITOR for {:.0} s: what is shown is of before. {why}", now.saturating_sub(*since).as_secs_f64());
+        let text = format!(
+            "NO MONITOR for {:.0} s: what is shown is of before. {why}",
+            now.saturating_sub(*since).as_secs_f64()
+        );
         second = vec![Span::styled(text, style.of_state(State::Failed))];
     } else if let Some(told) = app.told_at.filter(|_| app.is_stale(now)) {
-        let text = format!("OLD: the monitor told nothing for {:.0} s", now.saturating_sub(told).as_secs_f64());
+        let text =
+            format!("OLD: the monitor told nothing for {:.0} s", now.saturating_sub(told).as_secs_f64());
         second = vec![Span::styled(text, style.warning())];
     }
     frame.render_widget(Paragraph::new(vec![Line::from(first), Line::from(second)]), area);
@@ -81,7 +95,9 @@ pub fn foot(frame: &mut Frame<'_>, area: Rect, app: &App, style: &Style) {
         let keys = match app.target.as_ref().map(|target| target.tab) {
             None => "Enter open  / filter  s sort  r reverse  R recover  ? help  q quit",
             Some(Tab::Verdicts) => "a approve  x reject  R recover  Tab next page  / filter  ? help  q back",
-            Some(Tab::Processes) => "t tree  s sort  K kill  T kill tree  U kill user  / filter  ? help  q back",
+            Some(Tab::Processes) => {
+                "t tree  s sort  K kill  T kill tree  U kill user  / filter  ? help  q back"
+            }
             Some(_) => "R recover  Tab next page  / filter  ? help  q back",
         };
         Line::from(Span::styled(keys, style.faint()))

@@ -28,13 +28,22 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, style: &Style) {
     let Some(popup) = &app.popup else { return };
     let (title, lines) = match popup {
         Popup::Help => {
-            let mut lines: Vec<String> = KEYS.iter().map(|(keys, what)| format!("{keys:<13} {what}")).collect();
-            lines.extend([String::new(), SIGNS.to_owned(), "Nothing is done without a question first.".to_owned()]);
+            let mut lines: Vec<String> =
+                KEYS.iter().map(|(keys, what)| format!("{keys:<13} {what}")).collect();
+            lines.extend([
+                String::new(),
+                SIGNS.to_owned(),
+                "Nothing is done without a question first.".to_owned(),
+            ]);
             ("Keys".to_owned(), lines)
         }
         Popup::Confirm(action) => {
             let mut lines = action.consequences();
-            lines.extend([String::new(), format!("The same on the command line: {}", action.command_line()), String::new()]);
+            lines.extend([
+                String::new(),
+                format!("The same on the command line: {}", action.command_line()),
+                String::new(),
+            ]);
             let dry = if action.can_be_tried() { "   d try only, do nothing" } else { "" };
             lines.push(format!("y do it{dry}   n do not"));
             ("Sure?".to_owned(), lines)
@@ -49,14 +58,13 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, style: &Style) {
     // Lines that are too long are wrapped, which takes more rows.
     let rows: usize = lines.iter().map(|line| line.chars().count().div_ceil(inner).max(1)).sum();
     let height = u16::try_from(rows + 2).unwrap_or(u16::MAX).min(area.height);
-    let place = Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + (area.height - height) / 2,
-        width,
-        height,
-    };
+    let place =
+        Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     let text: Vec<Line<'_>> = lines.into_iter().map(Line::from).collect();
-    let block = Block::bordered().title(format!(" {title} ")).border_style(style.strong()).padding(ratatui::widgets::Padding::horizontal(1));
+    let block = Block::bordered()
+        .title(format!(" {title} "))
+        .border_style(style.strong())
+        .padding(ratatui::widgets::Padding::horizontal(1));
     frame.render_widget(Clear, place);
     frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }).block(block), place);
 }

@@ -30,9 +30,8 @@ impl Style {
         match state {
             State::Healthy => self.coloured(Look::new(), Color::Indexed(74)),
             State::Suspect => self.coloured(Look::new().add_modifier(Modifier::BOLD), Color::Indexed(214)),
-            State::Failed => {
-                self.coloured(Look::new().add_modifier(Modifier::BOLD | Modifier::REVERSED), Color::Indexed(202))
-            }
+            State::Failed => self
+                .coloured(Look::new().add_modifier(Modifier::BOLD | Modifier::REVERSED), Color::Indexed(202)),
             State::Unknown => Look::new().add_modifier(Modifier::DIM),
         }
     }

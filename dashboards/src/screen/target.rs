@@ -23,7 +23,10 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
     let body = match problem {
         Some(problem) => {
             let [above, body] = Layout::vertical([Constraint::Length(2), Constraint::Fill(1)]).areas(area);
-            frame.render_widget(Paragraph::new(Line::styled(problem, style.warning())).wrap(Wrap { trim: true }), above);
+            frame.render_widget(
+                Paragraph::new(Line::styled(problem, style.warning())).wrap(Wrap { trim: true }),
+                above,
+            );
             body
         }
         None => area,
@@ -58,7 +61,8 @@ fn nothing(frame: &mut Frame<'_>, area: Rect, style: &Style, text: &'static str)
 fn curve(values: &[f64], width: usize) -> String {
     const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let shown = &values[values.len().saturating_sub(width)..];
-    let (least, most) = shown.iter().fold((f64::MAX, f64::MIN), |(least, most), value| (least.min(*value), most.max(*value)));
+    let (least, most) =
+        shown.iter().fold((f64::MAX, f64::MIN), |(least, most), value| (least.min(*value), most.max(*value)));
     let step = |value: &f64| {
         let share = if most > least { (value - least) / (most - least) } else { 0.0 };
         // A share is from 0 to 1.

@@ -119,7 +119,8 @@ fn request(sent: &Sent) -> Result<Request<Full<Bytes>>, AskError> {
     };
     let body = sent.body.as_ref().map(serde_json::to_vec).transpose()?.unwrap_or_default();
     let request = Request::builder().method(method).uri(&sent.path).header(header::HOST, "monitor");
-    let request = if sent.body.is_some() { request.header(header::CONTENT_TYPE, "application/json") } else { request };
+    let request =
+        if sent.body.is_some() { request.header(header::CONTENT_TYPE, "application/json") } else { request };
     Ok(request.body(Full::new(body.into())).map_err(io::Error::other)?)
 }
 
@@ -138,7 +139,9 @@ impl Events {
             let end = self.rest.windows(2).position(|two| two == b"\n\n")?;
             let event: Vec<u8> = self.rest.drain(..end + 2).collect();
             // Comments only keep the connection alive. Each entry is one line.
-            if let Some(line) = event.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data:")) {
+            if let Some(line) =
+                event.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data:"))
+            {
                 return Some(serde_json::from_slice(line).map_err(AskError::from));
             }
         }

@@ -55,11 +55,17 @@ fn plain(name: &str, summary: &str, media: &str) -> Value {
     } })
 }
 
-fn describe(operation: &Operation, queries: &Value, failure: &Schema, generator: &mut SchemaGenerator) -> Value {
+fn describe(
+    operation: &Operation,
+    queries: &Value,
+    failure: &Schema,
+    generator: &mut SchemaGenerator,
+) -> Value {
     let request = variant(queries, operation.request);
     let summary = request["description"].as_str().unwrap_or_default();
     let mut fields = request["properties"].as_object().cloned().unwrap_or_default();
-    let required: Vec<&str> = request["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> =
+        request["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     fields.remove("request");
     let mut parameters: Vec<Value> =
         operation.fields().map(|name| parameter(name, "path", true, fields.remove(name))).collect();

@@ -3,11 +3,11 @@
 //! Fields that the path names are in it. The others are parameters behind `?` if the method is GET, and fields of a JSON body if it is
 //! POST. GET changes nothing anywhere; POST may.
 
-use crate::{
-    AuditAnswer, Event, Failure, HealAnswer, HealersAnswer, OffersAnswer, PeerSummary, ProcessesAnswer, ProposalRow, Query,
-    ReloadAnswer, Report, SensorsAnswer, SessionRow, TargetSummary, VerdictsAnswer,
-};
 use crate::ErrorKind;
+use crate::{
+    AuditAnswer, Event, Failure, HealAnswer, HealersAnswer, OffersAnswer, PeerSummary, ProcessesAnswer,
+    ProposalRow, Query, ReloadAnswer, Report, SensorsAnswer, SessionRow, TargetSummary, VerdictsAnswer,
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Number, Value};
@@ -53,7 +53,12 @@ const fn document<T: JsonSchema>() -> Answered {
     Answered::Document(SchemaGenerator::subschema_for::<T>)
 }
 
-const fn operation(request: &'static str, method: Method, path: &'static str, answered: Answered) -> Operation {
+const fn operation(
+    request: &'static str,
+    method: Method,
+    path: &'static str,
+    answered: Answered,
+) -> Operation {
     Operation { request, method, path, answered }
 }
 
@@ -77,7 +82,12 @@ pub const OPERATIONS: [Operation; 17] = {
         operation("peers", Get, "/v1/peers", document::<Vec<PeerSummary>>()),
         operation("reload", Post, "/v1/reload", document::<ReloadAnswer>()),
         operation("events", Get, "/v1/events", document::<Vec<Event>>()),
-        operation("follow", Get, "/v1/events/stream", Answered::Stream(SchemaGenerator::subschema_for::<Event>)),
+        operation(
+            "follow",
+            Get,
+            "/v1/events/stream",
+            Answered::Stream(SchemaGenerator::subschema_for::<Event>),
+        ),
     ]
 };
 
@@ -107,9 +117,11 @@ impl Query {
             Value::Object(fields) => fields,
             other => return Err(serde::de::Error::custom(format!("not an object: {other}"))),
         };
-        let request = fields.remove("request").and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default();
+        let request =
+            fields.remove("request").and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default();
         let operation = OPERATIONS.iter().find(|operation| operation.request == request);
-        let operation = operation.ok_or_else(|| serde::de::Error::custom(format!("no path for `{request}`")))?;
+        let operation =
+            operation.ok_or_else(|| serde::de::Error::custom(format!("no path for `{request}`")))?;
         let mut path = operation.path.to_owned();
         for name in operation.fields() {
             let value = fields.remove(name).map(|value| escaped(&value)).unwrap_or_default();
@@ -137,7 +149,11 @@ impl Operation {
     ///
     /// # Errors
     /// [`ErrorKind::BadRequest`], with what is wrong.
-    pub fn query(&self, words: impl IntoIterator<Item = (String, String)>, body: Map<String, Value>) -> Result<Query, Failure> {
+    pub fn query(
+        &self,
+        words: impl IntoIterator<Item = (String, String)>,
+        body: Map<String, Value>,
+    ) -> Result<Query, Failure> {
         let mut fields = body;
         // Whoever sends these would have another request understood than the path says.
         for name in self.fields().chain(["request"]) {
@@ -169,12 +185,14 @@ fn escaped(value: &Value) -> String {
 
 fn value_of(name: &str, word: String) -> Result<Value, Failure> {
     if NUMBERS.contains(&name) {
-        let number: u64 = word.parse().map_err(|_| bad_request(format!("`{name}` must be a number, not `{word}`")))?;
+        let number: u64 =
+            word.parse().map_err(|_| bad_request(format!("`{name}` must be a number, not `{word}`")))?;
         return Ok(Value::Number(Number::from(number)));
     }
     if FLAGS.contains(&name) {
-        let flag: bool =
-            word.parse().map_err(|_| bad_request(format!("`{name}` must be `true` or `false`, not `{word}`")))?;
+        let flag: bool = word
+            .parse()
+            .map_err(|_| bad_request(format!("`{name}` must be `true` or `false`, not `{word}`")))?;
         return Ok(Value::Bool(flag));
     }
     Ok(Value::String(word))

@@ -9,8 +9,8 @@ use crate::rounds::Attendant;
 use crate::sampler::{Status, class_name, sensor_name, unit_name};
 use backdoors_healers::Users;
 use backdoors_monitor_api::{
-    HealersAnswer, NearestSensor, ProcessRow, ProcessesAnswer, ProposalState, SensorRow, SensorsAnswer, SessionCounts, TargetSummary,
-    VerdictsAnswer,
+    HealersAnswer, NearestSensor, ProcessRow, ProcessesAnswer, ProposalState, SensorRow, SensorsAnswer,
+    SessionCounts, TargetSummary, VerdictsAnswer,
 };
 use backdoors_sensor_box::layout::{Capabilities, ProcessFlags};
 use backdoors_sensor_box::{Class, Instance, Process, ProcessView, SensorKind, SensorReading};
@@ -73,7 +73,11 @@ impl TargetHandle {
             since_ms: verdicts::since_ms(status, now),
             nearest: nearest(status),
             sessions: sessions(status),
-            open_proposals: status.proposals.iter().filter(|proposal| proposal.state == ProposalState::Open).count(),
+            open_proposals: status
+                .proposals
+                .iter()
+                .filter(|proposal| proposal.state == ProposalState::Open)
+                .count(),
             last_event: None,
         }
     }
@@ -142,7 +146,8 @@ fn nearest(status: &Status) -> Option<NearestSensor> {
 
 /// Sessions, if any are captured: the target has these sensors only then.
 fn sessions(status: &Status) -> Option<SessionCounts> {
-    let value = |kind| status.view.sensors.iter().find(|reading| reading.kind == kind).map(|reading| reading.value);
+    let value =
+        |kind| status.view.sensors.iter().find(|reading| reading.kind == kind).map(|reading| reading.value);
     Some(SessionCounts {
         open: value(SensorKind::SESSIONS_OPEN)?,
         unprotected: value(SensorKind::SESSIONS_UNPROTECTED).unwrap_or(0),

@@ -6,8 +6,8 @@ use super::target::{Obeyed, Trouble};
 use super::time::{MILLISECOND, SECOND};
 use super::world::World;
 use backdoors_monitor::journal::What;
-use backdoors_monitor_api::Reach;
 use backdoors_monitor::verdict::{Layer, State};
+use backdoors_monitor_api::Reach;
 
 /// What a world came to.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -103,7 +103,8 @@ fn serve(stream: &UnixStream, shared: &Shared) {
         let mut words = head[0].split(' ');
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
         let path = path.split('?').next().unwrap().to_owned();
-        let length = head.iter().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length =
+            head.iter().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
         let mut body = vec![0; length.unwrap_or(0)];
         reader.read_exact(&mut body).unwrap();
         if method == "POST" {
@@ -112,10 +113,15 @@ fn serve(stream: &UnixStream, shared: &Shared) {
         let answer = shared.answers.lock().unwrap().get(&path).cloned();
         let (status, answer) = match answer {
             Some(answer) => ("200 OK", answer),
-            None => ("404 Not Found", json!({"kind": "unknown-target", "message": "no target is called `web1`"})),
+            None => {
+                ("404 Not Found", json!({"kind": "unknown-target", "message": "no target is called `web1`"}))
+            }
         };
         let body = answer.to_string();
-        let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         if (&*stream).write_all((head + &body).as_bytes()).is_err() {
             return;
         }
@@ -152,8 +158,16 @@ fn event(time: &str, kind: &str, text: &str, more: Value) -> Value {
 }
 
 fn recovery() -> Value {
-    let marks = [("prepared", 400_000), ("fenced", 900_000), ("pulled", 3_200_000), ("rebuilt", 7_000_000), ("announced", 7_300_000),
-                 ("first-resumed", 7_500_000), ("resumed", 8_900_000), ("begun", 14_000_000)];
+    let marks = [
+        ("prepared", 400_000),
+        ("fenced", 900_000),
+        ("pulled", 3_200_000),
+        ("rebuilt", 7_000_000),
+        ("announced", 7_300_000),
+        ("first-resumed", 7_500_000),
+        ("resumed", 8_900_000),
+        ("begun", 14_000_000),
+    ];
     let marks = marks.map(|(phase, after)| json!({"phase": phase, "after_ns": after}));
     json!({
         "target": "web1", "dry_run": false, "outcome": "done", "unreadable": [], "marks": marks, "notes": [],
@@ -171,7 +185,8 @@ fn answers() -> BTreeMap<String, Value> {
     web1["sessions"] = json!({"open": 2, "unprotected": 1});
     web1["open_proposals"] = json!(1);
     let mut web2 = target("web2", "suspect", "kernel suspect", 900);
-    web2["last_event"] = json!({"time_ns": 1, "kind": "verdict", "text": "kernel is suspect (60 % sure): no tick for 80 ms"});
+    web2["last_event"] =
+        json!({"time_ns": 1, "kind": "verdict", "text": "kernel is suspect (60 % sure): no tick for 80 ms"});
     let mut db2 = target("db2", "unknown", "unknown", 0);
     (db2["reach"], db2["problem"]) = (json!("lost"), json!("10.0.0.7:7801: connection refused"));
     let fleet = json!([target("db1", "healthy", "healthy", 7_200_000), web1, web2, db2]);
@@ -191,9 +206,7 @@ fn answers() -> BTreeMap<String, Value> {
         "applications": [{"name": "shop", "pid": 77, "state": "attached", "hooks": [],
                           "sensors": [sensor("shop/orders", "progress", "count", 12, Some(2_000_000_000))]}],
     });
-    let layer = |layer: &str, state: &str, confidence: f64, evidence: Value| {
-        json!({"layer": layer, "subject": null, "state": state, "since_ms": 4200, "confidence": confidence, "evidence": evidence})
-    };
+    let layer = |layer: &str, state: &str, confidence: f64, evidence: Value| json!({"layer": layer, "subject": null, "state": state, "since_ms": 4200, "confidence": confidence, "evidence": evidence});
     let verdicts = json!([{
         "target": "web1", "overall": "failed",
         "layers": [
@@ -221,11 +234,24 @@ fn answers() -> BTreeMap<String, Value> {
                "still_ns": 40_000_000, "snapshot": 12, "snapshot_bytes": 640, "received_bytes": 1024, "replayed_bytes": 0,
                "unacknowledged_bytes": 0, "lost": lost})
     };
-    let sessions = json!([session("10.2.0.9:51000", Value::Null), session("10.2.0.9:51002", json!("its snapshot is from long ago"))]);
+    let sessions = json!([
+        session("10.2.0.9:51000", Value::Null),
+        session("10.2.0.9:51002", json!("its snapshot is from long ago"))
+    ]);
     let events = json!([
         event("01.000000", "connected", "connected: slot 0, generation 7, 3 connections", json!({})),
-        event("05.250000", "sessions-recovered", "1 of 2 sessions go on here, 1 are lost", json!({"report": recovery()})),
-        event("09.500000", "verdict", "user-space is failed (90 % sure): the agent's heart did not beat for 4.2 s", json!({})),
+        event(
+            "05.250000",
+            "sessions-recovered",
+            "1 of 2 sessions go on here, 1 are lost",
+            json!({"report": recovery()})
+        ),
+        event(
+            "09.500000",
+            "verdict",
+            "user-space is failed (90 % sure): the agent's heart did not beat for 4.2 s",
+            json!({})
+        ),
     ]);
     let healed = json!({
         "target": "web1", "dry_run": true, "opcode": "kill-tree", "subject": 4243, "outcome": "done", "reason": null, "end": null,

@@ -17,7 +17,12 @@ fn every_screen_is_as_it_was_kept() {
     terminal.wait_for("db1").compare("fleet");
     terminal.type_keys("?").wait_for("PgUp").compare("help");
     terminal.type_keys("?").wait_until(|text| !text.contains("PgUp"));
-    terminal.type_keys("/web").wait_for("filter: web_").type_keys("Enter").wait_for("2 rows").compare("filtered");
+    terminal
+        .type_keys("/web")
+        .wait_for("filter: web_")
+        .type_keys("Enter")
+        .wait_for("2 rows")
+        .compare("filtered");
     terminal.type_keys("/").type_keys("Escape").wait_for("db1");
     terminal.type_keys("Enter").wait_for("forkbomb").compare("verdicts");
     terminal.type_keys("2").wait_for("memory.available").compare("sensors");
@@ -36,10 +41,11 @@ fn what_is_done_is_asked_before_and_told_behind() {
     let daemon = Daemon::start();
     let mut terminal = Terminal::of(&daemon);
     terminal.wait_for("db1").type_keys("Enter").wait_for("forkbomb").type_keys("4").wait_for("bomb");
-    terminal.type_keys("j").type_keys("T").wait_for("Sure?").compare("question");
+    terminal.type_keys("jjj").type_keys("T").wait_for("Sure?").compare("question");
     assert!(daemon.posted().is_empty());
     terminal.type_keys("d").wait_for("would be struck");
-    let tree = json!({"subject": {"tree": 4243}, "deed": "kill", "grace_ns": 0, "dry_run": true, "most_victims": 0});
+    let tree =
+        json!({"subject": {"tree": 4243}, "deed": "kill", "grace_ns": 0, "dry_run": true, "most_victims": 0});
     assert_eq!(daemon.posted(), [("/v1/targets/web1/heal".to_owned(), tree)]);
     terminal.type_keys("n").wait_until(|text| !text.contains("would be struck"));
     terminal.type_keys("1").wait_for("forkbomb").type_keys("a").wait_for("Sure?").compare("approval");
@@ -67,7 +73,12 @@ fn a_daemon_that_goes_and_comes_back_is_seen_to() {
 fn a_target_that_disappears_or_changes_while_it_is_looked_at_is_shown_as_such() {
     let daemon = Daemon::start();
     let mut terminal = Terminal::of(&daemon);
-    terminal.wait_for("db1").type_keys("Enter").wait_for("forkbomb").type_keys("2").wait_for("memory.available");
+    terminal
+        .wait_for("db1")
+        .type_keys("Enter")
+        .wait_for("forkbomb")
+        .type_keys("2")
+        .wait_for("memory.available");
     let mut sensors = daemon.answered("/v1/targets/web1/sensors");
     sensors["target"]["generation"] = json!(99);
     sensors["sensors"] = json!([sensors["sensors"][0]]);
@@ -104,7 +115,7 @@ fn a_recording_is_shown_as_one_also_if_it_is_cut_short() {
     std::fs::write(&short, &bytes[..bytes.len() * 2 / 3]).unwrap();
     for file in [whole, short.to_str().unwrap()] {
         let mut terminal = Terminal::start(&format!("top --replay {file} --speed 0 --from -0s"), &[]);
-        terminal.wait_for("RECORDING").type_keys("Enter").wait_for("kernel");
+        terminal.wait_for("RECORDING").type_keys("Enter").wait_for("1 Verdicts");
         if file == whole {
             terminal.compare("recording");
         }

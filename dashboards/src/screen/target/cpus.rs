@@ -8,8 +8,12 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::text::{Span, Text};
 
 /// Sensors of a processor, and the titles of their columns.
-const COLUMNS: [(&str, &str); 4] =
-    [("cpu.switches", "SWITCHES/s"), ("cpu.ticks", "TICKS/s"), ("cpu.interrupts", "IRQS/s"), ("cpu.softirqs", "SOFTIRQS/s")];
+const COLUMNS: [(&str, &str); 4] = [
+    ("cpu.switches", "SWITCHES/s"),
+    ("cpu.ticks", "TICKS/s"),
+    ("cpu.interrupts", "IRQS/s"),
+    ("cpu.softirqs", "SOFTIRQS/s"),
+];
 
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
     let Some(target) = app.target.as_ref().filter(|target| target.sensors.is_some()) else {
@@ -20,7 +24,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
     titles.extend(COLUMNS.map(|(_, title)| (title, Constraint::Length(11))));
     titles.push(("SWITCHES", Constraint::Fill(1)));
     let width = usize::from(area.width.saturating_sub(60));
-    table::rows(frame, area, app, style, &titles, places, |app, cpu| row(app, cpu, width, style).unwrap_or_default());
+    table::rows(frame, area, app, style, &titles, places, |app, cpu| {
+        row(app, cpu, width, style).unwrap_or_default()
+    });
 }
 
 fn row<'a>(app: &App, cpu: usize, width: usize, style: &Style) -> Option<Vec<Text<'a>>> {
@@ -32,7 +38,11 @@ fn row<'a>(app: &App, cpu: usize, width: usize, style: &Style) -> Option<Vec<Tex
     cells.extend(COLUMNS.map(|(kind, _)| {
         let sensor = named(kind);
         let rate = sensor.and_then(|sensor| target.rate(sensor, told.clock_ns));
-        let look = if sensor.is_some_and(|sensor| sensor.exceeded) { style.warning() } else { ratatui::style::Style::new() };
+        let look = if sensor.is_some_and(|sensor| sensor.exceeded) {
+            style.warning()
+        } else {
+            ratatui::style::Style::new()
+        };
         Text::styled(rate.map_or("-".to_owned(), |rate| format!("{rate:.0}")), look)
     }));
     let history = target.history(&format!("{}[{cpu}]", COLUMNS[0].0));

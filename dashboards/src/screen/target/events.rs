@@ -19,7 +19,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
     let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(WHOLE)]).areas(area);
     let titles =
         [("TIME", Constraint::Length(15)), ("KIND", Constraint::Length(18)), ("WHAT", Constraint::Fill(1))];
-    table::rows(frame, above, app, style, &titles, places, |app, index| row(app, index, style).unwrap_or_default());
+    table::rows(frame, above, app, style, &titles, places, |app, index| {
+        row(app, index, style).unwrap_or_default()
+    });
     frame.render_widget(Paragraph::new(Line::from(whole)).wrap(Wrap { trim: true }), below);
 }
 
@@ -30,7 +32,8 @@ fn row<'a>(app: &App, index: usize, style: &Style) -> Option<Vec<Text<'a>>> {
     let event = all.get(index)?;
     // The day is told by the line below, which has it all.
     let time = event.time.split('T').nth(1).unwrap_or(&event.time).trim_end_matches('Z').to_owned();
-    let look = if ALARMING.contains(&event.kind.as_str()) { style.strong() } else { ratatui::style::Style::new() };
+    let look =
+        if ALARMING.contains(&event.kind.as_str()) { style.strong() } else { ratatui::style::Style::new() };
     let cells: [String; 3] = [time, event.kind.clone(), event.text.clone()];
     Some(cells.map(|cell| Text::styled(cell, look)).into())
 }

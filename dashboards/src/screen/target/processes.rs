@@ -10,7 +10,9 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::Paragraph;
 
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
-    let Some((target, read)) = app.target.as_ref().and_then(|target| Some((target, target.processes_in_all()?))) else {
+    let Some((target, read)) =
+        app.target.as_ref().and_then(|target| Some((target, target.processes_in_all()?)))
+    else {
         return super::nothing(frame, area, style, "The processes were not read yet.");
     };
     let order = match target.process_order {
@@ -38,7 +40,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
         ("GROUP", Constraint::Length(16)),
         ("COMMAND", Constraint::Fill(1)),
     ];
-    table::rows(frame, below, app, style, &titles, places, |app, index| row(app, index, style).unwrap_or_default());
+    table::rows(frame, below, app, style, &titles, places, |app, index| {
+        row(app, index, style).unwrap_or_default()
+    });
 }
 
 fn row<'a>(app: &App, index: usize, style: &Style) -> Option<Vec<Text<'a>>> {

@@ -21,7 +21,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
         ("LIMIT", Constraint::Length(12)),
         ("HISTORY", Constraint::Fill(1)),
     ];
-    table::rows(frame, area, app, style, &titles, places, |app, index| row(app, index, width, style).unwrap_or_default());
+    table::rows(frame, area, app, style, &titles, places, |app, index| {
+        row(app, index, width, style).unwrap_or_default()
+    });
 }
 
 fn row<'a>(app: &App, index: usize, width: usize, style: &Style) -> Option<Vec<Text<'a>>> {
@@ -36,7 +38,7 @@ fn row<'a>(app: &App, index: usize, width: usize, style: &Style) -> Option<Vec<T
     let look = if sensor.exceeded { style.warning() } else { ratatui::style::Style::new() };
     let limit = match (sensor.limit, sensor.class.as_str()) {
         (None, _) => "-".to_owned(),
-        (Some(limit), "progress") => format!("moves in {}", time(limit)),
+        (Some(limit), "progress") => format!("in {}", time(limit)),
         (Some(limit), "floor") => format!(">= {}", value(limit, &sensor.unit)),
         (Some(limit), _) => format!("<= {}", value(limit, &sensor.unit)),
     };

@@ -10,7 +10,12 @@ use ratatui::widgets::Paragraph;
 
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
     let Some(target) = app.target.as_ref().filter(|target| target.sessions.is_some()) else {
-        return super::nothing(frame, area, style, "The sessions were not read yet, or this target has no services.");
+        return super::nothing(
+            frame,
+            area,
+            style,
+            "The sessions were not read yet, or this target has no services.",
+        );
     };
     let all: Vec<_> = target.sessions.iter().flatten().collect();
     let lost = all.iter().filter(|session| session.lost.is_some()).count();
@@ -32,7 +37,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
         ("HELD", Constraint::Length(9)),
         ("COULD GO ON", Constraint::Fill(1)),
     ];
-    table::rows(frame, below, app, style, &titles, places, |app, index| row(app, index, style).unwrap_or_default());
+    table::rows(frame, below, app, style, &titles, places, |app, index| {
+        row(app, index, style).unwrap_or_default()
+    });
 }
 
 fn row<'a>(app: &App, index: usize, style: &Style) -> Option<Vec<Text<'a>>> {

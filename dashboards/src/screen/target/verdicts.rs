@@ -17,7 +17,10 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
     let lateness = verdicts.lateness;
     if lateness.multiplier > 1.0 {
         lines.push(Line::styled(
-            format!("The monitor itself is late: its deadlines are {:.1} times as long.", lateness.multiplier),
+            format!(
+                "The monitor itself is late: its deadlines are {:.1} times as long.",
+                lateness.multiplier
+            ),
             style.warning(),
         ));
     }
@@ -38,7 +41,9 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
     ];
     let position = app.target.as_ref().map_or(0, crate::target::Target::position);
     table::rows(frame, below, app, style, &titles, (position, proposals), |app, index| {
-        let Some(proposal) = app.target.as_ref().and_then(|target| target.proposals.get(index)) else { return Vec::new() };
+        let Some(proposal) = app.target.as_ref().and_then(|target| target.proposals.get(index)) else {
+            return Vec::new();
+        };
         let look = if proposal.state == ProposalState::Open { style.warning() } else { style.faint() };
         let cells: [String; 6] = [
             proposal.id.to_string(),
@@ -54,11 +59,18 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
 
 fn of_layer<'a>(row: &'a VerdictRow, style: &Style) -> Vec<Line<'a>> {
     let name = row.subject.as_deref().unwrap_or(row.layer.name());
-    let since = if row.since_ms == 0 { String::new() } else { format!("for {}", time(row.since_ms.saturating_mul(1_000_000))) };
+    let since = if row.since_ms == 0 {
+        String::new()
+    } else {
+        format!("for {}", time(row.since_ms.saturating_mul(1_000_000)))
+    };
     let sure = format!("{:.0} % sure", row.confidence * 100.0);
     let first = Line::from(vec![
         Span::styled(format!("{name:<14}"), style.strong()),
-        Span::styled(format!("{} {:<8}", Style::sign(row.state), row.state.name()), style.of_state(row.state)),
+        Span::styled(
+            format!("{} {:<8}", Style::sign(row.state), row.state.name()),
+            style.of_state(row.state),
+        ),
         Span::styled(format!("  {sure:<11} {since}"), style.faint()),
     ]);
     let evidence = row.evidence.iter().map(|text| Line::from(format!("    {text}")));

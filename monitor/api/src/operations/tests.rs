@@ -23,14 +23,22 @@ fn any_query() -> impl Strategy<Value = Query> {
         name().prop_map(|target| Query::Sensors { target }),
         option::of(name()).prop_map(|target| Query::Verdicts { target }),
         (name(), option::of(0_usize..9)).prop_map(|(target, last)| Query::Audit { target, last }),
-        (name(), subject, deed, any::<u64>(), any::<bool>())
-            .prop_map(|(target, subject, deed, number, dry_run)| heal(target, subject, deed, number, dry_run)),
+        (name(), subject, deed, any::<u64>(), any::<bool>()).prop_map(
+            |(target, subject, deed, number, dry_run)| heal(target, subject, deed, number, dry_run)
+        ),
         (name(), choices).prop_map(|(target, [dry_run, without_fence, after_another])| {
             Query::Recover { target, dry_run, without_fence, after_another }
         }),
-        (name(), any::<u64>(), any::<bool>()).prop_map(|(target, id, dry_run)| Query::Approve { target, id, dry_run }),
-        (option::of(name()), any::<u32>(), any::<bool>())
-            .prop_map(|(target, lines, audit)| Query::Follow { target, lines: lines as usize, audit }),
+        (name(), any::<u64>(), any::<bool>()).prop_map(|(target, id, dry_run)| Query::Approve {
+            target,
+            id,
+            dry_run
+        }),
+        (option::of(name()), any::<u32>(), any::<bool>()).prop_map(|(target, lines, audit)| Query::Follow {
+            target,
+            lines: lines as usize,
+            audit
+        }),
     ]
 }
 

@@ -19,7 +19,7 @@ impl Page<'_> {
         unit: Option<Unit>,
         samples: impl IntoIterator<Item = (L, f64)>,
     ) -> fmt::Result {
-        self.family(name, help, unit, MetricType::Gauge, samples, |value| ConstGauge::new(value))
+        self.family(name, help, unit, MetricType::Gauge, samples, ConstGauge::new)
     }
 
     /// What only goes up. `_total` is appended to its name.
@@ -30,7 +30,7 @@ impl Page<'_> {
         unit: Option<Unit>,
         samples: impl IntoIterator<Item = (L, f64)>,
     ) -> fmt::Result {
-        self.family(name, help, unit, MetricType::Counter, samples, |value| ConstCounter::new(value))
+        self.family(name, help, unit, MetricType::Counter, samples, ConstCounter::new)
     }
 
     /// A gauge of which there is one at most.

@@ -11,6 +11,7 @@ use backdoors_dashboards::{Options, run as show};
 use recorded::Recorded;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Its arguments.
 #[derive(clap::Args)]
@@ -32,10 +33,12 @@ fn speed_or_none(text: &str) -> Result<f64, String> {
 
 pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let (source, socket): (Box<dyn Source>, _) = match &arguments.replay {
-        Some(file) => (Box::new(Recorded::open(file, arguments.speed, arguments.from.as_ref())?), PathBuf::new()),
+        Some(file) => {
+            (Box::new(Recorded::open(file, arguments.speed, arguments.from.as_ref())?), PathBuf::new())
+        }
         None => (Box::new(Daemon::new(socket)), socket.to_owned()),
     };
     let act = move |action: &Action, dry_run| -> Outcome { act(&socket, action, dry_run) };
-    show(Options { source, act: Box::new(act) })?;
+    show(Options { source, act: Arc::new(act) })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,9 @@ use anyhow::{Context, bail};
 use backdoors_dashboards::source::{Refused, Source, Told, Wish};
 use backdoors_monitor::clock::nanoseconds;
 use backdoors_monitor::recorder::{Recording, Rerun, What};
-use backdoors_monitor_api::{Event, LastEvent, Reach, SensorsAnswer, Standing, State, TargetSummary, VerdictRow, VerdictsAnswer};
+use backdoors_monitor_api::{
+    Event, LastEvent, Reach, SensorsAnswer, Standing, State, TargetSummary, VerdictRow, VerdictsAnswer,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,10 +35,13 @@ impl Recorded {
         let Some((first, last)) = when::span(&recording) else { bail!("{}: nothing was recorded", name()) };
         let from = from.map_or(first, |when| when.in_span(first, last));
         let scene = Scene::new(&recording, Rerun::new(BTreeMap::new())?);
-        let gaps = recording.gaps().iter().map(|gap| told(Duration::ZERO, &scene.target, "gap", &gap.to_string()));
+        let gaps =
+            recording.gaps().iter().map(|gap| told(Duration::ZERO, &scene.target, "gap", &gap.to_string()));
         let shown = Arc::new(Mutex::new(Shown { events: gaps.collect(), scene, samples: 0 }));
         let shared = Arc::clone(&shown);
-        std::thread::Builder::new().name("replay".into()).spawn(move || play(&recording, speed, from, &shared))?;
+        std::thread::Builder::new()
+            .name("replay".into())
+            .spawn(move || play(&recording, speed, from, &shared))?;
         Ok(Recorded(shown))
     }
 }
@@ -109,7 +114,13 @@ impl Shown {
             }),
             samples: self.samples,
             failures: 0,
-            exceeded: self.scene.sensors().into_iter().filter(|row| row.exceeded).map(|row| row.name).collect(),
+            exceeded: self
+                .scene
+                .sensors()
+                .into_iter()
+                .filter(|row| row.exceeded)
+                .map(|row| row.name)
+                .collect(),
             running: None,
             state: worst.map_or(State::Unknown, |row| row.state),
             since_ms: worst.map_or(0, |row| row.since_ms),
