@@ -201,25 +201,25 @@ impl Target {
         } else if self.sensors.as_ref().is_some_and(|before| before.clock_ns < sensors.clock_ns) {
             self.before = self.sensors.take();
         }
-        let all = sensors
-            .sensors
-            .iter()
-            .chain(sensors.applications.iter().flat_map(|application| &application.sensors));
-        let values: Vec<(String, f64)> = all
-            .map(|sensor| {
-                (sensor.name.clone(), self.rate(sensor, sensors.clock_ns).unwrap_or(sensor.value as f64))
-            })
-            .collect();
-        for (name, value) in values {
-            let history = self.history.entry(name).or_default();
+        // What was told before is not told again; of what is new, the one before was put aside.
+        if self.sensors.is_none() || self.history.is_empty() {
+            self.keep_history(&sensors);
+        }
+        self.sensors = Some(sensors);
+        self.verdicts = Some(verdicts);
+        self.told_at = Some(now);
+    }
+
+    fn keep_history(&mut self, sensors: &SensorsAnswer) {
+        let of_applications = sensors.applications.iter().flat_map(|application| &application.sensors);
+        for sensor in sensors.sensors.iter().chain(of_applications) {
+            let value = self.rate(sensor, sensors.clock_ns).unwrap_or(sensor.value as f64);
+            let history = self.history.entry(sensor.name.clone()).or_default();
             history.push_back(value);
             if history.len() > HISTORY {
                 history.pop_front();
             }
         }
-        self.sensors = Some(sensors);
-        self.verdicts = Some(verdicts);
-        self.told_at = Some(now);
     }
 
     /// What a counter counts in a second, if it is one and was told twice.

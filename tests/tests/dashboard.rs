@@ -44,7 +44,7 @@ fn a_fork_bomb_and_its_end_are_seen_in_the_dashboard() {
     let terminal = Terminal(tempfile::tempdir().unwrap());
     let demo = format!("{} top; sleep 60", env!("CARGO_BIN_EXE_backdoors-demo"));
     terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "40", &demo]);
-    terminal.wait_for("1 targets:");
+    terminal.wait_for("1 target:");
     terminal.press("Enter");
     terminal.wait_for("kernel");
     terminal.press("4");
@@ -53,7 +53,7 @@ fn a_fork_bomb_and_its_end_are_seen_in_the_dashboard() {
     terminal.wait_for("diagnosis");
     terminal.wait_for("repaired");
     terminal.press("q");
-    terminal.wait_for("1 targets:");
+    terminal.wait_for("1 target:");
     terminal.press("q");
     terminal.wait_for("the bomb is gone");
 }

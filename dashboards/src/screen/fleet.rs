@@ -5,9 +5,12 @@ use crate::app::App;
 use crate::units::time;
 use backdoors_monitor_api::{Reach, TargetSummary};
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Rect};
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span, Text};
-use ratatui::widgets::Paragraph;
+use ratatui::widgets::{Paragraph, Wrap};
+
+/// Rows below for the selected target.
+const DETAIL: u16 = 2;
 
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
     if app.fleet.len() == 0 {
@@ -19,19 +22,35 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
         frame.render_widget(Paragraph::new(Line::styled(text, style.faint())), area);
         return;
     }
+    let is_wide = area.width >= 100;
+    let width = |wide, narrow| Constraint::Length(if is_wide { wide } else { narrow });
     let titles = [
-        ("TARGET", Constraint::Length(16)),
-        ("VERDICT", Constraint::Length(20)),
-        ("SINCE", Constraint::Length(8)),
-        ("EVERY", Constraint::Length(8)),
-        ("NEAREST LIMIT", Constraint::Length(if area.width >= 110 { 28 } else { 20 })),
-        ("SESSIONS", Constraint::Length(8)),
+        ("TARGET", width(16, 12)),
+        ("VERDICT", width(20, 18)),
+        ("SINCE", width(8, 8)),
+        ("EVERY", width(8, 0)),
+        ("NEAREST LIMIT", width(if area.width >= 120 { 28 } else { 20 }, 18)),
+        ("SESSIONS", width(8, 5)),
         ("LAST EVENT", Constraint::Fill(1)),
     ];
+    let [area, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(DETAIL)]).areas(area);
     let places = (app.fleet.position(), app.fleet.len());
     table::rows(frame, area, app, style, &titles, places, |app, index| {
         app.fleet.rows(index, 1).next().map(|target| row(target, style)).unwrap_or_default()
     });
+    if let Some(target) = app.fleet.selected() {
+        frame.render_widget(Paragraph::new(Line::from(whole(target))).wrap(Wrap { trim: true }), below);
+    }
+}
+
+/// What of the selected target does not fit into its row.
+fn whole(target: &TargetSummary) -> String {
+    let nearest = target.nearest.as_ref().map(|nearest| nearest.name.clone());
+    let event = target.last_event.as_ref().map(|event| event.text.clone());
+    let every = format!("every {}", time(target.period_ns));
+    let parts = [Some(every), nearest, target.running.clone(), target.problem.clone(), event];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("{} {}: {}", target.name, target.verdict, parts.join("; "))
 }
 
 fn row<'a>(target: &TargetSummary, style: &Style) -> Vec<Text<'a>> {

@@ -18,7 +18,8 @@ pub fn head(frame: &mut Frame<'_>, area: Rect, app: &App, style: &Style, now: Du
         None => {
             let states = [State::Failed, State::Suspect, State::Unknown, State::Healthy];
             let count = |state| app.fleet.all().iter().filter(|target| target.state == state).count();
-            first.push(Span::raw(format!("{} targets: ", app.fleet.all().len())));
+            let all = app.fleet.all().len();
+            first.push(Span::raw(format!("{all} target{}: ", if all == 1 { "" } else { "s" })));
             for state in states {
                 let count = count(state);
                 let look = if count > 0 { style.of_state(state) } else { style.faint() };

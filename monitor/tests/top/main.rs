@@ -115,7 +115,7 @@ fn a_recording_is_shown_as_one_also_if_it_is_cut_short() {
     std::fs::write(&short, &bytes[..bytes.len() * 2 / 3]).unwrap();
     for file in [whole, short.to_str().unwrap()] {
         let mut terminal = Terminal::start(&format!("top --replay {file} --speed 0 --from -0s"), &[]);
-        terminal.wait_for("RECORDING").type_keys("Enter").wait_for("1 Verdicts");
+        terminal.wait_for("RECORDING").wait_for("web1").type_keys("Enter").wait_for("1 Verdicts");
         if file == whole {
             terminal.compare("recording");
         }
