@@ -8,7 +8,7 @@ use backdoors_tests::host::{Host, HostLimits, Network};
 use backdoors_tests::machine::Machine;
 use backdoors_tests::sessions::story;
 use std::net::Ipv4Addr;
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 const USER: u32 = 60_666;
@@ -77,5 +77,10 @@ fn healing(in_dashboard: bool) -> Result<()> {
 fn show(monitor: &Host) -> Result<Child> {
     let program = monitor.program("backdoors")?;
     let socket = format!("{FOLDER}/monitor.sock");
-    monitor.command(program).args(["top", "--socket", &socket]).spawn().context("starting the dashboard")
+    let mut command = monitor.command(program);
+    command
+        .args(["top", "--socket", &socket])
+        .stdin(Stdio::inherit())
+        .spawn()
+        .context("starting the dashboard")
 }
