@@ -213,7 +213,12 @@ impl Target {
     fn keep_history(&mut self, sensors: &SensorsAnswer) {
         let of_applications = sensors.applications.iter().flat_map(|application| &application.sensors);
         for sensor in sensors.sensors.iter().chain(of_applications) {
-            let value = self.rate(sensor, sensors.clock_ns).unwrap_or(sensor.value as f64);
+            let rate = self.rate(sensor, sensors.clock_ns);
+            if rate.is_none() && is_counter(sensor) {
+                // What it counted since the machine began has no place in a curve of what it counts in a second.
+                continue;
+            }
+            let value = rate.unwrap_or(sensor.value as f64);
             let history = self.history.entry(sensor.name.clone()).or_default();
             history.push_back(value);
             if history.len() > HISTORY {
@@ -225,7 +230,7 @@ impl Target {
     /// What a counter counts in a second, if it is one and was told twice.
     #[must_use]
     pub fn rate(&self, sensor: &SensorRow, clock_ns: u64) -> Option<f64> {
-        if sensor.class != "progress" && sensor.class != "pressure" {
+        if !is_counter(sensor) {
             return None;
         }
         let before = self.before.as_ref()?;
@@ -319,6 +324,10 @@ impl Target {
     }
 }
 
+fn is_counter(sensor: &SensorRow) -> bool {
+    sensor.class == "progress" || sensor.class == "pressure"
+}
+
 /// Children behind their parents, each family in the order that `all` has. Whoever has no parent among them is a root.
 fn as_tree(all: Vec<Process>) -> Vec<Process> {
     let known: std::collections::HashSet<u32> = all.iter().map(|process| process.row.pid).collect();
@@ -392,6 +401,45 @@ mod tests {
         assert_eq!(target.processes[0].cpu, Some(0.5));
         // Number 3 is another process by now.
         assert_eq!(target.processes[2].cpu, None);
+    }
+
+    fn told(target: &mut Target, clock_ns: u64, generation: u64, ticks: u64) {
+        let sensor = |name: &str, class: &str, value: u64| {
+            serde_json::json!({"name": name, "kind": 1, "instance": 0, "class": class, "unit": "count", "value": value,
+                               "limit": null, "exceeded": false})
+        };
+        let summary = serde_json::json!({
+            "name": "web1", "address": "a", "reach": "reachable", "problem": null, "age_ns": 1, "clock_moved_ns": 1,
+            "generation": generation, "capabilities": [], "slot": 0, "connections": 3, "period_ns": 1, "samples": 1,
+            "failures": 0, "exceeded": [], "running": null,
+        });
+        let sensors = serde_json::json!({
+            "target": summary, "cpus": 1, "clock_ns": clock_ns, "tick_period_ns": 1, "unknown": 0,
+            "sensors": [sensor("kernel.timer", "progress", ticks), sensor("processes", "level", 7)],
+        });
+        let verdicts = serde_json::json!({
+            "target": "web1", "overall": "healthy", "layers": [],
+            "lateness": {"score": 0, "multiplier": 1.0, "overloaded": false, "late_share": 0.0, "worst_ns": 0, "late_rounds": 0},
+        });
+        let (sensors, verdicts) =
+            (serde_json::from_value(sensors).unwrap(), serde_json::from_value(verdicts).unwrap());
+        target.take_in_sensors(sensors, verdicts, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_curve_has_what_a_counter_counts_in_a_second_and_each_reading_once() {
+        let mut target = Target::new("web1");
+        let second = 1_000_000_000;
+        told(&mut target, second, 1, 500_000);
+        told(&mut target, 2 * second, 1, 501_000);
+        told(&mut target, 2 * second, 1, 501_000);
+        told(&mut target, 4 * second, 1, 501_500);
+        assert_eq!(target.history("kernel.timer"), [1000.0, 250.0]);
+        assert_eq!(target.history("processes"), [7.0, 7.0, 7.0]);
+        // Memory that was made anew counts from the beginning.
+        told(&mut target, 5 * second, 2, 3);
+        assert_eq!(target.history("kernel.timer"), Vec::<f64>::new());
+        assert_eq!(target.history("processes"), [7.0]);
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn of_layer<'a>(row: &'a VerdictRow, style: &Style) -> Vec<Line<'a>> {
     };
     let sure = format!("{:.0} % sure", row.confidence * 100.0);
     let first = Line::from(vec![
-        Span::styled(format!("{name:<14}"), style.strong()),
+        Span::styled(format!("{name:<17} "), style.strong()),
         Span::styled(
             format!("{} {:<8}", Style::sign(row.state), row.state.name()),
             style.of_state(row.state),
