@@ -8,10 +8,12 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// When, nanoseconds since 1970 UTC.
+    #[serde(default)]
     pub time_ns: u64,
     /// The same for people, RFC 3339.
     pub time: String,
     /// When, on the monitor's monotonic clock, nanoseconds.
+    #[serde(default)]
     pub monotonic_ns: u64,
     /// The target.
     pub target: String,
