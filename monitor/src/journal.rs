@@ -10,5 +10,5 @@ mod writer;
 
 pub use entry::{Entry, What, command_end, deed_of};
 pub use file::{JournalFile, tail};
-pub use tally::{Counts, Tally};
+pub use tally::{Counts, Recovered, Tally};
 pub use writer::{Journal, OpenError, Subscription};

@@ -20,3 +20,26 @@ pub struct Verdict {
     /// What speaks for it, one sentence each.
     pub evidence: Vec<String>,
 }
+
+/// The worst that is said of a layer: that which failed, else that which is suspect, else that which is healthy; the outermost of several.
+pub fn worst<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> Option<&'a Verdict> {
+    let rank = |verdict: &&Verdict| match verdict.state {
+        State::Failed => 0,
+        State::Suspect => 1,
+        State::Healthy | State::Unknown => 2,
+    };
+    verdicts.into_iter().filter(|verdict| verdict.state != State::Unknown).min_by_key(rank)
+}
+
+/// The worst verdict in a few words, such as `healthy` or `kernel failed`.
+#[must_use]
+pub fn in_short(worst: Option<&Verdict>) -> String {
+    match worst {
+        None => State::Unknown.name().to_owned(),
+        Some(Verdict { state: state @ (State::Healthy | State::Unknown), .. }) => state.name().to_owned(),
+        Some(Verdict { layer: Layer::Application, subject: Some(name), state, .. }) => {
+            format!("{name} {state}")
+        }
+        Some(Verdict { layer, state, .. }) => format!("{layer} {state}"),
+    }
+}

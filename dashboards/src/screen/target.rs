@@ -57,6 +57,13 @@ fn nothing(frame: &mut Frame<'_>, area: Rect, style: &Style, text: &'static str)
     frame.render_widget(Paragraph::new(Line::styled(text, style.faint())).wrap(Wrap { trim: true }), area);
 }
 
+/// Says in a line what is below, and leaves that place.
+fn headline(frame: &mut Frame<'_>, area: Rect, style: &Style, text: String) -> Rect {
+    let [above, below] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    frame.render_widget(Paragraph::new(Line::styled(text, style.faint())), above);
+    below
+}
+
 /// A curve of one row, of the newest values that fit.
 fn curve(values: &[f64], width: usize) -> String {
     const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

@@ -13,6 +13,20 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// The request makes no sense.
+    #[must_use]
+    pub fn bad_request(message: String) -> Failure {
+        Failure { kind: ErrorKind::BadRequest, message }
+    }
+
+    /// Something on the daemon's machine failed.
+    #[must_use]
+    pub fn internal(message: String) -> Failure {
+        Failure { kind: ErrorKind::Internal, message }
+    }
+}
+
 /// Kinds of failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -3,7 +3,6 @@
 //! Fields that the path names are in it. The others are parameters behind `?` if the method is GET, and fields of a JSON body if it is
 //! POST. GET changes nothing anywhere; POST may.
 
-use crate::ErrorKind;
 use crate::{
     AuditAnswer, Event, Failure, HealAnswer, HealersAnswer, OffersAnswer, PeerSummary, ProcessesAnswer,
     ProposalRow, Query, ReloadAnswer, Report, SensorsAnswer, SessionRow, TargetSummary, VerdictsAnswer,
@@ -158,22 +157,18 @@ impl Operation {
         // Whoever sends these would have another request understood than the path says.
         for name in self.fields().chain(["request"]) {
             if fields.contains_key(name) {
-                return Err(bad_request(format!("`{name}` belongs in the path")));
+                return Err(Failure::bad_request(format!("`{name}` belongs in the path")));
             }
         }
         for (name, word) in words {
             let value = value_of(&name, word)?;
             if fields.insert(name.clone(), value).is_some() || name == "request" {
-                return Err(bad_request(format!("`{name}` is given twice")));
+                return Err(Failure::bad_request(format!("`{name}` is given twice")));
             }
         }
         fields.insert("request".to_owned(), self.request.into());
-        serde_json::from_value(Value::Object(fields)).map_err(|error| bad_request(error.to_string()))
+        serde_json::from_value(Value::Object(fields)).map_err(|error| Failure::bad_request(error.to_string()))
     }
-}
-
-fn bad_request(message: String) -> Failure {
-    Failure { kind: ErrorKind::BadRequest, message }
 }
 
 fn escaped(value: &Value) -> String {
@@ -185,14 +180,15 @@ fn escaped(value: &Value) -> String {
 
 fn value_of(name: &str, word: String) -> Result<Value, Failure> {
     if NUMBERS.contains(&name) {
-        let number: u64 =
-            word.parse().map_err(|_| bad_request(format!("`{name}` must be a number, not `{word}`")))?;
+        let number: u64 = word
+            .parse()
+            .map_err(|_| Failure::bad_request(format!("`{name}` must be a number, not `{word}`")))?;
         return Ok(Value::Number(Number::from(number)));
     }
     if FLAGS.contains(&name) {
         let flag: bool = word
             .parse()
-            .map_err(|_| bad_request(format!("`{name}` must be `true` or `false`, not `{word}`")))?;
+            .map_err(|_| Failure::bad_request(format!("`{name}` must be `true` or `false`, not `{word}`")))?;
         return Ok(Value::Bool(flag));
     }
     Ok(Value::String(word))

@@ -62,10 +62,9 @@ impl Sources {
             }
             Query::Reload {} => match &self.reload {
                 Some(reload) => json(&reload()?),
-                None => Err(Failure {
-                    kind: ErrorKind::BadRequest,
-                    message: "this monitor was started without a configuration file".to_owned(),
-                }),
+                None => Err(Failure::bad_request(
+                    "this monitor was started without a configuration file".to_owned(),
+                )),
             },
             Query::Processes { target } => {
                 let target = self.target(&target)?;
@@ -108,11 +107,11 @@ impl Sources {
             Query::Events { target, lines, audit } => {
                 let wish = self.wish(target.as_deref(), audit)?;
                 let lines = tail(self.journal.path(), lines.min(MOST_LINES), |line| wish.is_for(line));
-                let lines =
-                    lines.map_err(|error| internal(format!("the journal cannot be read: {error}")))?;
+                let lines = lines
+                    .map_err(|error| Failure::internal(format!("the journal cannot be read: {error}")))?;
                 json(&lines.iter().map(|line| Event::of_line(line)).collect::<Vec<_>>())
             }
-            Query::Follow { .. } => Err(internal("events to come have no document".to_owned())),
+            Query::Follow { .. } => Err(Failure::internal("events to come have no document".to_owned())),
         }
     }
 
@@ -128,7 +127,7 @@ impl Sources {
             sys: "/sys".into(),
             proc: "/proc".into(),
         };
-        known.text().map_err(|error| internal(format!("the metrics cannot be written: {error}")))
+        known.text().map_err(|error| Failure::internal(format!("the metrics cannot be written: {error}")))
     }
 
     /// Which entries of the journal are wanted.
@@ -154,11 +153,8 @@ impl Sources {
 }
 
 fn json(answer: &impl Serialize) -> Result<Vec<u8>, Failure> {
-    serde_json::to_vec(answer).map_err(|error| internal(format!("the answer cannot be written: {error}")))
-}
-
-fn internal(message: String) -> Failure {
-    Failure { kind: ErrorKind::Internal, message }
+    serde_json::to_vec(answer)
+        .map_err(|error| Failure::internal(format!("the answer cannot be written: {error}")))
 }
 
 /// Has something of a target read, and waits for it.

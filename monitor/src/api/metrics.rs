@@ -235,8 +235,7 @@ impl Known {
             phases,
         )?;
         let fates = recovered.iter().flat_map(|(target, report)| {
-            let fates =
-                [("resumed", report.resumed()), ("earlier", report.earlier()), ("lost", report.lost())];
+            let fates = [("resumed", report.resumed), ("earlier", report.earlier), ("lost", report.lost)];
             fates.map(|(fate, count)| ([("target", *target), ("fate", fate)], count as f64))
         });
         page.gauge(

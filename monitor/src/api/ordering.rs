@@ -2,7 +2,7 @@
 
 use super::views::TargetHandle;
 use crate::sampler::{NotOffered, Offers};
-use backdoors_monitor_api::{ErrorKind, Failure, HealDeed, HealSubject};
+use backdoors_monitor_api::{Failure, HealDeed, HealSubject};
 use backdoors_sensor_box::{Command, Opcode, ProcessView, Signal};
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ impl TargetHandle {
         processes: impl FnOnce() -> Result<ProcessView, Failure>,
         offers: impl FnOnce() -> Result<Offers, Failure>,
     ) -> Result<Command, Failure> {
-        let not_offered = |error: NotOffered| bad(error.to_string());
+        let not_offered = |error: NotOffered| Failure::bad_request(error.to_string());
         let command = match (asked.subject, asked.deed) {
             (HealSubject::Variable(name), HealDeed::Hand(value)) => {
                 offers()?.set(name, *value).map_err(not_offered)?
@@ -39,15 +39,17 @@ impl TargetHandle {
         };
         let opcode = command.opcode;
         if let Err(refusal) = opcode.check_argument(command.argument) {
-            return Err(bad(format!("{opcode} has an argument that is {refusal}; nothing was written")));
+            return Err(Failure::bad_request(format!(
+                "{opcode} has an argument that is {refusal}; nothing was written"
+            )));
         }
         if asked.most_victims > 0 && !opcode.sweeps() {
-            return Err(bad(format!(
+            return Err(Failure::bad_request(format!(
                 "{opcode} has no bound on victims: leave `--most` out; nothing was written"
             )));
         }
         if asked.has_grace && (asked.dry_run || !opcode.kills()) {
-            return Err(bad(
+            return Err(Failure::bad_request(
                 "only those who are killed have a time of grace: leave `--grace` out; nothing was written"
                     .to_owned(),
             ));
@@ -66,7 +68,7 @@ impl TargetHandle {
             HealSubject::User(user) => {
                 let id = user.parse().ok().or_else(|| self.status().users.get(user).copied());
                 let unknown = || {
-                    bad(format!(
+                    Failure::bad_request(format!(
                         "user `{user}` is unknown: users belong to the target; give the number, or add the name to \
                          `users` of target `{}` in the monitor's configuration",
                         self.config.name
@@ -110,7 +112,7 @@ fn signal(name: &str) -> Result<u64, Failure> {
     let known = Signal::ALL.iter().find(|(_, known)| *known == plain);
     known.map(|(signal, _)| *signal as u64).ok_or_else(|| {
         let names: Vec<&str> = Signal::ALL.iter().map(|(_, name)| *name).collect();
-        bad(format!(
+        Failure::bad_request(format!(
             "no signal `{name}` can be sent; there are: {}; to kill leave `--signal` out; nothing was written",
             names.join(", ")
         ))
@@ -132,12 +134,12 @@ fn cgroup(name: &str, processes: &ProcessView) -> Result<u64, Failure> {
         (Some(_), Some(_)) => {
             let each = |(id, count): (&u64, &i32)| format!("{id} with {count} processes");
             let groups: Vec<String> = found.iter().map(each).collect();
-            Err(bad(format!(
+            Err(Failure::bad_request(format!(
                 "several control groups are called `{name}`: {}; give the id; nothing was written",
                 groups.join(", ")
             )))
         }
-        (None, _) => Err(bad(format!(
+        (None, _) => Err(Failure::bad_request(format!(
             "no process of the target is in a control group `{name}`; `backdoors ps` shows the names, and an empty \
              group can be given by its id; nothing was written"
         ))),
@@ -145,13 +147,9 @@ fn cgroup(name: &str, processes: &ProcessView) -> Result<u64, Failure> {
 }
 
 fn no_such_deed() -> Failure {
-    bad("a control group can be frozen and thawed, a process made nice, a user's forks refused; processes, trees, users \
+    Failure::bad_request("a control group can be frozen and thawed, a process made nice, a user's forks refused; processes, trees, users \
          and control groups can be killed and sent signals; nothing was written"
         .to_owned())
-}
-
-fn bad(message: String) -> Failure {
-    Failure { kind: ErrorKind::BadRequest, message }
 }
 
 #[cfg(test)]

@@ -77,10 +77,12 @@ pub(super) fn routes(sources: Sources) -> Router {
         .route("/openapi.json", get(document))
         .route("/metrics", get(metrics))
         .fallback(|| async {
-            refusal(bad_request("there is no such path; /openapi.json lists them".to_owned()))
+            refusal(Failure::bad_request("there is no such path; /openapi.json lists them".to_owned()))
         })
         .method_not_allowed_fallback(|| async {
-            refusal(bad_request("this path has another method; /openapi.json tells which".to_owned()))
+            refusal(Failure::bad_request(
+                "this path has another method; /openapi.json tells which".to_owned(),
+            ))
         })
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .with_state(shared)
@@ -111,12 +113,13 @@ fn query(
     parameters: Vec<(String, String)>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Query, Failure> {
-    let body = body.map_err(|_| bad_request(format!("a request has at most {MOST_BODY_BYTES} bytes")))?;
+    let body =
+        body.map_err(|_| Failure::bad_request(format!("a request has at most {MOST_BODY_BYTES} bytes")))?;
     let body = match (operation.method, body.as_ref()) {
         (_, []) => serde_json::Map::new(),
-        (Method::Get, _) => return Err(bad_request("a GET has no body".to_owned())),
+        (Method::Get, _) => return Err(Failure::bad_request("a GET has no body".to_owned())),
         (Method::Post, body) => serde_json::from_slice(body)
-            .map_err(|error| bad_request(format!("not a JSON object: {error}")))?,
+            .map_err(|error| Failure::bad_request(format!("not a JSON object: {error}")))?,
     };
     operation.query(path.into_iter().chain(parameters), body)
 }
@@ -136,7 +139,7 @@ async fn in_turn<T: Send + 'static>(
         let _permit = permit;
         work(&shared.sources)
     });
-    done.await.map_err(|error| internal(format!("the answer was lost: {error}")))?
+    done.await.map_err(|error| Failure::internal(format!("the answer was lost: {error}")))?
 }
 
 fn following(
@@ -151,7 +154,10 @@ fn following(
     let told = move || {
         let _permit = permit;
         let is_over = || sender.is_closed();
-        let tell = |line: &str| sender.blocking_send(line.to_owned()).is_ok();
+        let tell = |line: &str| {
+            let event = serde_json::to_string(&Event::of_line(line)).unwrap_or_default();
+            sender.blocking_send(event).is_ok()
+        };
         if let Err(error) = follow(&shared.sources.journal, &wish, lines, is_over, tell) {
             tracing::warn!(%error, "the journal cannot be read");
         }
@@ -167,19 +173,8 @@ impl Stream for Entries {
     type Item = Result<sse::Event, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(context).map(|line| {
-            let event = serde_json::to_string(&Event::of_line(&line?)).unwrap_or_default();
-            Some(Ok(sse::Event::default().data(event)))
-        })
+        self.0.poll_recv(context).map(|event| Some(Ok(sse::Event::default().data(event?))))
     }
-}
-
-fn bad_request(message: String) -> Failure {
-    Failure { kind: ErrorKind::BadRequest, message }
-}
-
-fn internal(message: String) -> Failure {
-    Failure { kind: ErrorKind::Internal, message }
 }
 
 /// There is too much to do.

@@ -1,9 +1,9 @@
 //! Verdicts and applications, as the API answers them.
 
 use crate::sampler::{Status, class_name, unit_name};
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, worst};
 use backdoors_monitor_api::{
-    ApplicationRow, HookCallRow, HookRow, Layer, SensorRow, State, VerdictRow, VerdictsAnswer,
+    ApplicationRow, HookCallRow, HookRow, SensorRow, State, VerdictRow, VerdictsAnswer,
 };
 use backdoors_sensor_box::application::{HookResult, LastCall};
 use backdoors_sensor_box::{ApplicationHook, ApplicationView, Class};
@@ -44,23 +44,6 @@ fn age_ms(verdict: &Verdict, now: Duration) -> u64 {
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The worst verdict in a few words.
-pub(super) fn in_short(status: &Status) -> String {
-    match worst(&status.verdicts) {
-        None => State::Unknown.name().to_owned(),
-        Some(Verdict { state: state @ (State::Healthy | State::Unknown), .. }) => state.name().to_owned(),
-        Some(Verdict { layer: Layer::Application, subject: Some(name), state, .. }) => {
-            format!("{name} {state}")
-        }
-        Some(Verdict { layer, state, .. }) => format!("{layer} {state}"),
-    }
-}
-
-fn worst(verdicts: &[Verdict]) -> Option<&Verdict> {
-    let of = |state| verdicts.iter().find(|verdict| verdict.state == state);
-    of(State::Failed).or_else(|| of(State::Suspect)).or_else(|| of(State::Healthy))
 }
 
 /// An application and its sensors.

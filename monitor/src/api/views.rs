@@ -7,6 +7,7 @@ use crate::journal::Tally;
 use crate::pace::Nearness;
 use crate::rounds::Attendant;
 use crate::sampler::{Status, class_name, sensor_name, unit_name};
+use crate::verdict::{in_short, worst};
 use backdoors_healers::Users;
 use backdoors_monitor_api::{
     HealersAnswer, NearestSensor, ProcessRow, ProcessesAnswer, ProposalState, SensorRow, SensorsAnswer,
@@ -58,7 +59,7 @@ impl TargetHandle {
             chances: status.plan.chances,
             loss: status.loss,
             round_trip_ns: nanoseconds(status.round_trip.median),
-            verdict: verdicts::in_short(status),
+            verdict: in_short(worst(&status.verdicts)),
             lease_holder: status.lease.and_then(|lease| lease.holder),
             holds_lease: holds_lease(status, now),
             samples: status.samples,

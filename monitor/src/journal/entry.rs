@@ -27,8 +27,9 @@ pub struct Entry {
 }
 
 /// What happened.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, strum::IntoStaticStr)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 #[expect(missing_docs, reason = "the fields are the journal's format, documented by `What::text`")]
 pub enum What {
     /// A target was reached for the first time.
@@ -222,43 +223,7 @@ impl What {
     /// Its name in the journal.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match self {
-            What::Connected { .. } => "connected",
-            What::Lost { .. } => "lost",
-            What::Recovered { .. } => "recovered",
-            What::MadeAnew { .. } => "made-anew",
-            What::Unreadable { .. } => "unreadable",
-            What::Late { .. } => "late",
-            What::Event { .. } => "event",
-            What::Cleared { .. } => "cleared",
-            What::Verdict { .. } => "verdict",
-            What::Rule { .. } => "rule",
-            What::Lease { .. } => "lease",
-            What::Reconfigured { .. } => "reconfigured",
-            What::NotReconfigured { .. } => "not-reconfigured",
-            What::Reloaded { .. } => "reloaded",
-            What::Diagnosis { .. } => "diagnosis",
-            What::NothingFound { .. } => "nothing-found",
-            What::HealerBroke { .. } => "healer-broke",
-            What::Proposal { .. } => "proposal",
-            What::Withheld { .. } => "withheld",
-            What::Approved { .. } => "approved",
-            What::Rejected { .. } => "rejected",
-            What::ProposalEnded { .. } => "proposal-ended",
-            What::NotBegun { .. } => "not-begun",
-            What::CommandWritten { .. } => "command-written",
-            What::Acknowledged { .. } => "acknowledged",
-            What::Repaired(_) => "repaired",
-            What::Voted { .. } => "voted",
-            What::Refused { .. } => "refused",
-            What::GaveUp(_) => "gave-up",
-            What::TimedOut { .. } => "timed-out",
-            What::Unknown { .. } => "unknown",
-            What::GraceEnded { .. } => "grace-ended",
-            What::SequenceEnded { .. } => "sequence-ended",
-            What::SessionsRecovered { .. } => "sessions-recovered",
-            What::Unkillable { .. } => "unkillable",
-        }
+        self.into()
     }
 
     /// The sentence for people.

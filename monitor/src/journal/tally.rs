@@ -1,7 +1,8 @@
 //! What the journal told so far, counted, for whoever draws curves.
 
 use super::entry::{Entry, What};
-use backdoors_monitor_api::{LastEvent, Report};
+use backdoors_monitor_api::LastEvent;
+use backdoors_monitor_api::recovery::Mark;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +20,20 @@ pub struct Counts {
     /// The newest entry.
     pub last: Option<LastEvent>,
     /// The last recovery of its live sessions that was no dry run.
-    pub recovery: Option<Report>,
+    pub recovery: Option<Recovered>,
+}
+
+/// What of a recovery is drawn.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// When which phase ended.
+    pub marks: Vec<Mark>,
+    /// Sessions that go on here by it.
+    pub resumed: usize,
+    /// Sessions that an earlier recovery brought here.
+    pub earlier: usize,
+    /// Sessions that are lost.
+    pub lost: usize,
 }
 
 impl Tally {
@@ -35,7 +49,12 @@ impl Tally {
         match &entry.what {
             What::Repaired(end) => counts.repairing_ns = counts.repairing_ns.saturating_add(end.took_ns),
             What::SessionsRecovered { report, .. } if !report.dry_run => {
-                counts.recovery = Some(report.clone())
+                counts.recovery = Some(Recovered {
+                    marks: report.marks.clone(),
+                    resumed: report.resumed(),
+                    earlier: report.earlier(),
+                    lost: report.lost(),
+                });
             }
             _ => {}
         }

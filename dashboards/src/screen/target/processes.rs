@@ -5,9 +5,8 @@ use crate::screen::{Style, table};
 use crate::target::ProcessOrder;
 use crate::units::{bytes, time};
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::text::{Line, Text};
-use ratatui::widgets::Paragraph;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::text::Text;
 
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
     let Some((target, read)) =
@@ -29,8 +28,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
         summary.push_str(&format!("; {} contain `{}`", target.processes.len(), target.filter));
     }
     let places = (target.position(), target.rows());
-    let [above, below] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
-    frame.render_widget(Paragraph::new(Line::styled(summary, style.faint())), above);
+    let below = super::headline(frame, area, style, summary);
     let titles = [
         ("PID", Constraint::Length(8)),
         ("USER", Constraint::Length(10)),

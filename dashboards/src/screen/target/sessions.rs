@@ -4,9 +4,8 @@ use crate::app::App;
 use crate::screen::{Style, table};
 use crate::units::{bytes, time};
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::text::{Line, Text};
-use ratatui::widgets::Paragraph;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::text::Text;
 
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
     let Some(target) = app.target.as_ref().filter(|target| target.sessions.is_some()) else {
@@ -25,8 +24,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &mut App, style: &Style) {
         (count, lost) => format!("{count} sessions, {lost} would be lost"),
     };
     let places = (target.position(), target.rows());
-    let [above, below] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
-    frame.render_widget(Paragraph::new(Line::styled(summary, style.faint())), above);
+    let below = super::headline(frame, area, style, summary);
     let titles = [
         ("CLIENT", Constraint::Length(22)),
         ("SERVICE", Constraint::Length(10)),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{HealDeed, HealSubject};
+use crate::{ErrorKind, HealDeed, HealSubject};
 use percent_encoding::percent_decode_str;
 use proptest::option;
 use proptest::prelude::*;

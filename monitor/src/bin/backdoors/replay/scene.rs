@@ -6,7 +6,7 @@ use crate::verdicts::verdict_table;
 use backdoors_monitor::clock::{nanoseconds, rfc3339};
 use backdoors_monitor::recorder::{About, Moment, Playback, Recording, Rerun, What};
 use backdoors_monitor::sampler::{class_name, unit_name};
-use backdoors_monitor::verdict::Verdict;
+use backdoors_monitor::verdict::{Verdict, worst};
 use backdoors_monitor_api::{SensorRow, VerdictRow};
 use backdoors_sensor_box::{ApplicationView, SensorView};
 use std::time::Duration;
@@ -108,7 +108,13 @@ impl Scene {
         self.period.as_ref().map_or(Duration::ZERO, |(period, _)| *period)
     }
 
-    fn verdict(&self, verdict: &Verdict) -> VerdictRow {
+    /// The worst of it.
+    pub fn worst(&self) -> Option<&Verdict> {
+        worst(self.rerun.recorded())
+    }
+
+    /// A verdict, as it stands at this moment.
+    pub fn verdict(&self, verdict: &Verdict) -> VerdictRow {
         let since = self.at.saturating_sub(verdict.since);
         VerdictRow {
             layer: verdict.layer,

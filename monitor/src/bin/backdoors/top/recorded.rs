@@ -7,8 +7,9 @@ use anyhow::{Context, bail};
 use backdoors_dashboards::source::{Refused, Source, Told, Wish};
 use backdoors_monitor::clock::nanoseconds;
 use backdoors_monitor::recorder::{Recording, Rerun, What};
+use backdoors_monitor::verdict::in_short;
 use backdoors_monitor_api::{
-    Event, LastEvent, Reach, SensorsAnswer, Standing, State, TargetSummary, VerdictRow, VerdictsAnswer,
+    Event, LastEvent, Reach, SensorsAnswer, Standing, State, TargetSummary, VerdictsAnswer,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -83,8 +84,7 @@ impl Shown {
     }
 
     fn summary(&self) -> TargetSummary {
-        let verdicts = self.scene.verdicts();
-        let worst = worst(&verdicts);
+        let worst = self.scene.worst();
         let view = self.scene.view();
         TargetSummary {
             name: self.scene.target.clone(),
@@ -108,10 +108,7 @@ impl Shown {
             round_trip_ns: 0,
             lease_holder: None,
             holds_lease: false,
-            verdict: worst.map_or(State::Unknown.to_string(), |row| match row.state {
-                State::Healthy | State::Unknown => row.state.to_string(),
-                state => format!("{} {state}", row.subject.as_deref().unwrap_or(row.layer.name())),
-            }),
+            verdict: in_short(worst),
             samples: self.samples,
             failures: 0,
             exceeded: self
@@ -122,8 +119,8 @@ impl Shown {
                 .map(|row| row.name)
                 .collect(),
             running: None,
-            state: worst.map_or(State::Unknown, |row| row.state),
-            since_ms: worst.map_or(0, |row| row.since_ms),
+            state: worst.map_or(State::Unknown, |verdict| verdict.state),
+            since_ms: worst.map_or(0, |verdict| self.scene.verdict(verdict).since_ms),
             nearest: None,
             sessions: None,
             open_proposals: 0,
@@ -134,11 +131,6 @@ impl Shown {
             }),
         }
     }
-}
-
-fn worst(verdicts: &[VerdictRow]) -> Option<&VerdictRow> {
-    let of = |state| verdicts.iter().find(|row| row.state == state);
-    of(State::Failed).or_else(|| of(State::Suspect)).or_else(|| of(State::Healthy))
 }
 
 impl Source for Recorded {
