@@ -147,7 +147,7 @@ impl Operation {
     /// The request that arrived this way: `words` are the fields of the path and the parameters, and `body` is the body.
     ///
     /// # Errors
-    /// [`ErrorKind::BadRequest`], with what is wrong.
+    /// [`crate::ErrorKind::BadRequest`], with what is wrong.
     pub fn query(
         &self,
         words: impl IntoIterator<Item = (String, String)>,
