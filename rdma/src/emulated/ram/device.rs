@@ -3,9 +3,10 @@
 use crate::emulated::Nic;
 use crate::emulated::ram::guest_memory::{GuestMemory, pages_of};
 use crate::emulated::ram::message::{
-    Answer, Call, MAX_BOOT, MAX_PAGES, PageRun, Reply, Request, VERSION, line,
+    Answer, Call, MAX_BOOT, MAX_PAGES, MAX_RUNS, PageRun, Reply, Request, VERSION, line,
 };
 use crate::owner::{MemoryOwner, OwnerError, RegionId, RegionRequest};
+use std::collections::HashMap;
 
 /// A NIC that serves pages of a guest's RAM. What comes from the guest is hostile: it can say what it likes, and opens
 /// nothing but its own memory.
@@ -17,13 +18,15 @@ pub struct Device {
     /// Of the guest that said hello last.
     boot: Option<String>,
     session: Option<u64>,
+    /// How many runs of pages each region is.
+    runs: HashMap<RegionId, usize>,
 }
 
 impl Device {
     /// A NIC without a machine.
     #[must_use]
     pub fn new(nic: Nic) -> Device {
-        Device { nic, memory: None, boot: None, session: None }
+        Device { nic, memory: None, boot: None, session: None, runs: HashMap::new() }
     }
 
     /// A machine was switched on.
@@ -41,6 +44,7 @@ impl Device {
     /// The machine was reset: its memory is about to hold other things.
     pub fn reset(&mut self) {
         self.nic.reset();
+        self.runs.clear();
         self.boot = None;
         self.session = None;
     }
@@ -76,6 +80,7 @@ impl Device {
                 Reply::Registered(id)
             }),
             Request::Retire(region) => self.nic.retire(region).map(|()| {
+                self.runs.remove(&region);
                 tracing::info!(?region, "retired");
                 Reply::Done
             }),
@@ -119,11 +124,16 @@ impl Device {
         for (_, other) in self.nic.regions()? {
             in_use = in_use.saturating_add(pages_of(&other)?);
         }
-        if in_use > MAX_PAGES as u64 {
+        if in_use > MAX_PAGES {
             return Err(OwnerError::Full(format!("pages: there are {MAX_PAGES}")));
         }
+        if self.runs.values().sum::<usize>() + pages.len() > MAX_RUNS {
+            return Err(OwnerError::Full(format!("runs of adjacent pages: there are {MAX_RUNS}")));
+        }
         self.nic.check_room(&region)?;
-        self.nic.register_mapped(region, memory.map(&region, pages)?)
+        let id = self.nic.register_mapped(region, memory.map(&region, pages)?)?;
+        self.runs.insert(id, pages.len());
+        Ok(id)
     }
 }
 

@@ -14,9 +14,11 @@ pub const VERSION: u32 = 1;
 /// Bytes of a page, in the guest and outside. Pages of another size cannot be translated.
 pub const PAGE: u64 = 4096;
 /// Pages that can be registered at once, all regions together.
-pub const MAX_PAGES: usize = 32 * 1024;
-/// Most bytes of a message; the longest is the registration of [`MAX_PAGES`] pages none of which is the next of
-/// another.
+pub const MAX_PAGES: u64 = 256 * 1024;
+/// Runs of pages that they can be, all regions together. Each is a mapping of the NIC's process, and Linux lets a process have
+/// 65530 (`vm.max_map_count`).
+pub const MAX_RUNS: usize = 32 * 1024;
+/// Most bytes of a message; the longest is the registration of [`MAX_RUNS`] runs.
 pub const MAX_LINE: usize = 1 << 20;
 /// Most bytes of a boot's name.
 pub const MAX_BOOT: usize = 64;
@@ -199,7 +201,7 @@ mod tests {
             rights: Rights::ReadOnly,
             slot: Some(u32::MAX),
         };
-        let request = Request::Register { region, pages: vec![PageRun(1 << 20, 1); MAX_PAGES] };
+        let request = Request::Register { region, pages: vec![PageRun(1 << 20, 1); MAX_RUNS] };
         let line = line(&Call { session: u64::MAX, number: u64::MAX, request }).unwrap();
         assert!(line.len() < MAX_LINE, "{}", line.len());
     }
