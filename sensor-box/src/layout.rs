@@ -72,7 +72,7 @@ impl RegionKind {
     /// The boxes of the first service's sessions; those of the others follow, in the order of the target's configuration.
     pub const BOXES_FIRST: u32 = 0x200;
     /// Services a target has at most: kinds [`RegionKind::BOXES_FIRST`] and up.
-    pub const BOXES: u32 = 8;
+    pub const BOXES: u32 = 16;
 }
 
 /// Bits of [`BoxHeader::capabilities`]: who fills the box, and who can kill what.

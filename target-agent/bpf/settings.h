@@ -17,7 +17,7 @@
 #define ERRAND_TAKEN 2
 #define ERRAND_ENDED 3
 #define MAX_REFUSED_USERS 64
-#define MAX_SERVICES 8
+#define MAX_SERVICES 16
 #define MAX_SERVICE_PORTS 16
 
 /* Fixed before the kernel half is loaded. */
@@ -72,7 +72,7 @@ struct settings {
 	/* Addresses that a fence covers, IPv4 as ::ffff:a.b.c.d, as they are on the wire. */
 	__u64 fenced[BD_MAX_FENCED][2];
 };
-_Static_assert(sizeof(struct settings) == 496, "size");
+_Static_assert(sizeof(struct settings) == 528, "size");
 
 struct process_name {
 	__u32 pid;

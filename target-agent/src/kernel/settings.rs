@@ -1,6 +1,7 @@
 //! What user half and kernel half share besides the sensor box; `bpf/settings.h` says the same.
 
 use backdoors_sensor_box::fence::layout::MAX_FENCED;
+use backdoors_sensor_box::layout::RegionKind;
 use std::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -9,7 +10,7 @@ pub const MAX_SPARED: usize = 64;
 /// Processes that can be protected.
 pub const MAX_PROTECTED: usize = 16;
 /// Services whose sessions can be captured.
-pub const MAX_SERVICES: usize = 8;
+pub const MAX_SERVICES: usize = RegionKind::BOXES as usize;
 /// Ports that they can have in all.
 pub const MAX_SERVICE_PORTS: usize = 16;
 /// Users that have sensors at once.
@@ -170,7 +171,7 @@ pub struct AgreementWords {
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 496);
+    assert!(size_of::<Settings>() == 528);
     assert!(size_of::<ProcessName>() == 16);
     assert!(size_of::<Control>() == 608);
     assert!(size_of::<ErrandWords>() == 64);
