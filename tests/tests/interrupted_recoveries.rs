@@ -28,7 +28,7 @@ impl<'m> Served<'m> {
         let (program, at) = (machines.node.program("backdoors-echo")?, format!("0.0.0.0:{PORT}"));
         let server = scene.serve(Node::First, &program, &at)?;
         scene.serve(Node::Standby, &program, &at)?;
-        let wire = Wire::watch_ends(&machines.client, PORT)?;
+        let wire = Wire::watch_ends(&machines.client, PORT..PORT + 1)?;
         let client = machines.client.program("backdoors-client")?;
         // They say something all the time: who says nothing hears nothing of its session's end.
         let arguments = format!("echo --write {} --piece 777 --pause 25 --sessions {SESSIONS}", 777 * 500);
@@ -53,7 +53,7 @@ impl<'m> Served<'m> {
             Ok((ends.len() == SESSIONS).then_some(ends))
         })?;
         let served = ends.iter().filter(|end| end.ends_with(" ok")).count();
-        let broken = breaks(&self.wire.end()?, self.machines.service_at(PORT));
+        let broken = breaks(&self.wire.end()?, self.machines.service);
         ensure!(served < SESSIONS || broken.is_empty(), "connections were reset: {broken:?}");
         Ok(served)
     }

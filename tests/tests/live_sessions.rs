@@ -16,7 +16,7 @@ fn go_on(fault: Fault, client: Client, sessions: usize) {
 }
 
 fn go_on_over(family: Family, fault: Fault, client: Client, sessions: usize) {
-    let row = Row { fault, client, sessions };
+    let row = Row { fault, clients: &[client], sessions };
     let outcome = row.run_over(family).unwrap_or_else(|error| panic!("{error:#}"));
     let longest = outcome.stalls.iter().max();
     println!("{fault:?}, {sessions} x {client:?}: longest stall {longest:?}, {}", outcome.report["marks"]);
@@ -165,7 +165,7 @@ mod every_client_outlives_every_fault {
         }
         let mut failed = Vec::new();
         for client in Client::ALL {
-            match (Row { fault, client, sessions }).run() {
+            match (Row { fault, clients: &[client], sessions }).run() {
                 Ok(outcome) => println!("{fault:?}, {sessions} x {client:?}: {}", outcome.report["marks"]),
                 Err(error) => {
                     println!("{error:#}");

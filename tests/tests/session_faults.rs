@@ -49,7 +49,7 @@ fn end_of_client(machines: &Machines<Host>) -> Result<String> {
 fn has_everything(machines: &Machines<Host>, wire: Wire) -> Result<()> {
     let line = end_of_client(machines)?;
     ensure!(line.ends_with("ok"), "the client says: {line}");
-    let broken = breaks(&wire.end()?, machines.service_at(PORT));
+    let broken = breaks(&wire.end()?, machines.service);
     ensure!(broken.is_empty(), "{broken:?}");
     Ok(())
 }
@@ -78,7 +78,7 @@ const NOBODY: &str = "02:00:00:00:00:01";
 fn a_client_that_was_not_answered_yet_tries_again_by_itself_and_is_served_at_the_standby() {
     let machines = Machines::hosts().unwrap();
     scene(&machines, |scene, server| {
-        let wire = Wire::watch_ends(&machines.client, PORT)?;
+        let wire = Wire::watch_ends(&machines.client, PORT..PORT + 1)?;
         misdirect(&machines.node, "eth1", machines.client.address(), NOBODY, "permanent")?;
         start_client(&machines, "'download 300000'")?;
         wait_for_connection(&machines.node, "syn-recv", "sport")?;
@@ -122,7 +122,7 @@ fn goes_on_though_the_server_was_inside_export(how: &str, number: usize) {
         let (program, arguments) = (program.display(), format!("{NAME} {PORT}"));
         scene.serve(Node::First, &format!("env {how}={number} {program}"), &arguments)?;
         scene.serve(Node::Standby, &program.to_string(), &arguments)?;
-        let wire = Wire::watch_ends(&machines.client, PORT)?;
+        let wire = Wire::watch_ends(&machines.client, PORT..PORT + 1)?;
         let receive = || -> Result<()> {
             machines.client.enter_network()?;
             let mut client = streaming::Client::connect(machines.service_at(PORT), PATIENCE)?;
@@ -141,7 +141,7 @@ fn goes_on_though_the_server_was_inside_export(how: &str, number: usize) {
             ensure!(report.contains("1 of 1 sessions go on here"), "{report}");
             client.join().map_err(|_| anyhow::anyhow!("the client panicked"))?
         })?;
-        let broken = breaks(&wire.end()?, machines.service_at(PORT));
+        let broken = breaks(&wire.end()?, machines.service);
         ensure!(broken.is_empty(), "{broken:?}");
         Ok(())
     };
@@ -187,7 +187,7 @@ fn is_refused(prepare: impl FnOnce(&Machines<Host>) -> Result<()>, reason: &str)
     let machines = Machines::hosts().unwrap();
     prepare(&machines).unwrap();
     scene(&machines, |scene, _| {
-        let wire = Wire::watch_ends(&machines.client, PORT)?;
+        let wire = Wire::watch_ends(&machines.client, PORT..PORT + 1)?;
         start_client(&machines, "'download 6000000' --rate 3000000")?;
         wait_for_connection(&machines.node, "established", "sport")?;
         let (code, text) = scene.deployment.try_backdoors("recover target")?;

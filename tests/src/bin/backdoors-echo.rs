@@ -35,9 +35,11 @@ impl Progress {
 }
 
 fn main() -> Result<()> {
-    let place = std::env::args().nth(1).context("say where: PORT, or ADDRESS:PORT")?;
+    let place = std::env::args()
+        .nth(1)
+        .context("say where: PORT, or ADDRESS:PORT; and the service, if it is not `pages`")?;
     let place = if place.contains(':') { place } else { format!("0.0.0.0:{place}") };
-    let service = Service::attach("pages")?;
+    let service = Service::attach(&std::env::args().nth(2).unwrap_or_else(|| "pages".to_owned()))?;
     let listener = service.listen(listen_at(&place)?)?;
     println!("ready");
     loop {

@@ -37,6 +37,23 @@ impl Network {
         text(&script, &output)?;
         Ok(Port { bridge, number: port })
     }
+
+    /// Adds a tap device: its frames come from a program, which may open it once it is in this network.
+    pub(crate) fn add_tap(&self, name: &str) -> Result<()> {
+        let add = format!("ip tuntap add dev {name} mode tap && ip link set {name} master bridge0 up");
+        in_network(self.holder.pid, &add)
+    }
+
+    /// The beginning of a command whose program runs in this network.
+    pub(crate) fn entering(&self) -> [String; 4] {
+        ["nsenter", "-t", &self.holder.pid.to_string(), "-n"].map(str::to_owned)
+    }
+}
+
+fn in_network(holder: u32, script: &str) -> Result<()> {
+    let mut command = Command::new("nsenter");
+    let output = command.args(["-t", &holder.to_string(), "-n", "sh", "-c", script]).output();
+    text(script, &output.context("changing a network")?).map(drop)
 }
 
 /// Where a host is plugged into a network.
@@ -52,37 +69,41 @@ impl Port {
     /// # Errors
     /// If the network is gone.
     pub fn cut(self) -> Result<()> {
-        self.in_bridge(&format!("ip link set port{} down", self.number))
+        in_network(self.bridge, &format!("ip link set port{} down", self.number))
     }
 
-    /// Lets so many bytes a second through to the host at most; what does not fit is lost on the way, and who sends does not know.
-    /// Only answers to who connects are never lost: who lost some in a row would try again after a minute. Can be said again.
+    /// Lets so many bytes a second through to the host at most of what comes from these ports of TCP; what does not fit is lost on
+    /// the way, and who sends does not know. Only answers to who connects are never lost: who lost some in a row would try again
+    /// after a minute. The rate can be changed.
     ///
     /// # Errors
     /// If the network is gone, or the kernel has no hierarchical token buckets.
-    pub fn narrow(self, rate: usize) -> Result<()> {
+    pub fn narrow(self, rate: usize, from: &[u16]) -> Result<()> {
         let (rate, port) = (8 * rate, format!("dev port{}", self.number));
-        // The flags of TCP are the 13th byte behind headers without options; SYN is the second bit.
-        let answers = [("ip", 10, 20 + 13), ("ipv6", 11, 40 + 13)].map(|(protocol, order, place)| {
-            let is_syn = format!("u32 match u8 0x02 0x02 at {place}");
-            format!("tc filter replace {port} parent 1: protocol {protocol} prio {order} {is_syn} flowid 1:2")
-        });
+        // Where TCP's header is, behind one of IP without options; its flags are byte 13, SYN is the second bit.
+        let mut filters = Vec::new();
+        for (protocol, order, header) in [("ip", 10, 20), ("ipv6", 11, 40)] {
+            let filter = |order: usize, what: &str, class| {
+                format!(
+                    "tc filter replace {port} parent 1: protocol {protocol} prio {order} u32 {what} flowid 1:{class}"
+                )
+            };
+            filters.push(filter(order, &format!("match u8 0x02 0x02 at {}", header + 13), 2));
+            for (number, from) in from.iter().enumerate() {
+                let order = order + 10 * (number + 1);
+                filters.push(filter(order, &format!("match u16 {from} 0xffff at {header}"), 1));
+            }
+        }
         let script = format!(
-            "tc qdisc show {port} | grep -q 'htb 1:' || tc qdisc add {port} root handle 1: htb default 1 || exit
+            "tc qdisc show {port} | grep -q 'htb 1:' || tc qdisc add {port} root handle 1: htb default 2 || exit
              tc class replace {port} parent 1: classid 1:1 htb rate {rate}bit burst 64kb || exit
-             tc class replace {port} parent 1: classid 1:2 htb rate 1gbit || exit
+             tc class replace {port} parent 1: classid 1:2 htb rate 10gbit || exit
              tc qdisc replace {port} parent 1:1 handle 2: bfifo limit {limit} || exit
-             {answers}",
+             {filters}",
             // As much as goes through in a tenth of a second, and a few packets at least.
             limit = (rate / 80).max(16 << 10),
-            answers = answers.join(" && ")
+            filters = filters.join(" && ")
         );
-        self.in_bridge(&script)
-    }
-
-    fn in_bridge(self, script: &str) -> Result<()> {
-        let mut command = Command::new("nsenter");
-        let output = command.args(["-t", &self.bridge.to_string(), "-n", "sh", "-c", script]).output();
-        text(script, &output.context("changing a port")?).map(drop)
+        in_network(self.bridge, &script)
     }
 }

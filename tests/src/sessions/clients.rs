@@ -1,31 +1,66 @@
 //! Who is served in the rows: what each client does, and of which server.
 
 use super::files;
-use super::scene::{Machines, NAME, PORT};
-use crate::deployment::FOLDER;
-use crate::host::Host;
-use crate::machine::Machine;
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Bytes that iperf3 writes at once.
 const BLOCK: usize = 16 << 10;
 /// Streams of one iperf3, at most.
 const STREAMS: usize = 100;
-/// Bytes that all clients of a row together get, and how many a second, if there are few of them.
-const BYTES: usize = 20_000_000;
-const RATE: usize = 5_000_000;
-/// The same until the fault, where the network is their pace: the first ones must not be done before the last ones begin.
-const OPENING_RATE: usize = 500_000;
 /// Bytes a second that clients who hurry want together.
 const HURRY: usize = 1_200_000_000;
 
+/// Longest time without a byte before a client of the lab gives up, at hosts.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the clients of a crowd want to be served by hosts.
+const WHILE: usize = 4;
+
+/// What a lab's machines are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Bytes that all clients of a crowd together get, if there are few of them.
+    pub bytes: usize,
+    /// How many times as long as at hosts everything may take, and takes.
+    pub slowness: u32,
+}
+
+impl Pace {
+    /// Bytes for each client: much more than buffers hold, and not more than a small machine can check while it lasts.
+    pub fn bytes_each(self, sessions: usize) -> usize {
+        (self.bytes / sessions).max(self.bytes / 40)
+    }
+
+    /// And how many a second.
+    fn rate_each(self, sessions: usize) -> usize {
+        self.bytes_each(sessions) / (WHILE * self.slowness())
+    }
+
+    /// All of a crowd together.
+    pub fn rate(self, sessions: usize) -> usize {
+        self.rate_each(sessions) * sessions
+    }
+
+    /// Bytes a second of a crowd until the fault, where the network is its pace: its first one must not be done before the last one of
+    /// all crowds begins.
+    pub fn opening_rate(self) -> usize {
+        self.bytes / (10 * WHILE * self.slowness())
+    }
+
+    fn slowness(self) -> usize {
+        self.slowness as usize
+    }
+
+    /// How long to wait for what hosts do in this time.
+    pub fn patience(self, hosts: Duration) -> Duration {
+        hosts * self.slowness
+    }
+}
+
 /// Clients of the lab that are connected look for this file, and begin.
-const BEGIN: &str = "/run/backdoors/begin";
+pub(super) const BEGIN: &str = "begin";
 /// Clients that wait for a moment to close look for this file.
-const CLOSE: &str = "/run/backdoors/close";
+pub(super) const CLOSE: &str = "close";
 
 /// When a client is told to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,14 +133,12 @@ impl Client {
         Client::IperfReads,
     ];
 
-    /// Its server, and what that is told.
-    pub(super) fn server(self, address: IpAddr) -> (&'static str, String) {
+    /// Its server's program, and whether that is told what to serve.
+    pub(super) fn server(self) -> Server {
         match self {
-            Client::Curl | Client::Wget | Client::Netcat => {
-                ("backdoors-file-server", format!("{} {} {NAME}", at(address), files::FOLDER))
-            }
-            Client::IperfWrites | Client::IperfReads => ("backdoors-iperf3", at(address)),
-            _ => ("backdoors-echo", at(address)),
+            Client::Curl | Client::Wget | Client::Netcat => Server::Files,
+            Client::IperfWrites | Client::IperfReads => Server::Iperf,
+            _ => Server::Echo,
         }
     }
 
@@ -130,16 +163,6 @@ impl Client {
         }
     }
 
-    /// Tells it to.
-    pub(super) fn close(client: &Host) -> Result<()> {
-        client.write(CLOSE, "")
-    }
-
-    /// Tells those of the lab, which are connected, to begin.
-    pub(super) fn begin(client: &Host) -> Result<()> {
-        client.write(BEGIN, "")
-    }
-
     /// What its own end is in before the recovery, if nobody hears it.
     pub(super) fn unheard_state(self) -> Option<&'static str> {
         match self {
@@ -154,52 +177,57 @@ impl Client {
         matches!(self, Client::Lags | Client::LagsAfterClosing | Client::LagsAndCloses)
     }
 
-    /// Processes of iperf3 that have so many streams.
-    fn processes(sessions: usize) -> usize {
-        sessions.div_ceil(STREAMS)
+    /// Lines that it prints at its end, if there are so many of it.
+    pub(super) fn ends(self, sessions: usize) -> usize {
+        // A process of iperf3 has many streams.
+        if self.server() == Server::Iperf { sessions.div_ceil(STREAMS) } else { sessions }
     }
 
     /// Connections that so many sessions are.
     pub(super) fn connections(self, sessions: usize) -> usize {
-        match self {
-            Client::IperfWrites | Client::IperfReads => sessions + Client::processes(sessions),
-            _ => sessions,
-        }
+        // A process of iperf3 has one more, for control.
+        if self.server() == Server::Iperf { sessions + self.ends(sessions) } else { sessions }
     }
 
     /// What clients of the lab are told, so that they are in the middle of it for some seconds.
-    fn arguments(self, sessions: usize) -> String {
-        let each = |all| each(all, sessions);
-        let (bytes, rate) = (each(BYTES), each(RATE));
+    fn arguments(self, pace: Pace, sessions: usize) -> String {
+        let (bytes, rate, slowness) = (pace.bytes_each(sessions), pace.rate_each(sessions), pace.slowness());
+        // As much as goes into the buffers of both ends.
+        let lag = format!("'download 300000' --rate {}", 50_000 / slowness);
         match self {
             // All together want more than there is; without a limit some would be done before others have begun.
             Client::Hurries => format!("'download {}' --rate {}", 8 * HURRY / sessions, HURRY / sessions),
-            Client::Stalls => format!("'download {bytes}' --rate {} --stall 2500", 4 * rate),
+            Client::Stalls => format!("'download {bytes}' --rate {} --stall {}", 4 * rate, 2500 * slowness),
             Client::Dribbles => {
                 // As many pieces as there is time for, all the same for one as for many.
-                let pieces = 400;
-                format!("echo --write {} --piece 777 --pause 7", 777 * pieces)
+                format!("echo --write {} --piece 777 --pause {}", 777 * 400, 7 * slowness)
             }
             Client::Uploads => {
-                let piece = each(100_000);
-                format!("sink --write {} --piece {piece} --pause 20", 150 * piece)
+                let piece = bytes / 200;
+                format!("sink --write {} --piece {piece} --pause {}", 150 * piece, 20 * slowness)
             }
             Client::HalfCloses => format!("'download {bytes}' --rate {rate} --half-close"),
-            // As much as goes into the buffers of both ends.
-            Client::Lags => "'download 300000' --rate 50000".to_owned(),
-            Client::LagsAfterClosing => "'download 300000' --rate 50000 --half-close".to_owned(),
-            Client::LagsAndCloses => format!("'download 300000' --rate 50000 --close-when {CLOSE}"),
+            Client::Lags => lag,
+            Client::LagsAfterClosing => format!("{lag} --half-close"),
+            Client::LagsAndCloses => format!("{lag} --close-when {CLOSE}"),
             Client::ClosesMeanwhile => format!("'download {bytes}' --rate {rate} --close-when {CLOSE}"),
             Client::Stays | Client::LeavesMeanwhile => format!("'download 100000' --stay-until {CLOSE}"),
             _ => format!("'download {bytes}' --rate {rate}"),
         }
     }
 
-    /// Prepares the machines, and returns the shell script that is all the clients. It prints a line for each when it ends: bytes,
-    /// the longest time without any (ms, or `-`), and `ok` or what was wrong.
-    pub(super) fn script(self, machines: &Machines<Host>, sessions: usize) -> Result<String> {
-        let service = machines.service_at(PORT);
-        let bytes = each(BYTES, sessions);
+    /// The shell script that is all the clients, of which those of the lab are this program, in a folder of their own. It prints a line
+    /// for each when it ends: bytes, the longest time without any (ms, or `-`), and `ok` or what was wrong; for each process of iperf3
+    /// its status, number and `done`. Files are to have the SHA-256 of `sum`.
+    pub(super) fn script(
+        self,
+        program: &str,
+        service: SocketAddr,
+        pace: Pace,
+        sessions: usize,
+        sum: &str,
+    ) -> String {
+        let (address, port) = (service.ip(), service.port());
         let fetch = match self {
             Client::Curl => format!("curl -sS -o got.$i http://{service}/large"),
             Client::Wget => {
@@ -209,142 +237,62 @@ impl Client {
             Client::Netcat => {
                 let request = "printf 'GET /large HTTP/1.0\\r\\n\\r\\n'";
                 let body = "LC_ALL=C sed '1,/^\\r$/d' > got.$i";
-                format!(
-                    "{{ {request} | nc {} {PORT} | {body}; [ ${{PIPESTATUS[1]}} = 0 ]; }}",
-                    machines.service
-                )
+                format!("{{ {request} | nc {address} {port} | {body}; [ ${{PIPESTATUS[1]}} = 0 ]; }}")
             }
             Client::IperfWrites | Client::IperfReads => {
                 let is_reading = if self == Client::IperfReads { "-R" } else { "" };
-                let processes = Client::processes(sessions);
+                let processes = self.ends(sessions);
                 let streams = sessions.div_ceil(processes);
-                let all = (bytes / BLOCK).max(1) * BLOCK * streams;
-                return Ok(format!(
-                    "for i in $(seq {processes}); do (iperf3 -c {} -p {PORT} -P {streams} -l {BLOCK} -n {all} -b {} \
-                     {is_reading} -J > iperf.$i; echo $? $i done) & done; wait",
-                    machines.service,
-                    // The first ones must not be done before the last ones have begun.
-                    4 * each(RATE, sessions)
-                ));
+                let all = (pace.bytes_each(sessions) / BLOCK).max(1) * BLOCK * streams;
+                // Bits: the first ones must not be done before the last ones have begun.
+                let rate = 4 * pace.rate_each(sessions);
+                return format!(
+                    "for i in $(seq {processes}); do (iperf3 -c {address} -p {port} -P {streams} -l {BLOCK} -n {all} -b {rate} \
+                     {is_reading} -J > iperf.$i; echo $? $i done) & done; wait"
+                );
             }
             _ => {
-                let program = machines.client.program("backdoors-client")?;
-                let arguments = self.arguments(sessions);
-                return Ok(format!(
-                    "exec {program} {service} {arguments} --sessions {sessions} --begin-when {BEGIN} --tally {FOLDER}/tally"
-                ));
+                let arguments = self.arguments(pace, sessions);
+                return format!(
+                    "exec {program} {service} {arguments} --sessions {sessions} --begin-when {BEGIN} --tally tally \
+                     --patience {}",
+                    pace.patience(PATIENCE).as_secs()
+                );
             }
         };
-        let sum = files::put([&machines.node, &machines.standby], bytes)?;
-        Ok(format!(
+        format!(
             "for i in $(seq {sessions}); do (said=$({fetch} 2>&1); status=$?; sum=$(sha256sum < got.$i); \
              if [ \"$status $sum\" = '0 {sum}  -' ]; then said=ok; fi; \
              echo $(stat -c %s got.$i) - ${{said:-status $status, sum $sum, not {sum}}}) & done; wait"
-        ))
+        )
     }
+}
 
-    /// Whether its program reads as fast as it can: then the network is its pace.
-    fn is_paced_by_network(self) -> bool {
-        matches!(self, Client::Curl | Client::Wget | Client::Netcat)
-    }
+/// What serves a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// The lab's own, for the lab's own clients.
+    Echo,
+    /// The example that serves files.
+    Files,
+    /// The lab's server of iperf3's protocol.
+    Iperf,
+}
 
-    /// What the network does before the first one is started.
-    pub(super) fn hold_back(self, client: &Host) -> Result<()> {
-        if self.is_paced_by_network() { client.port().narrow(OPENING_RATE) } else { Ok(()) }
-    }
-
-    /// And from the fault on.
-    pub(super) fn let_go(self, client: &Host, sessions: usize) -> Result<()> {
-        let rate = each(RATE, sessions) * sessions;
-        if self.is_paced_by_network() { client.port().narrow(rate) } else { Ok(()) }
-    }
-
-    /// Waits until so many clients are connected, by what they say and by what the node's kernel says: where its queue of
-    /// connections to be accepted was full, it comes to know later than the client.
-    pub(super) fn wait_until_connected(
-        self,
-        machines: &Machines<Host>,
-        log: &str,
-        sessions: usize,
-    ) -> Result<()> {
-        let wanted = self.connections(sessions);
-        let Machines { client, node, .. } = machines;
-        let known = format!("exclude listening exclude syn-recv exclude time-wait sport = :{PORT}");
-        client.wait_for("clients that are connected", Duration::from_secs(60), || {
-            let said = if self.is_of_the_lab() {
-                client.shell(&format!("cat {log}"))?.matches("connected").count()
-            } else {
-                connections(client, "established")?
-            };
-            Ok((said >= wanted && count(node, &known)? >= wanted).then_some(()))
-        })
-    }
-
-    fn is_of_the_lab(self) -> bool {
-        self.server(IpAddr::from([0; 4])).0 == "backdoors-echo"
-    }
-
-    /// Waits for the end of all clients, which is to be a good one; returns the longest time that each had no byte, where that
-    /// is known.
-    pub(super) fn wait_for_the_end(self, client: &Host, log: &str, sessions: usize) -> Result<Vec<Duration>> {
-        let is_iperf = matches!(self, Client::IperfWrites | Client::IperfReads);
-        let ends = if is_iperf { Client::processes(sessions) } else { sessions };
-        let lines = client.wait_for("the clients' end", Duration::from_secs(90), || {
-            let text = client.shell(&format!("cat {log}"))?;
-            let lines: Vec<String> =
-                text.lines().filter(|line| line.contains(' ')).map(str::to_owned).collect();
-            Ok((lines.len() >= ends).then_some(lines))
-        })?;
-        let mut stalls = Vec::new();
-        for line in lines {
-            if is_iperf {
-                let [status, number, _] = line.split(' ').collect::<Vec<_>>()[..] else {
-                    anyhow::bail!("a client says: {line}")
-                };
-                let told = client.shell(&format!("cat {FOLDER}/iperf.{number}"))?;
-                ensure!(status == "0", "iperf3 ended with {status}: {told}");
-                both_ends_agree(&told)?;
-            } else {
-                let mut words = line.split(' ');
-                let (_, stall) = (words.next(), words.next().unwrap_or_default());
-                ensure!(words.eq(["ok"]), "a client says: {line}");
-                stalls.extend(stall.parse().ok().map(Duration::from_millis));
-            }
+impl Server {
+    /// Its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            Server::Echo => "backdoors-echo",
+            Server::Files => "backdoors-file-server",
+            Server::Iperf => "backdoors-iperf3",
         }
-        Ok(stalls)
     }
-}
 
-/// What each gets of what all together may have: much more than buffers hold, and not more than a small machine can check while
-/// it lasts.
-fn each(all: usize, sessions: usize) -> usize {
-    (all / sessions).max(all / 40)
-}
-
-/// All addresses of that family, as servers are told.
-fn at(address: IpAddr) -> String {
-    if address.is_ipv4() { format!("0.0.0.0:{PORT}") } else { format!("[::]:{PORT}") }
-}
-
-/// Connections to the service that are in this state at a host of clients.
-pub(super) fn connections(client: &Host, state: &str) -> Result<usize> {
-    count(client, &format!("state {state} dport = :{PORT}"))
-}
-
-/// Connections of a host that `ss` finds by this filter.
-pub(super) fn count(host: &Host, filter: &str) -> Result<usize> {
-    let count = host.shell(&format!("ss -Htn {filter} | wc -l"))?;
-    count.trim().parse().context("counting connections")
-}
-
-/// Whether as many bytes came as were sent, by what iperf3 tells of both ends, of each stream.
-fn both_ends_agree(told: &str) -> Result<()> {
-    let told: Value = serde_json::from_str(told).context("what iperf3 tells")?;
-    let streams = told["end"]["streams"].as_array().with_context(|| format!("no streams: {told}"))?;
-    ensure!(!streams.is_empty(), "no streams: {told}");
-    for stream in streams {
-        let [sent, received] = ["sender", "receiver"].map(|end| stream[end]["bytes"].as_u64());
-        ensure!(sent > Some(0) && sent == received, "sent {sent:?}, received {received:?}: {told}");
+    /// What it is told, to serve this service at all addresses of the family of this one.
+    pub fn arguments(self, at: SocketAddr, service: &str) -> String {
+        let all = if at.is_ipv4() { "0.0.0.0" } else { "[::]" };
+        let folder = if self == Server::Files { files::FOLDER } else { "" };
+        format!("{all}:{} {folder} {service}", at.port())
     }
-    Ok(())
 }

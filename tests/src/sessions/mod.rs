@@ -2,6 +2,7 @@
 //! sessions, and clients of many kinds.
 
 mod clients;
+mod crowd;
 mod files;
 mod group;
 pub mod rows;

@@ -1,12 +1,14 @@
 //! Three machines of a network: a client, the node that serves it, and a standby that looks after the node.
 
+use super::clients::Pace;
 use super::group::Group;
 use crate::deployment::{Deployment, FOLDER, Plan};
 use crate::host::{Host, HostLimits, Network, Port};
 use crate::machine::Machine;
-use crate::vm::{Kernel, SeenFrom, Vm, VmConfig, Wire};
+use crate::vm::{Kernel, SeenFrom, Uplink, Vm, VmConfig, Wire};
 use anyhow::{Context, Result};
 use backdoors_rdma::handshake::Identity;
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -21,14 +23,16 @@ const UP: Duration = Duration::from_secs(120);
 const CLIENTS: HostLimits = HostLimits { processes: 8192, memory: 8 << 30 };
 /// Who looks after the standby.
 pub(super) const SECOND: &str = "second";
+/// Servers of the lab.
+const SERVERS: [&str; 3] = ["backdoors-echo", "backdoors-file-server", "backdoors-iperf3"];
 /// The last byte of the service's address, which moves.
 const SERVICE: u8 = 80;
 
 /// The machines of a lab. All in them ends when it is dropped.
 #[derive(Debug)]
 pub struct Machines<M> {
-    /// Who is served.
-    pub client: M,
+    /// Who is served: always a host, whose clients are at this machine's full speed.
+    pub client: Host,
     /// Who serves.
     pub node: M,
     /// Who goes on.
@@ -44,8 +48,15 @@ pub struct Machines<M> {
     pub(super) interface: &'static str,
     /// Where the node is plugged into the clients' network, if that is one of its own.
     port: Option<Port>,
-    /// Those of the machines themselves and of the clients, where they are made here.
-    pub(super) networks: Option<[Network; 2]>,
+    /// What clients may want of them.
+    pub(super) pace: Pace,
+    /// Of the clients.
+    pub(super) outside: Network,
+    /// Of node and standby, where they are hosts.
+    pub(super) inside: Option<Network>,
+    /// What connects guests with the clients.
+    #[expect(dead_code, reason = "it is there as long as they are")]
+    uplink: Option<Uplink>,
 }
 
 /// Family of the clients' addresses, and of the service's.
@@ -58,12 +69,14 @@ pub enum Family {
 }
 
 /// A service of both nodes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Served {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Where it is served.
     pub port: u16,
+    /// Lines of both agents' `[[service]]` of it alone.
+    pub lines: String,
 }
 
 /// How a scene is set up.
@@ -71,7 +84,7 @@ pub struct Served {
 pub struct SceneConfig {
     /// The services.
     pub services: Vec<Served>,
-    /// Lines of both agents' `[[service]]`s.
+    /// Lines of each of them, too.
     pub lines: String,
     /// Limits of the node's sensors, lines of `[limits]`.
     pub limits: String,
@@ -82,7 +95,7 @@ pub struct SceneConfig {
 impl Default for SceneConfig {
     fn default() -> Self {
         SceneConfig {
-            services: vec![Served { name: NAME, port: PORT }],
+            services: vec![Served { name: Cow::Borrowed(NAME), port: PORT, lines: String::new() }],
             lines: "sessions = 16\n".to_owned(),
             limits: String::new(),
             rules: String::new(),
@@ -146,7 +159,10 @@ impl Machines<Host> {
             provider: "emulated",
             watch: "period = \"20ms\"\n",
             port: Some(port),
-            networks: Some([inside, outside]),
+            pace: Pace { bytes: 20_000_000, slowness: 1 },
+            outside,
+            inside: Some(inside),
+            uplink: None,
         };
         for (host, interface, last) in
             [(&machines.node, "eth1", 1), (&machines.standby, "eth1", 2), (&machines.client, "eth0", 3)]
@@ -174,13 +190,21 @@ impl Machines<Host> {
 }
 
 impl Machines<Vm> {
-    /// Guests, of which the node has a NIC outside of it, which answers for it whatever becomes of its kernel.
+    /// Guests, of which the node has a NIC outside of it, which answers for it whatever becomes of its kernel; and a host of clients
+    /// in their network. There are so many crowds of so many clients.
     ///
     /// # Errors
-    /// As [`Vm::boot_all`].
-    pub fn guests(kernel: Kernel) -> Result<Machines<Vm>> {
-        let wire = Wire::switch(3)?;
-        let config = |name, cpus, host_link, outside_nic: Option<SeenFrom>, programs: &[&str]| VmConfig {
+    /// As [`Vm::boot_all`], [`Host::boot`] and [`Uplink::plug`].
+    pub fn guests(kernel: Kernel, crowds: usize, sessions: usize) -> Result<Machines<Vm>> {
+        // A crowd's rings take less than a MiB for each.
+        let memory_mib = u32::try_from(1024 + crowds * sessions.next_power_of_two())?;
+        let pace = Pace {
+            // More than buffers hold for each.
+            bytes: 320_000 * sessions.max(13),
+            slowness: u32::try_from(6 + sessions / 4)?,
+        };
+        let (wire, outside) = (Wire::switch(3)?, Network::new()?);
+        let config = |name, cpus, host_link, outside_nic: Option<SeenFrom>, own: &[&str]| VmConfig {
             name,
             cpus,
             host_link,
@@ -188,16 +212,22 @@ impl Machines<Vm> {
             reboots: true,
             network: Some(&wire),
             outside_nic,
-            memory_mib: 768,
-            programs: programs.iter().map(|program| (*program).to_owned()).collect(),
+            memory_mib,
+            programs: ["backdoors-nic", "backdoors-agent"]
+                .iter()
+                .chain(&SERVERS)
+                .chain(own)
+                .map(|program| (*program).to_owned())
+                .collect(),
             ..VmConfig::default()
         };
-        let serving = ["backdoors-nic", "backdoors-agent", "backdoors", "backdoors-echo"];
-        let [node, standby, client] = Vm::boot_all([
-            config("node", 2, false, Some(SeenFrom::Guests), &serving),
-            config("standby", 1, true, None, &serving),
-            config("client", 1, false, None, &["backdoors-client"]),
+        let [node, standby] = Vm::boot_all([
+            config("node", 2, false, Some(SeenFrom::Guests), &[]),
+            config("standby", 1, true, None, &["backdoors"]),
         ])?;
+        let uplink = Uplink::plug(&wire, &outside)?;
+        let client = Host::boot(&outside, "client", uplink.address(), CLIENTS)?;
+        client.shell(&format!("ip link set eth0 address {}", uplink.hardware_address()))?;
         let [a, b, c, _] = Machine::address(&node).octets();
         let machines = Machines {
             client,
@@ -210,7 +240,10 @@ impl Machines<Vm> {
             // Emulated processors are slow.
             watch: "period = \"100ms\"\ndeadline = \"1s\"\n",
             port: None,
-            networks: None,
+            pace,
+            outside,
+            inside: None,
+            uplink: Some(uplink),
         };
         machines.give_address()?;
         Ok(machines)
@@ -243,7 +276,8 @@ impl<M: Machine> Machines<M> {
         if self.groups.is_some() { "scope = \"pid-namespace\"\n" } else { "" }
     }
 
-    fn machine(&self, node: Node) -> &M {
+    /// One of the two.
+    pub(super) fn machine(&self, node: Node) -> &M {
         match node {
             Node::First => &self.node,
             Node::Standby => &self.standby,
@@ -324,7 +358,7 @@ impl<'m, M: Machine> Scene<'m, M> {
     #[must_use]
     pub fn logs(&self) -> String {
         let tail = |host: &M| {
-            let script = format!("cd {FOLDER}; tail -n 40 agent.log backdoors-*.log 2>&1 || true");
+            let script = format!("cd {FOLDER}; tail -n 20 agent.log backdoors-*.log 2>&1 || true");
             host.shell(&script).unwrap_or_else(|error| error.to_string())
         };
         format!(
@@ -341,8 +375,8 @@ impl SceneConfig {
     pub(super) fn agent_lines(&self, address: IpAddr, group: Option<&Group>) -> String {
         let group =
             group.map_or(String::new(), |group| format!("service_cgroup = \"{}\"\n", group.path().display()));
-        let services = self.services.iter().map(|Served { name, port }| {
-            format!("[[service]]\nname = \"{name}\"\nports = [{port}]\n{}\n", self.lines)
+        let services = self.services.iter().map(|Served { name, port, lines }| {
+            format!("[[service]]\nname = \"{name}\"\nports = [{port}]\n{}{lines}\n", self.lines)
         });
         format!(
             "service_socket = \"{FOLDER}/services.sock\"\n{group}service_addresses = [\"{address}\"]\n\
@@ -389,7 +423,9 @@ pub(super) fn serve<M: Machine>(host: &M, program: &str, arguments: &str) -> Res
     let command =
         format!("env BACKDOORS_SERVICES={FOLDER}/services.sock sh {FOLDER}/enter {program} {arguments}");
     let name = program.rsplit('/').next().unwrap_or(program);
-    start_and_wait(host, &command, &format!("{name}.log"), "ready")
+    // Of each of several servers of one program.
+    let arguments = arguments.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    start_and_wait(host, &command, &format!("{name}-{arguments}.log"), "ready")
 }
 
 fn start_and_wait<M: Machine>(host: &M, command: &str, log: &str, word: &str) -> Result<u32> {

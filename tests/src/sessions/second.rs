@@ -22,9 +22,9 @@ impl Machines<Host> {
     /// # Errors
     /// As [`Host::boot`].
     pub fn boot_second(&self) -> Result<Second> {
-        let [inside, outside] = self.networks.as_ref().context("these machines are no hosts")?;
+        let inside = self.inside.as_ref().context("these machines are no hosts")?;
         let host = Host::boot(inside, SECOND, Ipv4Addr::new(10, 88, 0, 4), HostLimits::default())?;
-        host.plug_in(outside, self.interface, Ipv4Addr::new(10, 99, 0, 4))?;
+        host.plug_in(&self.outside, self.interface, Ipv4Addr::new(10, 99, 0, 4))?;
         Ok(Second { host, group: Group::create()? })
     }
 }

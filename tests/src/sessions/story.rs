@@ -10,11 +10,12 @@ use crate::host::Host;
 use crate::machine::Machine;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const FILES: Served = Served { name: "files", port: 8080 };
-const LINES: Served = Served { name: "lines", port: 7070 };
+const FILES: Served = Served { name: Cow::Borrowed("files"), port: 8080, lines: String::new() };
+const LINES: Served = Served { name: Cow::Borrowed("lines"), port: 7070, lines: String::new() };
 /// Bytes of the file, and how many of them a second curl takes.
 const SIZE: usize = 48 << 20;
 const RATE: usize = 12 << 20;
@@ -101,7 +102,7 @@ fn happen(machines: &Machines<Host>, scene: &Scene<'_, Host>, say: &mut dyn FnMu
     machines.client.wait_for("curl's end", Duration::from_secs(60), || {
         Ok(machines.client.shell(&format!("test -d /proc/{curl}")).is_err().then_some(()))
     })?;
-    let sums = [sum, files::sum(&machines.client, &format!("{FOLDER}/got"))?];
+    let sums = [sum, files::sum_of(&machines.client, &format!("{FOLDER}/got"))?];
     let complaint = machines.client.shell(&format!("cat {FOLDER}/curl.log"))?;
     ensure!(sums[0] == sums[1], "curl got another file: {complaint}");
     let lines = check_lines(&machines.client.shell(&format!("cat {FOLDER}/lines"))?)?;
@@ -113,7 +114,9 @@ fn happen(machines: &Machines<Host>, scene: &Scene<'_, Host>, say: &mut dyn FnMu
 
 /// Starts both servers on both nodes, with the same file; returns the node's, and the file's sum.
 fn serve(machines: &Machines<Host>, scene: &Scene<'_, Host>, streaming: &Path) -> Result<([u32; 2], String)> {
-    let sum = files::put([&machines.node, &machines.standby], SIZE)?;
+    files::put(&machines.node, SIZE)?;
+    files::put(&machines.standby, SIZE)?;
+    let sum = files::sum(&machines.node)?;
     let server = machines.node.program("backdoors-file-server")?;
     let start = |node| -> Result<[u32; 2]> {
         let at = format!("0.0.0.0:{} {} {}", FILES.port, files::FOLDER, FILES.name);

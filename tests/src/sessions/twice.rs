@@ -1,7 +1,9 @@
 //! Sessions that outlive two machines, one after the other.
 
-use super::rows::{Client, Clients};
+use super::clients::Client;
+use super::crowd::Crowd;
 use super::scene::{Machines, Node, PORT, Scene, SceneConfig};
+use super::wire::{Wire, breaks};
 use crate::host::Host;
 use crate::machine::Machine;
 use anyhow::{Context, Result, ensure};
@@ -15,41 +17,43 @@ use std::time::Duration;
 /// What was not so; the message has what everybody printed.
 pub fn run(client: Client, sessions: usize) -> Result<Vec<Duration>> {
     let machines = Machines::hosts()?;
+    let crowds = Crowd::of(&machines, &[client], sessions);
     let config = SceneConfig {
-        lines: format!("sessions = {}\nring = \"128KiB\"\n", sessions.next_power_of_two().max(16)),
+        services: crowds.iter().map(Crowd::served).collect(),
+        lines: String::new(),
         ..SceneConfig::default()
     };
     let scene = Scene::install(&machines, &config)?;
-    happen(&machines, &scene, client, sessions).with_context(|| format!("{client:?}\n{}", scene.logs()))
+    let mut all = crowds.iter().map(|crowd| happen(&scene, crowd));
+    let happened = all.next().context("one crowd")?;
+    happened.with_context(|| format!("{client:?}\n{}", scene.logs()))
 }
 
-fn happen(
-    machines: &Machines<Host>,
-    scene: &Scene<'_, Host>,
-    client: Client,
-    sessions: usize,
-) -> Result<Vec<Duration>> {
-    let script = client.script(machines, sessions)?;
-    let (server, at) = (machines.node.program("backdoors-echo")?, PORT.to_string());
-    let first = scene.serve(Node::First, &server, &at)?;
-    let next = scene.serve(Node::Standby, &server, &at)?;
+fn happen(scene: &Scene<'_, Host>, crowd: &Crowd<'_, Host>) -> Result<Vec<Duration>> {
+    let machines = scene.machines();
+    let (first, next) = (crowd.serve(scene, Node::First)?, crowd.serve(scene, Node::Standby)?);
     let second = machines.boot_second()?;
-    let watcher = scene.watch_standby(&second, &server, &at)?;
-    let clients = Clients::connect(machines, client, sessions, &script)?;
-    Client::begin(&machines.client)?;
+    let (server, arguments) = crowd.server()?;
+    let watcher = scene.watch_standby(&second, &server, &arguments)?;
+    let wire = Wire::watch_ends(&machines.client, PORT..PORT + 1)?;
+    crowd.connect()?;
+    crowd.begin()?;
     // In the middle of it.
     std::thread::sleep(Duration::from_millis(500));
-    clients.are_served()?;
+    crowd.is_served()?;
     machines.node.signal("STOP", first)?;
     scene.deployment.freeze_agent()?;
     let (code, text) = scene.deployment.try_backdoors("recover target --json")?;
     ensure!(code == 0, "not all were resumed at the standby: {text}");
     std::thread::sleep(Duration::from_millis(500));
-    clients.are_served()?;
+    crowd.is_served()?;
     for pid in [next, scene.standby_agent, scene.deployment.daemon()] {
         machines.standby.signal("STOP", pid)?;
     }
     let (code, text) = watcher.try_backdoors("recover standby --json")?;
     ensure!(code == 0, "not all were resumed at the second standby: {text}\n{}", watcher.logs());
-    clients.end()
+    let stalls = crowd.end()?;
+    let broken = breaks(&wire.end()?, machines.service);
+    ensure!(broken.is_empty(), "connections were reset: {broken:?}");
+    Ok(stalls)
 }

@@ -4,7 +4,8 @@ use crate::host::Host;
 use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::IpAddr;
+use std::ops::Range;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -55,14 +56,15 @@ impl Wire {
         Ok(Wire { tcpdump, text })
     }
 
-    /// The same for the packets that begin, end or reset connections of a service.
+    /// The same for the packets that begin, end or reset connections of services at these ports.
     ///
     /// # Errors
     /// As [`Wire::watch`].
-    pub fn watch_ends(host: &Host, port: u16) -> Result<Wire> {
+    pub fn watch_ends(host: &Host, ports: Range<u16>) -> Result<Wire> {
         // The language knows names for the flags of IPv4 only.
         let flags = "tcp[13] & 7 != 0 or (ip6 and ip6[53] & 7 != 0)";
-        Wire::watch(host, &format!("tcp port {port} and ({flags})"))
+        let (first, behind) = (ports.start, ports.end);
+        Wire::watch(host, &format!("tcp portrange {first}-{} and ({flags})", behind - 1))
     }
 
     /// Ends the capture and returns what was seen, a line for each packet.
@@ -104,19 +106,19 @@ impl Drop for Wire {
 /// is answered with a reset by either kernel, and nobody hears of it. Whether the clients had everything by then they say
 /// themselves.
 #[must_use]
-pub fn breaks(packets: &[String], service: SocketAddr) -> Vec<String> {
-    // As tcpdump writes it.
-    let service = format!("{}.{}", service.ip(), service.port());
+pub fn breaks(packets: &[String], service: IpAddr) -> Vec<String> {
+    // As tcpdump writes it; a port follows.
+    let service = format!("{service}.");
     // Whether the service, and whether the client, has closed.
-    let mut closed: HashMap<&str, [bool; 2]> = HashMap::new();
+    let mut closed: HashMap<[&str; 2], [bool; 2]> = HashMap::new();
     let mut breaks = Vec::new();
     for packet in packets {
         let Some((from, to, flags)) = ends(packet) else {
             breaks.push(format!("not understood: {packet}"));
             continue;
         };
-        let by_client = to == service;
-        let closed = closed.entry(if by_client { from } else { to }).or_default();
+        let by_client = to.starts_with(&service);
+        let closed = closed.entry(if by_client { [from, to] } else { [to, from] }).or_default();
         if flags.contains('S') {
             *closed = [false; 2];
         }
@@ -150,10 +152,11 @@ mod tests {
             )
         };
         let packets: Vec<String> = packets.iter().map(line).collect();
-        breaks(&packets, "10.0.0.80:8080".parse().unwrap_or_else(|_| unreachable!())).len()
+        breaks(&packets, "10.0.0.80".parse().unwrap_or_else(|_| unreachable!())).len()
     }
 
     const SERVICE: &str = "10.0.0.80.8080";
+    const SECOND: &str = "10.0.0.80.8081";
     const CLIENT: &str = "10.0.0.3.5000";
     const OTHER: &str = "10.0.0.3.5001";
 
@@ -165,6 +168,8 @@ mod tests {
             assert_eq!(breaks_of(&[service, reset]), 1);
             assert_eq!(breaks_of(&[client, reset]), 1);
             assert_eq!(breaks_of(&[(SERVICE, OTHER, "F."), (OTHER, SERVICE, "F."), reset]), 1);
+            // Another service's.
+            assert_eq!(breaks_of(&[(SECOND, CLIENT, "F."), (CLIENT, SECOND, "F."), reset]), 1);
             assert_eq!(breaks_of(&[service, client, reset]), 0);
             // The client's port is used again.
             assert_eq!(breaks_of(&[service, client, (CLIENT, SERVICE, "S"), reset]), 1);
@@ -173,6 +178,6 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_told() {
-        assert_eq!(breaks(&["tcpdump: no more memory".to_owned()], SocketAddr::from(([0; 4], 1))).len(), 1);
+        assert_eq!(breaks(&["tcpdump: no more memory".to_owned()], IpAddr::from([0; 4])).len(), 1);
     }
 }

@@ -45,6 +45,7 @@ mod qemu;
 mod qmp;
 mod scratch;
 mod switch;
+mod uplink;
 mod wire;
 
 use std::{
@@ -70,6 +71,7 @@ pub use self::{
     error::VmError,
     initramfs::GuestFile,
     outside_nic::{NIC_PORT, SeenFrom},
+    uplink::Uplink,
     wire::Wire,
 };
 

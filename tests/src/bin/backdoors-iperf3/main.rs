@@ -1,4 +1,4 @@
-//! A server of iperf3's protocol whose tests outlive it: `backdoors-iperf3 ADDRESS:PORT`, for clients that say how much they want
+//! A server of iperf3's protocol whose tests outlive it: `backdoors-iperf3 ADDRESS:PORT [SERVICE]`, for clients that say how much they want
 //! transferred (`-n`), in either direction (`-R`), over any number of streams (`-P`).
 //!
 //! A test is one connection of control and one for each stream. Each begins with the cookie of the test: who brings a new one
@@ -70,8 +70,10 @@ enum Step {
 }
 
 fn main() -> Result<()> {
-    let place = std::env::args().nth(1).context("say where: ADDRESS:PORT")?;
-    let listener = Service::attach("pages")?.listen(listen_at(&place)?)?;
+    let place =
+        std::env::args().nth(1).context("say where: ADDRESS:PORT, and the service, if it is not `pages`")?;
+    let service = std::env::args().nth(2).unwrap_or_else(|| "pages".to_owned());
+    let listener = Service::attach(&service)?.listen(listen_at(&place)?)?;
     let tests = Arc::new(Tests::default());
     println!("ready");
     loop {

@@ -68,7 +68,9 @@ pub fn run(rounds: usize, folder: &Path) -> Result<()> {
     let machines = Machines::hosts()?;
     let services = WAYS.iter().filter(|way| way.is_captured || way.is_attached);
     let config = SceneConfig {
-        services: services.map(|way| Served { name: way.service, port: way.port }).collect(),
+        services: services
+            .map(|way| Served { name: way.service.into(), port: way.port, lines: String::new() })
+            .collect(),
         lines: "sessions = 256\nring = \"128KiB\"\n".to_owned(),
         ..SceneConfig::default()
     };

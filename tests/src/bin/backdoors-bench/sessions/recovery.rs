@@ -46,7 +46,7 @@ pub fn run(rounds: usize, folder: &Path) -> Result<()> {
 
 /// One recovery, and when each session spoke.
 fn recover(client: Client, sessions: usize, round: usize) -> Result<(Outcome, Vec<f64>)> {
-    let outcome = Row { fault: Fault::NodeStarved, client, sessions }.run()?;
+    let outcome = Row { fault: Fault::NodeStarved, clients: &[client], sessions }.run()?;
     let times = times(&outcome.report)?;
     let mean = times.iter().sum::<f64>() / times.len() as f64;
     let (first, last) = ends(&times);
