@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use backdoors_tests::deployment::FOLDER;
 use backdoors_tests::host::Host;
 use backdoors_tests::machine::Machine;
-use backdoors_tests::sessions::scene::{NAME, PORT};
+use backdoors_tests::sessions::scene::{NAME, PORT, log_of};
 use backdoors_tests::sessions::streaming::{self, Received};
 use backdoors_tests::sessions::wire::{Wire, breaks, card};
 use backdoors_tests::sessions::{Family, Machines, Node, Scene, SceneConfig};
@@ -133,7 +133,7 @@ fn goes_on_though_the_server_was_inside_export(how: &str, number: usize) {
         };
         std::thread::scope(|threads| {
             let client = threads.spawn(receive);
-            let log = format!("cat {FOLDER}/streaming.log");
+            let log = format!("cat {FOLDER}/{}", log_of(&program.to_string(), &arguments));
             machines.node.wait_for("a server that is inside export", PATIENCE, || {
                 Ok(machines.node.shell(&log)?.contains("inside").then_some(()))
             })?;

@@ -422,10 +422,15 @@ pub(super) fn give<M: Machine>(machine: &M, keys: &Path, file: &str) -> Result<(
 pub(super) fn serve<M: Machine>(host: &M, program: &str, arguments: &str) -> Result<u32> {
     let command =
         format!("env BACKDOORS_SERVICES={FOLDER}/services.sock sh {FOLDER}/enter {program} {arguments}");
+    start_and_wait(host, &command, &log_of(program, arguments), "ready")
+}
+
+/// The file in [`FOLDER`] that a server writes to: each of several of one program has its own.
+#[must_use]
+pub fn log_of(program: &str, arguments: &str) -> String {
     let name = program.rsplit('/').next().unwrap_or(program);
-    // Of each of several servers of one program.
     let arguments = arguments.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-    start_and_wait(host, &command, &format!("{name}-{arguments}.log"), "ready")
+    format!("{name}-{arguments}.log")
 }
 
 fn start_and_wait<M: Machine>(host: &M, command: &str, log: &str, word: &str) -> Result<u32> {
