@@ -57,6 +57,8 @@ pub struct App {
     pub under_way: Vec<String>,
     /// Nothing can be done about the past.
     pub is_recorded: bool,
+    /// The recording stands still.
+    pub is_paused: bool,
     /// Rows that fit, by what was drawn last.
     pub room: usize,
     /// Where the first row was drawn, and which it was.
@@ -230,6 +232,7 @@ impl App {
             KeyCode::Up | KeyCode::Char('k') => self.move_by(-1),
             KeyCode::PageDown => self.move_by(self.room.max(1) as isize),
             KeyCode::PageUp => self.move_by(-(self.room.max(1) as isize)),
+            KeyCode::Char(' ') => self.is_paused = self.is_recorded && !self.is_paused,
             KeyCode::Home | KeyCode::Char('g') => self.select(0),
             KeyCode::End | KeyCode::Char('G') => self.select(usize::MAX),
             _ if self.target.is_some() => self.on_key_of_target(key.code),

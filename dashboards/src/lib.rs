@@ -9,6 +9,7 @@ pub mod app;
 pub mod daemon;
 pub mod feed;
 mod fleet;
+pub mod hold;
 pub mod screen;
 pub mod source;
 mod target;

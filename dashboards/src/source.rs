@@ -1,5 +1,6 @@
 //! Where the dashboard's news come from.
 
+use crate::hold::Hold;
 use backdoors_monitor_api::{
     Event, ProcessesAnswer, ProposalRow, SensorsAnswer, SessionRow, TargetSummary, VerdictsAnswer,
 };
@@ -70,8 +71,8 @@ pub trait Source: Send {
     /// See [`Refused`].
     fn ask(&mut self, wish: &Wish) -> Result<Told, Refused>;
 
-    /// Whether what it tells is of the past, so that nothing can be done about it.
-    fn is_recorded(&self) -> bool {
-        false
+    /// What holds it still, if what it tells is of the past, so that nothing can be done about it.
+    fn recording(&self) -> Option<Hold> {
+        None
     }
 }

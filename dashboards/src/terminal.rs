@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::feed::{Act, Feed, News};
+use crate::hold::Hold;
 use crate::screen::{self, Style};
 use crate::source::Source;
 use ratatui::crossterm::event::{self, DisableMouseCapture, EnableMouseCapture, Event};
@@ -44,13 +45,13 @@ pub fn run(options: Options) -> Result<(), TopError> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err(TopError::NoTerminal);
     }
-    let is_recorded = options.source.is_recorded();
+    let recording = options.source.recording();
     let (feed, news) = Feed::start(options.source, options.act)?;
-    let mut app = App::new(is_recorded);
+    let mut app = App::new(recording.is_some());
     let style = Style::of_environment(|name| std::env::var(name).ok());
     let mut terminal = ratatui::try_init()?;
     let result = execute!(io::stdout(), EnableMouseCapture)
-        .and_then(|()| show(&mut terminal, &mut app, &style, &feed, &news));
+        .and_then(|()| show(&mut terminal, &mut app, &style, &feed, &news, recording.as_ref()));
     // Whatever failed: the shell gets back what it had.
     drop(execute!(io::stdout(), DisableMouseCapture));
     ratatui::try_restore()?;
@@ -63,6 +64,7 @@ fn show(
     style: &Style,
     feed: &Feed,
     news: &std::sync::mpsc::Receiver<News>,
+    recording: Option<&Hold>,
 ) -> io::Result<()> {
     let mut drawn: Option<Duration> = None;
     // A key is answered at once, news when it is time to draw.
@@ -81,6 +83,9 @@ fn show(
                 Event::Key(key) => app.on_key(key),
                 Event::Mouse(mouse) => app.on_mouse(mouse),
                 _ => {}
+            }
+            if let Some(recording) = recording {
+                recording.set(app.is_paused);
             }
         }
         for news in news.try_iter() {

@@ -132,6 +132,22 @@ fn nothing_can_be_done_about_a_recording() {
 }
 
 #[test]
+fn a_recording_is_paused_and_goes_on() {
+    let mut app = App { is_recorded: true, ..app() };
+    for is_paused in [true, false] {
+        press(&mut app, " ");
+        assert_eq!(app.is_paused, is_paused);
+    }
+}
+
+#[test]
+fn what_happens_now_cannot_be_paused() {
+    let mut app = app();
+    press(&mut app, " ");
+    assert!(!app.is_paused);
+}
+
+#[test]
 fn news_of_another_target_than_the_one_that_is_shown_are_left_out() {
     let mut app = at_processes(3);
     let read =

@@ -71,7 +71,8 @@ pub fn head(frame: &mut Frame<'_>, area: Rect, app: &App, style: &Style, now: Du
         }
     }
     if app.is_recorded {
-        first.push(Span::styled("  RECORDING", style.warning()));
+        let paused = if app.is_paused { ", PAUSED" } else { "" };
+        first.push(Span::styled(format!("  RECORDING{paused}"), style.warning()));
     }
     if let Some((why, since)) = &app.gone {
         let text = format!(
@@ -94,11 +95,15 @@ pub fn foot(frame: &mut Frame<'_>, area: Rect, app: &App, style: &Style) {
         Line::from(Span::styled(format!("under way: {line}"), style.warning()))
     } else {
         let keys = match app.target.as_ref().map(|target| target.tab) {
+            None if app.is_recorded => "Enter open  Space pause  ? help  q quit",
             None => "Enter open  / filter  s sort  r reverse  R recover  ? help  q quit",
-            Some(Tab::Verdicts) => "a approve  x reject  R recover  Tab next page  / filter  ? help  q back",
-            Some(Tab::Processes) => {
+            Some(Tab::Verdicts) if !app.is_recorded => {
+                "a approve  x reject  R recover  Tab next page  / filter  ? help  q back"
+            }
+            Some(Tab::Processes) if !app.is_recorded => {
                 "t tree  s sort  K kill  T kill tree  U kill user  / filter  ? help  q back"
             }
+            Some(_) if app.is_recorded => "Space pause  Tab next page  / filter  ? help  q back",
             Some(_) => "R recover  Tab next page  / filter  ? help  q back",
         };
         Line::from(Span::styled(keys, style.faint()))

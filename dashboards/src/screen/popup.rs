@@ -18,6 +18,7 @@ const KEYS: &[(&str, &str)] = &[
     ("a, x", "approve or reject the selected proposal (Verdicts)"),
     ("t", "processes as list or as tree"),
     ("K, T, U", "kill the selected process, its tree, all of its user"),
+    ("Space", "pause a recording, have it go on"),
     ("mouse", "click selects and opens, the wheel moves"),
     ("Ctrl-C", "quit at once"),
 ];

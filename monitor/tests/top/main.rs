@@ -40,7 +40,7 @@ fn every_screen_is_as_it_was_kept() {
 fn what_is_done_is_asked_before_and_told_behind() {
     let daemon = Daemon::start();
     let mut terminal = Terminal::of(&daemon);
-    terminal.wait_for("db1").type_keys("Enter").wait_for("forkbomb").type_keys("4").wait_for("bomb");
+    terminal.wait_for("db1").type_keys("Enter").wait_for("forkbomb").type_keys("4").wait_for("5 processes");
     terminal.type_keys("jjj").type_keys("T").wait_for("Sure?").compare("question");
     assert!(daemon.posted().is_empty());
     terminal.type_keys("d").wait_for("would be struck");
@@ -122,4 +122,17 @@ fn a_recording_is_shown_as_one_also_if_it_is_cut_short() {
         terminal.type_keys("6").wait_for("the recording ends here");
         terminal.type_keys("R").wait_for("nothing can be done about the past");
     }
+}
+
+#[test]
+fn a_recording_that_is_paused_stands_still_until_it_goes_on() {
+    const END: &str = "the recording ends here";
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recordings/stuck-kernel.recording");
+    let mut terminal = Terminal::start(&format!("top --replay {file}"), &[]);
+    terminal.wait_for("RECORDING").type_keys("Space").wait_for("RECORDING, PAUSED");
+    terminal.wait_for("web1").type_keys("Enter").type_keys("6").wait_for("6 Events");
+    // Longer than all of it.
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    assert!(!terminal.text().contains(END));
+    terminal.type_keys("Space").wait_for(END);
 }

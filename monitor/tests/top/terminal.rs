@@ -52,7 +52,8 @@ impl Terminal {
         self
     }
 
-    fn text(&self) -> String {
+    /// What is on the screen.
+    pub fn text(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 

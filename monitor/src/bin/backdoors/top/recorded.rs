@@ -4,6 +4,7 @@ use crate::replay::lines::describe;
 use crate::replay::scene::Scene;
 use crate::replay::when::{self, When};
 use anyhow::{Context, bail};
+use backdoors_dashboards::hold::Hold;
 use backdoors_dashboards::source::{Refused, Source, Told, Wish};
 use backdoors_monitor::clock::nanoseconds;
 use backdoors_monitor::recorder::{Recording, Rerun, What};
@@ -20,7 +21,10 @@ use std::time::{Duration, Instant};
 const EVENTS: usize = 500;
 
 /// A recording that is played.
-pub struct Recorded(Arc<Mutex<Shown>>);
+pub struct Recorded {
+    shown: Arc<Mutex<Shown>>,
+    hold: Hold,
+}
 
 struct Shown {
     scene: Scene,
@@ -39,11 +43,12 @@ impl Recorded {
         let gaps =
             recording.gaps().iter().map(|gap| told(Duration::ZERO, &scene.target, "gap", &gap.to_string()));
         let shown = Arc::new(Mutex::new(Shown { events: gaps.collect(), scene, samples: 0 }));
-        let shared = Arc::clone(&shown);
+        let (shared, hold) = (Arc::clone(&shown), Hold::default());
+        let held = hold.clone();
         std::thread::Builder::new()
             .name("replay".into())
-            .spawn(move || play(&recording, speed, from, &shared))?;
-        Ok(Recorded(shown))
+            .spawn(move || play(&recording, speed, from, &shared, &held))?;
+        Ok(Recorded { shown, hold })
     }
 }
 
@@ -51,8 +56,8 @@ fn told(wall: Duration, target: &str, kind: &str, text: &str) -> Event {
     crate::replay::lines::event(wall, target, kind, text)
 }
 
-fn play(recording: &Recording, speed: f64, from: Duration, shared: &Mutex<Shown>) {
-    let begun = Instant::now();
+fn play(recording: &Recording, speed: f64, from: Duration, shared: &Mutex<Shown>, hold: &Hold) {
+    let mut begun = Instant::now();
     let mut playback = recording.play();
     let mut wall = from;
     while let Some(moment) = playback.next() {
@@ -61,7 +66,7 @@ fn play(recording: &Recording, speed: f64, from: Duration, shared: &Mutex<Shown>
                 return;
             }
             let due = Duration::from_secs_f64(moment.wall.saturating_sub(from).as_secs_f64() / speed);
-            std::thread::sleep(due.saturating_sub(begun.elapsed()));
+            begun += hold.sleep(due.saturating_sub(begun.elapsed()));
         }
         wall = moment.wall;
         let mut shown = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +140,7 @@ impl Shown {
 
 impl Source for Recorded {
     fn ask(&mut self, wish: &Wish) -> Result<Told, Refused> {
-        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(match wish {
             Wish::Fleet => Told::Fleet(vec![shown.summary()]),
             Wish::Sensors(target) => {
@@ -164,7 +169,7 @@ impl Source for Recorded {
         })
     }
 
-    fn is_recorded(&self) -> bool {
-        true
+    fn recording(&self) -> Option<Hold> {
+        Some(self.hold.clone())
     }
 }
