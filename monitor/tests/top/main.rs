@@ -131,8 +131,8 @@ fn a_recording_that_is_paused_stands_still_until_it_goes_on() {
     let mut terminal = Terminal::start(&format!("top --replay {file}"), &[]);
     terminal.wait_for("RECORDING").type_keys("Space").wait_for("RECORDING, PAUSED");
     terminal.wait_for("web1").type_keys("Enter").type_keys("6").wait_for("6 Events");
-    // Longer than all of it.
-    std::thread::sleep(std::time::Duration::from_secs(7));
+    // Longer than all of it, and than the screen takes to be told.
+    std::thread::sleep(std::time::Duration::from_secs(10));
     assert!(!terminal.text().contains(END));
     terminal.type_keys("Space").wait_for(END);
 }
