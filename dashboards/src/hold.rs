@@ -55,12 +55,16 @@ mod tests {
         for left in [Duration::ZERO, Duration::from_millis(1)] {
             let hold = Hold::default();
             hold.set(true);
-            let sleeper = hold.clone();
-            let sleeping = std::thread::spawn(move || sleeper.sleep(left));
-            std::thread::sleep(HELD);
-            assert!(!sleeping.is_finished());
-            hold.set(false);
-            assert!(sleeping.join().unwrap() <= HELD * 100);
+            let (begun, holder) = (Instant::now(), hold.clone());
+            let holding = std::thread::spawn(move || {
+                std::thread::sleep(HELD);
+                holder.set(false);
+            });
+            let slept = Instant::now();
+            let held = hold.sleep(left);
+            assert!(held <= slept.elapsed());
+            assert!(begun.elapsed() >= HELD);
+            holding.join().unwrap();
         }
     }
 

@@ -8,7 +8,7 @@ use backdoors_tests::host::Host;
 use backdoors_tests::machine::Machine;
 use backdoors_tests::sessions::scene::{NAME, PORT, log_of};
 use backdoors_tests::sessions::streaming::{self, Received};
-use backdoors_tests::sessions::wire::{Wire, breaks, card};
+use backdoors_tests::sessions::wire::{Wire, card, end_unbroken};
 use backdoors_tests::sessions::{Family, Machines, Node, Scene, SceneConfig};
 use std::path::Path;
 use std::time::Duration;
@@ -49,9 +49,7 @@ fn end_of_client(machines: &Machines<Host>) -> Result<String> {
 fn has_everything(machines: &Machines<Host>, wire: Wire) -> Result<()> {
     let line = end_of_client(machines)?;
     ensure!(line.ends_with("ok"), "the client says: {line}");
-    let broken = breaks(&wire.end()?, machines.service);
-    ensure!(broken.is_empty(), "{broken:?}");
-    Ok(())
+    end_unbroken(wire, machines.service)
 }
 
 fn wait_for_connection(host: &Host, state: &str, end: &str) -> Result<()> {
@@ -141,9 +139,7 @@ fn goes_on_though_the_server_was_inside_export(how: &str, number: usize) {
             ensure!(report.contains("1 of 1 sessions go on here"), "{report}");
             client.join().map_err(|_| anyhow::anyhow!("the client panicked"))?
         })?;
-        let broken = breaks(&wire.end()?, machines.service);
-        ensure!(broken.is_empty(), "{broken:?}");
-        Ok(())
+        end_unbroken(wire, machines.service)
     };
     happen().unwrap_or_else(|error| panic!("{how} {number}: {error:#}\n{}", scene.logs()));
 }

@@ -96,14 +96,12 @@ pub fn foot(frame: &mut Frame<'_>, area: Rect, app: &App, style: &Style) {
     } else {
         let keys = match app.target.as_ref().map(|target| target.tab) {
             None if app.is_recorded => "Enter open  Space pause  ? help  q quit",
+            Some(_) if app.is_recorded => "Space pause  Tab next page  / filter  ? help  q back",
             None => "Enter open  / filter  s sort  r reverse  R recover  ? help  q quit",
-            Some(Tab::Verdicts) if !app.is_recorded => {
-                "a approve  x reject  R recover  Tab next page  / filter  ? help  q back"
-            }
-            Some(Tab::Processes) if !app.is_recorded => {
+            Some(Tab::Verdicts) => "a approve  x reject  R recover  Tab next page  / filter  ? help  q back",
+            Some(Tab::Processes) => {
                 "t tree  s sort  K kill  T kill tree  U kill user  / filter  ? help  q back"
             }
-            Some(_) if app.is_recorded => "Space pause  Tab next page  / filter  ? help  q back",
             Some(_) => "R recover  Tab next page  / filter  ? help  q back",
         };
         Line::from(Span::styled(keys, style.faint()))

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use backdoors_continuation_box::service::{Service, Session};
 use backdoors_tests::sessions::listen_at;
+use backdoors_tests::sessions::scene::NAME;
 use backdoors_tests::sessions::stream::{Hash, Wish, bytes, echoed};
 use std::io::{Read, Write};
 
@@ -39,7 +40,7 @@ fn main() -> Result<()> {
         .nth(1)
         .context("say where: PORT, or ADDRESS:PORT; and the service, if it is not `pages`")?;
     let place = if place.contains(':') { place } else { format!("0.0.0.0:{place}") };
-    let service = Service::attach(&std::env::args().nth(2).unwrap_or_else(|| "pages".to_owned()))?;
+    let service = Service::attach(&std::env::args().nth(2).unwrap_or_else(|| NAME.to_owned()))?;
     let listener = service.listen(listen_at(&place)?)?;
     println!("ready");
     loop {

@@ -46,13 +46,17 @@ impl Network {
 
     /// The beginning of a command whose program runs in this network.
     pub(crate) fn entering(&self) -> [String; 4] {
-        ["nsenter", "-t", &self.holder.pid.to_string(), "-n"].map(str::to_owned)
+        entering(self.holder.pid)
     }
 }
 
+fn entering(holder: u32) -> [String; 4] {
+    ["nsenter", "-t", &holder.to_string(), "-n"].map(str::to_owned)
+}
+
 fn in_network(holder: u32, script: &str) -> Result<()> {
-    let mut command = Command::new("nsenter");
-    let output = command.args(["-t", &holder.to_string(), "-n", "sh", "-c", script]).output();
+    let [program, options @ ..] = entering(holder);
+    let output = Command::new(program).args(options).args(["sh", "-c", script]).output();
     text(script, &output.context("changing a network")?).map(drop)
 }
 

@@ -280,6 +280,9 @@ pub(super) enum Server {
 }
 
 impl Server {
+    /// All there are.
+    pub const ALL: [Server; 3] = [Server::Echo, Server::Files, Server::Iperf];
+
     /// Its program.
     pub fn program(self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 
 use super::clients::{BEGIN, CLOSE, Client, Closing, Server};
 use super::files;
-use super::scene::{Machines, NAME, Node, PORT, Scene, Served};
+use super::scene::{Machines, NAME, Node, PORT, Scene, SceneConfig, Served};
 use crate::deployment::FOLDER;
 use crate::host::Host;
 use crate::machine::Machine;
@@ -24,12 +24,17 @@ pub(super) struct Crowd<'m, M> {
 impl<'m, M: Machine> Crowd<'m, M> {
     /// So many clients of each of these kinds.
     pub fn of(machines: &'m Machines<M>, clients: &[Client], sessions: usize) -> Vec<Crowd<'m, M>> {
-        let crowd = |(number, client): (u16, &Client)| Crowd { machines, client: *client, sessions, number };
+        let crowd = |(number, client): (u16, &Client)| Crowd::new(machines, *client, sessions, number);
         (0..).zip(clients).map(crowd).collect()
     }
 
+    /// One of them alone.
+    pub fn new(machines: &'m Machines<M>, client: Client, sessions: usize, number: u16) -> Crowd<'m, M> {
+        Crowd { machines, client, sessions, number }
+    }
+
     /// Its service, with room for all of it.
-    pub fn served(&self) -> Served {
+    fn served(&self) -> Served {
         let name = if self.number == 0 { NAME.into() } else { format!("{NAME}{}", self.number).into() };
         let room = self.client.connections(self.sessions).next_power_of_two().max(16);
         let output_ring = if self.client.is_behind() { "1MiB" } else { "256KiB" };
@@ -139,24 +144,24 @@ impl<'m, M: Machine> Crowd<'m, M> {
 
     /// Waits until the node's ends of all its connections are in this state.
     pub fn wait_for_ends(&self, state: &str) -> Result<()> {
-        let node = &self.machines.node;
-        let ended = node.wait_for("sessions that were ended", self.patience(20), || {
-            Ok((self.ends(&format!("state {state}"))? == self.sessions).then_some(()))
-        });
-        let others =
-            || node.shell(&format!("ss -Htan sport = :{}", self.service().port())).unwrap_or_default();
-        ended.with_context(|| format!("{state} is not the state of all of\n{}", others()))
+        self.wait_for_state(&self.machines.node, "sport", state, self.patience(20))
     }
 
     /// Waits until its own ends are in the state in which nobody hears that they have closed.
     pub fn wait_until_unheard(&self) -> Result<()> {
         let Some(state) = self.client.unheard_state() else { return Ok(()) };
-        let closed = self.host().wait_for("clients that close", self.patience(10), || {
-            Ok((self.connections(&format!("state {state}"))? == self.sessions).then_some(()))
+        self.wait_for_state(self.host(), "dport", state, self.patience(10))
+    }
+
+    /// Waits until all its connections are in this state at an end where the service's port is what `ss` calls `port`.
+    fn wait_for_state<E: Machine>(&self, end: &E, port: &str, state: &str, patience: Duration) -> Result<()> {
+        let filter = format!("{port} = :{}", self.service().port());
+        let all = end.wait_for(&format!("connections that are in {state}"), patience, || {
+            Ok((count(end, &format!("state {state} {filter}"))? == self.sessions).then_some(()))
         });
-        closed.with_context(|| {
-            let ends = self.host().shell(&format!("ss -Htan dport = :{}", self.service().port()));
-            format!("{state} is not the state of all of\n{}", ends.unwrap_or_default())
+        all.with_context(|| {
+            let ends = end.shell(&format!("ss -Htan {filter}")).unwrap_or_default();
+            format!("{state} is not the state of all of\n{ends}")
         })
     }
 
@@ -215,6 +220,15 @@ impl<'m, M: Machine> Crowd<'m, M> {
     /// The node's ends.
     fn ends(&self, filter: &str) -> Result<usize> {
         count(&self.machines.node, &format!("{filter} sport = :{}", self.service().port()))
+    }
+}
+
+/// A scene with the services of these crowds.
+pub(super) fn scene<M: Machine>(crowds: &[Crowd<'_, M>]) -> SceneConfig {
+    SceneConfig {
+        services: crowds.iter().map(Crowd::served).collect(),
+        lines: String::new(),
+        ..SceneConfig::default()
     }
 }
 

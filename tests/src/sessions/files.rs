@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 pub(super) const FOLDER: &str = "/run/served";
 
 /// Puts the file `large`, of so many bytes that are the same nowhere else in it, where a node serves it. It is the same at all nodes, and
-/// as old: that is how a server knows it again.
+/// as old: that is how a server knows it again. One that is there stays.
 pub(super) fn put<M: Machine>(node: &M, bytes: usize) -> Result<()> {
     let script = format!(
-        "mkdir -p {FOLDER} && cd {FOLDER} && seq 1000000000 1999999999 | head -c {bytes} > large && \
+        "mkdir -p {FOLDER} && cd {FOLDER} && test -e large || seq 1000000000 1999999999 | head -c {bytes} > large && \
          touch -d @1000000000 large"
     );
     node.shell(&script).map(drop)

@@ -2,9 +2,9 @@
 
 pub use super::clients::Client;
 use super::clients::Closing;
-use super::crowd::{Crowd, hold_back, let_go};
-use super::scene::{Family, Machines, Node, PORT, Scene, SceneConfig};
-use super::wire::{Wire, breaks};
+use super::crowd::{self, Crowd, hold_back, let_go};
+use super::scene::{Family, Machines, Node, PORT, Scene};
+use super::wire::{Wire, end_unbroken};
 use crate::host::Host;
 use crate::machine::Machine;
 use crate::vm::{Kernel, Vm, break_kernel};
@@ -193,12 +193,7 @@ impl<F> Row<'_, F> {
         F: Strikes<M>,
     {
         let crowds = Crowd::of(machines, self.clients, self.sessions);
-        let config = SceneConfig {
-            services: crowds.iter().map(Crowd::served).collect(),
-            lines: String::new(),
-            ..SceneConfig::default()
-        };
-        let scene = Scene::install(machines, &config)?;
+        let scene = Scene::install(machines, &crowd::scene(&crowds))?;
         self.happen(&scene, &crowds).with_context(|| format!("{self:?}\n{}", scene.logs()))
     }
 
@@ -247,8 +242,7 @@ impl<F> Row<'_, F> {
         for crowd in crowds {
             stalls.extend(crowd.end()?);
         }
-        let broken = breaks(&wire.end()?, machines.service);
-        ensure!(broken.is_empty(), "connections were reset: {broken:?}");
+        end_unbroken(wire, machines.service)?;
         let tally = crowds.first().map_or(Ok(Vec::new()), |crowd| crowd.tally(struck_at))?;
         Ok(Outcome { report, stalls, tally })
     }

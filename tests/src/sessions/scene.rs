@@ -1,6 +1,6 @@
 //! Three machines of a network: a client, the node that serves it, and a standby that looks after the node.
 
-use super::clients::Pace;
+use super::clients::{Pace, Server};
 use super::group::Group;
 use crate::deployment::{Deployment, FOLDER, Plan};
 use crate::host::{Host, HostLimits, Network, Port};
@@ -23,8 +23,6 @@ const UP: Duration = Duration::from_secs(120);
 const CLIENTS: HostLimits = HostLimits { processes: 8192, memory: 8 << 30 };
 /// Who looks after the standby.
 pub(super) const SECOND: &str = "second";
-/// Servers of the lab.
-const SERVERS: [&str; 3] = ["backdoors-echo", "backdoors-file-server", "backdoors-iperf3"];
 /// The last byte of the service's address, which moves.
 const SERVICE: u8 = 80;
 
@@ -214,10 +212,10 @@ impl Machines<Vm> {
             outside_nic,
             memory_mib,
             programs: ["backdoors-nic", "backdoors-agent"]
-                .iter()
-                .chain(&SERVERS)
-                .chain(own)
-                .map(|program| (*program).to_owned())
+                .into_iter()
+                .chain(Server::ALL.map(Server::program))
+                .chain(own.iter().copied())
+                .map(str::to_owned)
                 .collect(),
             ..VmConfig::default()
         };

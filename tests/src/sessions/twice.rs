@@ -1,9 +1,9 @@
 //! Sessions that outlive two machines, one after the other.
 
 use super::clients::Client;
-use super::crowd::Crowd;
-use super::scene::{Machines, Node, PORT, Scene, SceneConfig};
-use super::wire::{Wire, breaks};
+use super::crowd::{self, Crowd};
+use super::scene::{Machines, Node, PORT, Scene};
+use super::wire::{Wire, end_unbroken};
 use crate::host::Host;
 use crate::machine::Machine;
 use anyhow::{Context, Result, ensure};
@@ -17,16 +17,9 @@ use std::time::Duration;
 /// What was not so; the message has what everybody printed.
 pub fn run(client: Client, sessions: usize) -> Result<Vec<Duration>> {
     let machines = Machines::hosts()?;
-    let crowds = Crowd::of(&machines, &[client], sessions);
-    let config = SceneConfig {
-        services: crowds.iter().map(Crowd::served).collect(),
-        lines: String::new(),
-        ..SceneConfig::default()
-    };
-    let scene = Scene::install(&machines, &config)?;
-    let mut all = crowds.iter().map(|crowd| happen(&scene, crowd));
-    let happened = all.next().context("one crowd")?;
-    happened.with_context(|| format!("{client:?}\n{}", scene.logs()))
+    let crowd = Crowd::new(&machines, client, sessions, 0);
+    let scene = Scene::install(&machines, &crowd::scene(std::slice::from_ref(&crowd)))?;
+    happen(&scene, &crowd).with_context(|| format!("{client:?}\n{}", scene.logs()))
 }
 
 fn happen(scene: &Scene<'_, Host>, crowd: &Crowd<'_, Host>) -> Result<Vec<Duration>> {
@@ -53,7 +46,6 @@ fn happen(scene: &Scene<'_, Host>, crowd: &Crowd<'_, Host>) -> Result<Vec<Durati
     let (code, text) = watcher.try_backdoors("recover standby --json")?;
     ensure!(code == 0, "not all were resumed at the second standby: {text}\n{}", watcher.logs());
     let stalls = crowd.end()?;
-    let broken = breaks(&wire.end()?, machines.service);
-    ensure!(broken.is_empty(), "connections were reset: {broken:?}");
+    end_unbroken(wire, machines.service)?;
     Ok(stalls)
 }

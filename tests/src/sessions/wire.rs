@@ -1,7 +1,7 @@
 //! What passes a host's card, as tcpdump sees it.
 
 use crate::host::Host;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::IpAddr;
@@ -82,6 +82,16 @@ impl Wire {
         // It ends its own last line, also if there is none.
         Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
+}
+
+/// Ends a capture of [`Wire::watch_ends`], and sees that no connection of this address was broken off.
+///
+/// # Errors
+/// Which were; or as [`Wire::end`].
+pub fn end_unbroken(wire: Wire, service: IpAddr) -> Result<()> {
+    let broken = breaks(&wire.end()?, service);
+    ensure!(broken.is_empty(), "connections were reset: {broken:?}");
+    Ok(())
 }
 
 /// The hardware address of a host's card.

@@ -38,6 +38,7 @@ mod channel;
 mod command;
 mod error;
 mod initramfs;
+mod kept;
 mod outside_nic;
 mod programs;
 pub mod protocol;

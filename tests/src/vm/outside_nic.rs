@@ -4,15 +4,10 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    process::{Child, Command, Stdio},
+    process::Stdio,
 };
 
-use super::{
-    Vm, VmError,
-    programs::{built_program, system_program},
-    qemu::start_under_keeper,
-    scratch::Scratch,
-};
+use super::{Vm, VmError, kept::Kept, programs::built_program, scratch::Scratch};
 
 /// Name of the virtio-serial port behind which a guest finds its NIC.
 pub const NIC_PORT: &str = "backdoors.nic";
@@ -66,10 +61,10 @@ impl Vm {
     }
 }
 
-/// The process that is the NIC, killed when dropped, and killed by the kernel when this process ends in any other way.
+/// The process that is the NIC.
 #[derive(Debug)]
 pub(super) struct OutsideNic {
-    child: Child,
+    process: Kept,
     address: SocketAddr,
 }
 
@@ -77,8 +72,7 @@ impl OutsideNic {
     /// Starts the NIC of the guest whose files these are. It waits for QEMU by itself.
     pub(super) fn start(scratch: &Scratch, ram: &Scratch, seen_from: SeenFrom) -> Result<Self, VmError> {
         let failed = || VmError::host("start a guest's NIC");
-        let mut command = Command::new(system_program("setpriv")?);
-        command.args(["--pdeathsig", "KILL", "--"]).arg(built_program("backdoors-nic")?);
+        let mut command = Kept::command(built_program("backdoors-nic")?)?;
         command.arg("--ram").arg(ram.path("ram")).arg("--device").arg(scratch.path("nic"));
         command.arg("--qmp").arg(scratch.path("resets")).args(["--listen", "127.0.0.1:0"]);
         if seen_from == SeenFrom::Guests {
@@ -86,10 +80,10 @@ impl OutsideNic {
         }
         let log = File::options().create(true).append(true).open(scratch.path("nic.log")).map_err(failed())?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let child = start_under_keeper(command).map_err(failed())?;
-        let mut nic = OutsideNic { child, address: SocketAddr::from((HOST, 0)) };
+        let process = Kept::start(command).map_err(failed())?;
+        let mut nic = OutsideNic { process, address: SocketAddr::from((HOST, 0)) };
         let mut line = String::new();
-        if let Some(output) = nic.child.stdout.take() {
+        if let Some(output) = nic.process.take_stdout() {
             BufReader::new(output).read_line(&mut line).map_err(failed())?;
         }
         // `ready: emulated NIC at ADDRESS:PORT, RAM …`
@@ -112,19 +106,11 @@ impl OutsideNic {
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// At once.
     pub(super) fn kill(&mut self) {
-        // Neither fails for a child that is still ours; once reaped, both do nothing.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for OutsideNic {
-    fn drop(&mut self) {
-        self.kill();
+        self.process.kill();
     }
 }

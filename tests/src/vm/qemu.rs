@@ -5,12 +5,7 @@ use std::{
     net::Ipv4Addr,
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{
-        Mutex, OnceLock, PoisonError,
-        mpsc::{self, Sender},
-    },
-    thread,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -18,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     SWAP_DISK, VmConfig, VmError, initramfs,
+    kept::Kept,
     outside_nic::{NIC_PORT, OutsideNic, SeenFrom},
     programs::system_program,
     protocol::PORT,
@@ -25,10 +21,11 @@ use super::{
     wire::End,
 };
 
-/// A running QEMU, killed when dropped, and killed by the kernel when this process ends in any other way.
+/// A running QEMU.
 #[derive(Debug)]
 pub(super) struct Qemu {
-    child: Child,
+    // Dropped before what it has open.
+    process: Kept,
     scratch: Scratch,
     /// With the file that its memory is, if it has a NIC outside.
     nic: Option<(OutsideNic, Scratch, SeenFrom)>,
@@ -64,9 +61,7 @@ impl Qemu {
         let errors =
             fs::File::create(scratch.path("qemu.log")).map_err(VmError::host("make a log for QEMU"))?;
 
-        // With setpriv's help QEMU dies with the thread that started it, whatever ends that.
-        let mut command = Command::new(system_program("setpriv")?);
-        command.args(["--pdeathsig", "KILL", "--"]).arg(system_program("qemu-system-x86_64")?);
+        let mut command = Kept::command(system_program("qemu-system-x86_64")?)?;
         command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
         if !config.reboots {
             command.arg("-no-reboot");
@@ -122,8 +117,8 @@ impl Qemu {
             nic = Some((OutsideNic::start(&scratch, &ram, seen_from)?, ram, seen_from));
         }
 
-        let child = start_under_keeper(command).map_err(VmError::host("start QEMU"))?;
-        let mut qemu = Qemu { child, scratch, nic };
+        let process = Kept::start(command).map_err(VmError::host("start QEMU"))?;
+        let mut qemu = Qemu { process, scratch, nic };
         let deadline = Instant::now() + config.boot_deadline;
         let monitor = qemu.accept(&monitor, deadline)?;
         let control = qemu.accept(&control, deadline)?;
@@ -149,12 +144,12 @@ impl Qemu {
     }
 
     pub(super) fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.process.is_running()
     }
 
     /// Of the QEMU process, on this machine.
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// The NIC outside, if it has one.
@@ -185,15 +180,7 @@ impl Qemu {
 
     /// At once, as if the plug were pulled.
     pub(super) fn kill(&mut self) {
-        // Neither fails for a child that is still ours; once reaped, both do nothing.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        self.kill();
+        self.process.kill();
     }
 }
 
@@ -247,31 +234,6 @@ fn clock_frequency(cpuinfo: &str) -> Option<u32> {
     let known = value("flags")?.split_whitespace().any(|flag| flag == "tsc_known_freq");
     let frequency: f64 = value("cpu MHz")?.parse().ok()?;
     (known && frequency >= 100.0).then(|| (frequency * 1e3).round() as u32)
-}
-
-type Order = (Command, Sender<io::Result<Child>>);
-
-/// Starts a process from a thread that lives as long as this process: the kernel's "die with your parent" means the
-/// parent *thread*, and tests run in threads that end.
-pub(super) fn start_under_keeper(command: Command) -> io::Result<Child> {
-    static KEEPER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
-    let keeper = KEEPER.get_or_init(|| {
-        let (orders, inbox) = mpsc::channel::<Order>();
-        thread::spawn(move || {
-            for (mut command, answer) in inbox {
-                let _ = answer.send(command.spawn());
-            }
-        });
-        Mutex::new(orders)
-    });
-    let (answer, result) = mpsc::channel();
-    let gone = |_| io::Error::other("the thread that starts guests has ended");
-    keeper
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .send((command, answer))
-        .map_err(|_| gone(mpsc::RecvError))?;
-    result.recv().map_err(gone)?
 }
 
 /// Where consoles of guests go that were up when a test failed.

@@ -1,11 +1,8 @@
 //! Where guests meet hosts: an end of a wire that is plugged into a network of hosts.
 
-use std::{
-    net::Ipv4Addr,
-    process::{Child, Command, Stdio},
-};
+use std::{net::Ipv4Addr, process::Stdio};
 
-use super::{VmError, Wire, programs::system_program, qemu::start_under_keeper};
+use super::{VmError, Wire, kept::Kept, programs::system_program};
 use crate::host::Network;
 
 /// The tap device's name in its network.
@@ -14,7 +11,8 @@ const TAP: &str = "uplink";
 /// Carries frames between a wire and a network until it is dropped. It is a QEMU without a machine, which knows both.
 #[derive(Debug)]
 pub struct Uplink {
-    qemu: Child,
+    #[expect(dead_code, reason = "it runs as long as it is there")]
+    qemu: Kept,
     address: Ipv4Addr,
     hardware_address: String,
 }
@@ -28,9 +26,9 @@ impl Uplink {
         let failed = || VmError::host("plug guests into a network of hosts");
         let end = wire.take_end()?;
         network.add_tap(TAP).map_err(|error| failed()(std::io::Error::other(format!("{error:#}"))))?;
-        let mut command = Command::new(system_program("setpriv")?);
-        command.args(["--pdeathsig", "KILL", "--"]).args(network.entering());
-        command.arg(system_program("qemu-system-x86_64")?);
+        let [program, options @ ..] = network.entering();
+        let mut command = Kept::command(program)?;
+        command.args(options).arg(system_program("qemu-system-x86_64")?);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "none"]);
         command.args(["-netdev", "stream,id=wire,addr.type=fd,addr.str=0"]);
         command.args(["-netdev", &format!("tap,id=tap,ifname={TAP},script=no,downscript=no")]);
@@ -38,7 +36,7 @@ impl Uplink {
             command.args(["-netdev", &format!("hubport,id=port{port},hubid=0,netdev={device}")]);
         }
         command.stdin(Stdio::from(end.socket)).stdout(Stdio::null());
-        let qemu = start_under_keeper(command).map_err(failed())?;
+        let qemu = Kept::start(command).map_err(failed())?;
         Ok(Uplink { qemu, address: end.address, hardware_address: end.hardware_address })
     }
 
@@ -50,13 +48,5 @@ impl Uplink {
     /// And the hardware address, by which the wire's switch knows where its frames go.
     pub fn hardware_address(&self) -> &str {
         &self.hardware_address
-    }
-}
-
-impl Drop for Uplink {
-    fn drop(&mut self) {
-        // Neither fails for a child that is still ours; once reaped, both do nothing.
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
     }
 }

@@ -10,6 +10,7 @@ mod tests;
 use anyhow::{Context, Result, bail, ensure};
 use backdoors_continuation_box::service::{Service, Session};
 use backdoors_tests::sessions::listen_at;
+use backdoors_tests::sessions::scene::NAME;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -72,7 +73,7 @@ enum Step {
 fn main() -> Result<()> {
     let place =
         std::env::args().nth(1).context("say where: ADDRESS:PORT, and the service, if it is not `pages`")?;
-    let service = std::env::args().nth(2).unwrap_or_else(|| "pages".to_owned());
+    let service = std::env::args().nth(2).unwrap_or_else(|| NAME.to_owned());
     let listener = Service::attach(&service)?.listen(listen_at(&place)?)?;
     let tests = Arc::new(Tests::default());
     println!("ready");

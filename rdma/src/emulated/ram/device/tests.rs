@@ -166,12 +166,17 @@ fn pages_outside_the_ram_and_pages_too_many_or_too_few_are_refused() {
 
 #[test]
 fn there_are_only_so_many_pages_for_all_regions_together() {
-    let mut lab = Lab::new();
     let half = MAX_PAGES / 2;
     // The guest may name a page as often as it likes.
     let pages: Vec<PageRun> = (0..half / PAGES).map(|_| PageRun(0, PAGES as u32)).collect();
-    let first = lab.register(region(1, 0, half * PAGE, Rights::ReadOnly), &pages).unwrap();
-    lab.register(region(2, 0, half * PAGE, Rights::ReadOnly), &pages).unwrap();
+    two_take_all(half, &pages);
+}
+
+/// There is no room behind two regions of so many pages, these, until one of them is retired.
+fn two_take_all(half: u64, pages: &[PageRun]) {
+    let mut lab = Lab::new();
+    let first = lab.register(region(1, 0, half * PAGE, Rights::ReadOnly), pages).unwrap();
+    lab.register(region(2, 0, half * PAGE, Rights::ReadOnly), pages).unwrap();
     let one_more = region(3, 0, 8, Rights::ReadOnly);
     assert!(matches!(lab.register(one_more, &[PageRun(0, 1)]), Err(OwnerError::Full(_))));
     assert_eq!(lab.ask(Request::Retire(first)), Reply::Done);
@@ -180,15 +185,9 @@ fn there_are_only_so_many_pages_for_all_regions_together() {
 
 #[test]
 fn there_are_only_so_many_runs_of_pages_for_all_regions_together() {
-    let mut lab = Lab::new();
     let half = MAX_RUNS as u64 / 2;
     let pages: Vec<PageRun> = (0..half).map(|run| PageRun(run % PAGES, 1)).collect();
-    let first = lab.register(region(1, 0, half * PAGE, Rights::ReadOnly), &pages).unwrap();
-    lab.register(region(2, 0, half * PAGE, Rights::ReadOnly), &pages).unwrap();
-    let one_more = region(3, 0, 8, Rights::ReadOnly);
-    assert!(matches!(lab.register(one_more, &[PageRun(0, 1)]), Err(OwnerError::Full(_))));
-    assert_eq!(lab.ask(Request::Retire(first)), Reply::Done);
-    lab.register(one_more, &[PageRun(0, 1)]).unwrap();
+    two_take_all(half, &pages);
 }
 
 #[test]
