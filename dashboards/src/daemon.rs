@@ -2,30 +2,29 @@
 
 use crate::action::{Action, Outcome};
 use crate::source::{Refused, Source, Told, Wish};
-use backdoors_monitor_api::{AskError, Client, HealAnswer, Query, Report, VerdictsAnswer};
-use std::path::{Path, PathBuf};
+use backdoors_monitor_api::{AskError, Client, Endpoint, HealAnswer, Query, Report, VerdictsAnswer};
 
 /// Entries of the journal that are shown of a target.
 const HISTORY: usize = 500;
 
-/// A daemon, asked over its socket. It connects when it is asked, and again after the daemon was gone.
+/// A daemon. It connects when it is asked, and again after the daemon was gone.
 #[derive(Debug)]
 pub struct Daemon {
-    socket: PathBuf,
+    endpoint: Endpoint,
     client: Option<Client>,
 }
 
 impl Daemon {
-    /// The daemon that listens on `socket`, if there is one.
+    /// The daemon that is asked there, if there is one.
     #[must_use]
-    pub fn new(socket: &Path) -> Daemon {
-        Daemon { socket: socket.to_owned(), client: None }
+    pub fn new(endpoint: Endpoint) -> Daemon {
+        Daemon { endpoint, client: None }
     }
 
     fn client(&mut self) -> Result<&mut Client, AskError> {
         let client = match self.client.take() {
             Some(client) => client,
-            None => Client::connect(&self.socket)?,
+            None => Client::connect(&self.endpoint)?,
         };
         Ok(self.client.insert(client))
     }
@@ -72,8 +71,8 @@ impl Source for Daemon {
 
 /// Does what was confirmed, and waits for its end.
 #[must_use]
-pub fn act(socket: &Path, action: &Action, dry_run: bool) -> Outcome {
-    let done = Client::connect(socket).and_then(|mut client| {
+pub fn act(endpoint: &Endpoint, action: &Action, dry_run: bool) -> Outcome {
+    let done = Client::connect(endpoint).and_then(|mut client| {
         let query = action.query(dry_run);
         Ok(match action {
             Action::Recover { .. } => Outcome::Recovered(client.ask::<Report>(&query)?),

@@ -44,6 +44,7 @@
 //! heal = "forkbomb"
 //! ```
 
+mod api;
 mod check;
 mod problem;
 mod read;
@@ -52,6 +53,7 @@ mod safety;
 mod service;
 mod target;
 
+pub use api::{ApiClientConfig, ApiConfig, ApiConfigError};
 pub use backdoors_healers::duration::parse as parse_duration;
 pub use problem::{BadFile, Problem};
 pub use rule::RuleConfig;
@@ -96,6 +98,9 @@ pub struct Config {
     /// Where other monitors ask for this one's view; it answers nobody if absent.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
+    /// How it is asked from other machines; not at all if absent.
+    #[serde(default)]
+    pub api: Option<ApiConfig>,
     /// Other monitors, which give a second view of targets of the same names.
     #[serde(default, rename = "peer")]
     pub peers: Vec<PeerConfig>,
@@ -124,6 +129,9 @@ pub enum ConfigError {
     /// The peers cannot serve.
     #[error(transparent)]
     BadPeer(#[from] PeerConfigError),
+    /// Clients of other machines cannot serve.
+    #[error(transparent)]
+    BadClient(#[from] ApiConfigError),
     /// A name cannot serve.
     #[error(
         "target `{0}`: a name is 1 to 64 letters, digits, dots, dashes or underscores, and no two targets share one"
@@ -254,11 +262,20 @@ impl Config {
         for peer in &mut self.peers {
             peer.certificate = folder.join(&peer.certificate);
         }
+        for client in self.api.iter_mut().flat_map(|api| &mut api.clients) {
+            client.certificate = folder.join(&client.certificate);
+        }
         for target in &mut self.targets {
             target.certificate = folder.join(&target.certificate);
             target.healers.iter_mut().for_each(|healer| healer.find_program(folder));
         }
     }
+}
+
+/// Names are for screens, journals and files.
+fn is_name(name: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
+    !name.is_empty() && name.len() <= 64 && name.chars().all(plain)
 }
 
 fn default_socket() -> PathBuf {

@@ -3,7 +3,7 @@
 mod reload;
 mod stop;
 
-use crate::api::{ListenError, Server, TargetHandle};
+use crate::api::{ListenError, Remote, RemoteError, Server, TargetHandle};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::journal::{Journal, OpenError};
@@ -46,6 +46,9 @@ pub enum DaemonError {
     /// There is no API.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Nobody of another machine can ask.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// The system failed.
     #[error("the system gives no thread or no connection: {0}")]
     System(#[from] std::io::Error),
@@ -77,6 +80,7 @@ pub fn run(config: Config, path: &Path) -> Result<std::convert::Infallible, Daem
         samplers.push(sampler);
     }
     let server = Server::bind(&config.socket)?;
+    let remote = config.api.as_ref().map(|api| Remote::bind(&identity, api)).transpose()?;
     let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
     let statuses = Statuses::new(names.iter().cloned().zip(samplers.iter().map(Sampler::status)));
     let peers = Peers::start(&identity, config.listen, &config.peers, &names, Arc::new(statuses))?;
@@ -84,9 +88,11 @@ pub fn run(config: Config, path: &Path) -> Result<std::convert::Infallible, Daem
     let attendants = rounds::start(samplers.into_iter().map(consulting).collect())?;
     stop::on_signals(attendants.clone(), journal.clone(), config.socket.clone())?;
     let named = names.into_iter().zip(attendants.iter().cloned()).collect();
-    let reloader = Arc::new(Reloader::new(path.to_owned(), config.written, named, journal.clone()));
+    let admission = remote.as_ref().map(Remote::admission);
+    let reloader =
+        Arc::new(Reloader::new(path.to_owned(), config.written, named, admission, journal.clone()));
     hangups.reload(Arc::clone(&reloader))?;
-    let server = server.reloading(Box::new(move || Ok(reloader.reload()?)));
+    let server = server.answering(remote).reloading(Box::new(move || Ok(reloader.reload()?)));
     let targets: Vec<TargetHandle> = targets
         .into_iter()
         .zip(attendants)

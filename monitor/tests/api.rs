@@ -64,7 +64,7 @@ fn every_answer_and_every_refusal_is_as_the_description_says() {
     assert!(head.contains("content-type: application/json"), "{head}");
     let document: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(document, openapi::document());
-    let mut client = Client::connect(&lab.socket()).unwrap();
+    let mut client = Client::connect(&lab.socket().as_path().into()).unwrap();
     let mut answered = Vec::new();
     for query in every_query() {
         let request = serde_json::to_value(&query).unwrap()["request"].as_str().unwrap().to_owned();
@@ -104,7 +104,7 @@ fn events_are_told_as_they_happen_and_each_is_as_the_description_says() {
     let schema = &document["paths"]["/v1/events/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"]
         ["schema"];
     let validator = validator(&document, schema);
-    let events = Client::connect(&lab.socket()).unwrap();
+    let events = Client::connect(&lab.socket().as_path().into()).unwrap();
     let mut events =
         events.follow(&Query::Follow { target: Some("web1".to_owned()), lines: 100, audit: false }).unwrap();
     let past = events.next().unwrap().unwrap();

@@ -147,7 +147,8 @@ fn an_order_is_tried_dry_then_carried_out_and_both_are_in_the_journal() {
     let told: Vec<&str> = kinds.into_iter().filter(|kind| of_orders.contains(kind)).collect();
     assert_eq!(told, [of_orders, of_orders].concat(), "{journal}");
     assert!(
-        journal.contains(&format!("(by user {} with the command line)", rustix::process::getuid().as_raw()))
+        journal
+            .contains(&format!("(by user {} of the monitor's machine)", rustix::process::getuid().as_raw()))
     );
 }
 

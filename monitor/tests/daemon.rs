@@ -4,6 +4,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -169,6 +170,38 @@ fn a_good_configuration_is_taken_in_while_the_daemon_runs_and_a_bad_one_is_not()
         "limits, rules, healers and users are renewed: web1\nin force after a restart only: `period` of target `web1`\n"
     );
     daemon.wait_for(|daemon| daemon.healers() == [("stuck-application".to_owned(), "propose".to_owned())]);
+}
+
+#[test]
+fn clients_of_other_machines_are_admitted_by_the_configuration_in_force() {
+    let mut daemon = Daemon::new();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let admitting = |client: &str| format!("[api]\nlisten = '{address}'\n{client}");
+    let web1 = "[[api.client]]\nname = 'web1'\ncertificate = 'web1.crt'\n";
+    daemon.configure(&admitting(web1));
+    daemon.start();
+    let ask = |daemon: &Daemon| {
+        let (trust, identity) = (daemon.path("watch1.crt"), daemon.path("web1"));
+        let (trust, identity) = (trust.display().to_string(), identity.display().to_string());
+        backdoors(&["targets", "--remote", &address, "--trust", &trust, "--identity", &identity])
+    };
+    assert!(ask(&daemon).status.success(), "{}", text(&ask(&daemon).stderr));
+
+    daemon.configure(&admitting(""));
+    assert!(!text(&daemon.ask(&["reload"]).stdout).contains("restart"));
+    assert!(text(&ask(&daemon).stderr).contains("does not admit this certificate"));
+    daemon.configure(&admitting(&web1.replace("web1.crt", "missing.crt")));
+    let asked = daemon.ask(&["reload"]);
+    assert_eq!(asked.status.code(), Some(2));
+    assert!(text(&asked.stderr).contains("client `web1`: "), "{}", text(&asked.stderr));
+    daemon.configure(&admitting(web1));
+    daemon.ask(&["reload"]);
+    assert!(ask(&daemon).status.success());
+    daemon.configure("");
+    assert!(
+        text(&daemon.ask(&["reload"]).stdout).contains("in force after a restart only: `listen` of `api`")
+    );
+    assert!(text(&ask(&daemon).stderr).contains("does not admit this certificate"));
 }
 
 #[test]

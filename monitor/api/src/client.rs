@@ -1,5 +1,6 @@
 //! The asker's side.
 
+use crate::endpoint::{Endpoint, Remote};
 use crate::operations::{Method, Sent};
 use crate::{Event, Failure, Query};
 use http_body_util::{BodyExt, Full};
@@ -9,14 +10,24 @@ use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::io;
-use std::path::{Path, PathBuf};
-use tokio::net::UnixStream;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsConnector, rustls};
+
+/// Longest wait for a daemon of another machine until it has proved who it is.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to the daemon. Calls block; each reuses the connection of the one before.
 #[derive(Debug)]
 pub struct Client {
-    socket: PathBuf,
+    endpoint: Endpoint,
     sender: http1::SendRequest<Full<Bytes>>,
     runtime: Runtime,
 }
@@ -38,6 +49,25 @@ pub enum AskError {
     /// The socket is another user's.
     #[error("not allowed to use {0}: ask as the user who runs the monitor, or as root")]
     NotAllowed(PathBuf),
+    /// The daemon of another machine cannot be spoken with.
+    #[error(
+        "no monitor answers at {address} ({source}); see whether it runs there with `listen` in its `[api]`, and whether this machine \
+         reaches it"
+    )]
+    Unreachable {
+        /// Where it is.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Who answers there is another.
+    #[error("who answers at {0} is not the monitor whose certificate is known here: get its present one")]
+    Stranger(String),
+    /// The daemon does not know who asks.
+    #[error(
+        "the monitor at {0} does not admit this certificate: have it listed as an `[[api.client]]` there, and the monitor reloaded"
+    )]
+    NotAdmitted(String),
     /// The connection broke.
     #[error("the monitor hung up: {0}; see its log")]
     Broken(#[from] hyper::Error),
@@ -65,26 +95,27 @@ impl Client {
     /// Connects to the daemon.
     ///
     /// # Errors
-    /// [`AskError::NoDaemon`], [`AskError::NotAllowed`] or [`AskError::System`].
-    pub fn connect(socket: &Path) -> Result<Client, AskError> {
+    /// [`AskError::NoDaemon`], [`AskError::NotAllowed`] and [`AskError::System`]; of another machine [`AskError::Unreachable`],
+    /// [`AskError::Stranger`] and [`AskError::NotAdmitted`].
+    pub fn connect(endpoint: &Endpoint) -> Result<Client, AskError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let sender = runtime.block_on(async {
-            let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
-                io::ErrorKind::PermissionDenied => AskError::NotAllowed(socket.to_owned()),
-                _ => AskError::NoDaemon { socket: socket.to_owned(), source },
-            })?;
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            // It ends with the sender, and whoever asks learns what broke.
-            tokio::spawn(connection);
-            Ok::<_, AskError>(sender)
+            match endpoint {
+                Endpoint::Socket(socket) => {
+                    let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
+                        io::ErrorKind::PermissionDenied => AskError::NotAllowed(socket.clone()),
+                        _ => AskError::NoDaemon { socket: socket.clone(), source },
+                    })?;
+                    speak(stream).await
+                }
+                Endpoint::Remote(remote) => {
+                    let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
+                    let stream = timeout(CONNECT_PATIENCE, call(remote)).await.unwrap_or_else(late);
+                    speak(stream.map_err(|source| refused(&remote.address, source))?).await
+                }
+            }
         })?;
-        Ok(Client { socket: socket.to_owned(), sender, runtime })
-    }
-
-    /// The socket it is connected to.
-    #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
+        Ok(Client { endpoint: endpoint.clone(), sender, runtime })
     }
 
     /// Asks, and waits for the answer, and takes it apart.
@@ -93,9 +124,10 @@ impl Client {
     /// See [`AskError`].
     pub fn ask<T: DeserializeOwned>(&mut self, query: &Query) -> Result<T, AskError> {
         let request = request(&query.sent()?)?;
-        let Client { sender, runtime, .. } = self;
+        let Client { endpoint, sender, runtime } = self;
         runtime.block_on(async {
-            let answer = answered(sender.send_request(request).await?).await?;
+            let answer = sender.send_request(request).await.map_err(|error| endpoint.broken(error))?;
+            let answer = answered(answer).await?;
             Ok(serde_json::from_slice(&answer.into_body().collect().await?.to_bytes())?)
         })
     }
@@ -106,9 +138,54 @@ impl Client {
     /// See [`AskError`].
     pub fn follow(mut self, query: &Query) -> Result<Events, AskError> {
         let request = request(&query.sent()?)?;
-        let Client { sender, runtime, .. } = &mut self;
-        let answer = runtime.block_on(async { answered(sender.send_request(request).await?).await })?;
+        let Client { endpoint, sender, runtime } = &mut self;
+        let answer = runtime.block_on(async {
+            answered(sender.send_request(request).await.map_err(|error| endpoint.broken(error))?).await
+        })?;
         Ok(Events { body: answer.into_body(), rest: Vec::new(), client: self })
+    }
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<http1::SendRequest<Full<Bytes>>, AskError> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the sender, and whoever asks learns what broke.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn call(remote: &Remote) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(&remote.address).await?;
+    stream.set_nodelay(true)?;
+    let connector = TlsConnector::from(Arc::clone(&remote.tls));
+    connector.connect(ServerName::IpAddress(NOBODY.into()), stream).await
+}
+
+/// Stands for the name that TLS wants to be given; it is not sent, and the certificate is known as a whole.
+const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+
+/// Why a daemon of another machine is not spoken with.
+fn refused(address: &str, source: io::Error) -> AskError {
+    match source.get_ref().and_then(|source| source.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(_)) => AskError::Stranger(address.to_owned()),
+        Some(rustls::Error::AlertReceived(_)) => AskError::NotAdmitted(address.to_owned()),
+        _ => AskError::Unreachable { address: address.to_owned(), source },
+    }
+}
+
+impl Endpoint {
+    /// Why a request was not answered. Whether a daemon admits who asks is told only then: TLS 1.3 has it so.
+    fn broken(&self, error: hyper::Error) -> AskError {
+        let alert = std::error::Error::source(&error).and_then(|source| {
+            source.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
+        });
+        match (self, alert) {
+            (Endpoint::Remote(remote), Some(rustls::Error::AlertReceived(_))) => {
+                AskError::NotAdmitted(remote.address.clone())
+            }
+            _ => AskError::Broken(error),
+        }
     }
 }
 

@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Unreachable,
     /// There is no such process. Nothing was written.
     NoSuchProcess,
+    /// Who asks may only look. Nothing was written.
+    NotAllowed,
     /// Another monitor holds the target's lease. Nothing was written.
     StandsBy,
     /// There is no such proposal, or it is over. Nothing was written.

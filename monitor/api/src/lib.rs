@@ -1,6 +1,6 @@
 //! The monitor's API: what can be asked of the daemon, what it answers, and a client.
 //!
-//! It is HTTP/1.1 with JSON, over the daemon's unix socket. [`operations::OPERATIONS`] lists what there is; it is also what the daemon
+//! It is HTTP/1.1 with JSON, over the daemon's unix socket, and over mutual TLS where it is configured. [`operations::OPERATIONS`] lists what there is; it is also what the daemon
 //! builds its routes from, and [`openapi::document`] describes.
 //!
 //! The daemon holds the connections that a sick target could no longer make; so whoever wants to see or heal a
@@ -8,6 +8,7 @@
 
 mod audit;
 mod client;
+mod endpoint;
 mod events;
 mod failure;
 mod heal;
@@ -28,6 +29,7 @@ mod verdict;
 
 pub use audit::{AuditAnswer, AuditRow};
 pub use client::{AskError, Client, Events};
+pub use endpoint::{Endpoint, Remote};
 pub use events::Event;
 pub use failure::{ErrorKind, Failure};
 pub use heal::{CommandAnswer, CommandEnd, Deed, GraceAnswer, HealAnswer, HealOutcome};

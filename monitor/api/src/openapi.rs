@@ -112,6 +112,7 @@ pub fn status(kind: ErrorKind) -> u16 {
     match kind {
         ErrorKind::BadRequest => 400,
         ErrorKind::UnknownTarget | ErrorKind::NoSuchProcess | ErrorKind::NotOpen => 404,
+        ErrorKind::NotAllowed => 403,
         ErrorKind::StandsBy | ErrorKind::Unsafe => 409,
         ErrorKind::BadConfiguration => 422,
         ErrorKind::Internal => 500,

@@ -3,6 +3,7 @@
 use super::answers::Sources;
 use super::events::follow;
 use super::metrics::classic;
+use super::remote::Role;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query as Parameters, State};
@@ -29,9 +30,29 @@ const MOST_FOLLOWERS: usize = 32;
 /// Entries on their way to one of them. The journal itself keeps more for whoever is slow.
 const ENTRIES_AHEAD: usize = 64;
 
-/// Who asks, for the journal.
-#[derive(Clone, Debug)]
-pub(super) struct Asker(pub Arc<str>);
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asker {
+    /// For the journal.
+    pub name: Arc<str>,
+    pub role: Role,
+}
+
+impl Asker {
+    /// Whether it may ask for this.
+    fn check(&self, operation: &Operation) -> Result<(), Failure> {
+        match (operation.method, self.role) {
+            (Method::Get, _) | (Method::Post, Role::Act) => Ok(()),
+            (Method::Post, Role::Look) => Err(Failure {
+                kind: ErrorKind::NotAllowed,
+                message: format!(
+                    "{} may only look: ask somebody who may act, or have `may = \"act\"` set at the monitor's `[[api.client]]`",
+                    self.name
+                ),
+            }),
+        }
+    }
+}
 
 /// What all routes share.
 pub(super) struct Shared {
@@ -61,7 +82,8 @@ pub(super) fn routes(sources: Sources) -> Router {
                             path: Path<Vec<(String, String)>>,
                             parameters: Parameters<Vec<(String, String)>>,
                             body: Result<Bytes, BytesRejection>| async move {
-            match query(operation, path.0, parameters.0, body) {
+            let query = asker.check(operation).and_then(|()| query(operation, path.0, parameters.0, body));
+            match query {
                 Ok(Query::Follow { target, lines, audit }) => {
                     following(shared, target.as_deref(), lines, audit).unwrap_or_else(refusal)
                 }
@@ -125,7 +147,7 @@ fn query(
 }
 
 async fn answer(shared: Arc<Shared>, query: Query, asker: Asker) -> Result<Response, Failure> {
-    let document = in_turn(shared, move |sources| sources.answer(query, &asker.0)).await?;
+    let document = in_turn(shared, move |sources| sources.answer(query, &asker.name)).await?;
     Ok(([(header::CONTENT_TYPE, JSON)], document).into_response())
 }
 

@@ -1,6 +1,7 @@
 //! The daemon's side: connections. Whatever comes over them, the samplers go on.
 
 use super::answers::{Reload, Sources};
+use super::remote::{Remote, Role};
 use super::routes::{Asker, MOST_THREADS, busy, refusal, routes};
 use super::views::TargetHandle;
 use crate::journal::Journal;
@@ -16,6 +17,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 
@@ -26,11 +28,12 @@ const MOST_TURNED_AWAY: usize = 16;
 /// Longest wait for a request to arrive, and for an answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long nobody is accepted after the system could not accept anybody, lest the thread spins.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// The daemon's API.
 pub struct Server {
     listener: UnixListener,
+    remote: Option<Remote>,
     reload: Option<Reload>,
 }
 
@@ -60,7 +63,14 @@ impl Server {
     /// # Errors
     /// See [`ListenError`].
     pub fn bind(path: &Path) -> Result<Server, ListenError> {
-        Ok(Server { listener: bind(path)?, reload: None })
+        Ok(Server { listener: bind(path)?, remote: None, reload: None })
+    }
+
+    /// Also answers askers of other machines.
+    #[must_use]
+    pub fn answering(mut self, remote: Option<Remote>) -> Server {
+        self.remote = remote;
+        self
     }
 
     /// Has the configuration read again by this when somebody asks for it.
@@ -80,7 +90,7 @@ impl Server {
         opinions: Opinions,
         journal: Journal,
     ) -> io::Result<std::convert::Infallible> {
-        let Server { listener, reload } = self;
+        let Server { listener, remote, reload } = self;
         let routes = routes(Sources { targets, opinions, journal, reload });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -88,55 +98,86 @@ impl Server {
             .thread_name("api")
             .max_blocking_threads(MOST_THREADS)
             .build()?;
-        runtime.block_on(accept(listener, routes))
+        runtime.block_on(async {
+            let here = accept(listener, Hall::new(routes.clone()));
+            match remote {
+                // Each has room of its own: nobody elsewhere can lock those here out.
+                Some(remote) => {
+                    tokio::try_join!(here, remote.serve(Hall::new(routes).into())).map(|(end, _)| end)
+                }
+                None => here.await,
+            }
+        })
     }
 }
 
-async fn accept(listener: UnixListener, routes: Router) -> io::Result<std::convert::Infallible> {
+async fn accept(listener: UnixListener, hall: Hall) -> io::Result<std::convert::Infallible> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let doorstep = Arc::new(Semaphore::new(MOST_TURNED_AWAY));
-    let turned_away = Router::new().fallback(|| async { refusal(busy()) });
+    let hall = Arc::new(hall);
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let hall = Arc::clone(&hall);
+                tokio::spawn(async move {
+                    let asker = asker(&stream);
+                    hall.serve(stream, asker).await;
+                });
+            }
             // The asker hung up, or file descriptors are short for the moment.
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
                 tokio::time::sleep(PAUSE).await;
-                continue;
             }
+        }
+    }
+}
+
+/// Where askers are served, as many as there is room for.
+pub(super) struct Hall {
+    routes: Router,
+    turned_away: Router,
+    room: Semaphore,
+    doorstep: Semaphore,
+}
+
+impl Hall {
+    fn new(routes: Router) -> Hall {
+        Hall {
+            routes,
+            turned_away: Router::new().fallback(|| async { refusal(busy()) }),
+            room: Semaphore::new(MOST_CONNECTIONS),
+            doorstep: Semaphore::new(MOST_TURNED_AWAY),
+        }
+    }
+
+    /// Serves an asker until it hangs up.
+    pub(super) async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + 'static, asker: Asker) {
+        let (_permit, routes, patience) = match (self.room.try_acquire(), self.doorstep.try_acquire()) {
+            (Ok(permit), _) => (permit, &self.routes, PATIENCE),
+            (Err(_), Ok(permit)) => (permit, &self.turned_away, PATIENCE / 10),
+            (Err(_), Err(_)) => return,
         };
-        let (permit, routes, patience) = match Arc::clone(&room).try_acquire_owned() {
-            Ok(permit) => (permit, routes.clone(), PATIENCE),
-            Err(_) => match Arc::clone(&doorstep).try_acquire_owned() {
-                Ok(permit) => (permit, turned_away.clone(), PATIENCE / 10),
-                Err(_) => continue,
-            },
-        };
-        let routes = routes.layer(Extension(asker(&stream)));
+        let routes = routes.clone().layer(Extension(asker));
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(patience));
-        tokio::spawn(async move {
-            let _permit = permit;
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(patience)
-                .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(routes));
-            if let Err(error) = served.await {
-                tracing::debug!("an asker was lost: {error}");
-            }
-        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(patience)
+            .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(routes));
+        if let Err(error) = served.await {
+            tracing::debug!("an asker was lost: {error}");
+        }
     }
 }
 
 /// Who asks, as the kernel says.
 fn asker(stream: &tokio::net::UnixStream) -> Asker {
-    Asker(match stream.peer_cred() {
-        Ok(credentials) => format!("user {} with the command line", credentials.uid()).into(),
-        Err(_) => "somebody with the command line".into(),
-    })
+    let name = match stream.peer_cred() {
+        Ok(credentials) => format!("user {} of the monitor's machine", credentials.uid()).into(),
+        Err(_) => "somebody of the monitor's machine".into(),
+    };
+    Asker { name, role: Role::Act }
 }
 
 impl std::fmt::Debug for Server {

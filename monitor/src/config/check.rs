@@ -3,7 +3,7 @@
 use super::problem::Step::{self, Item, Key};
 use super::read::Reading;
 use super::target::{HealerConfig, LONGEST_GRACE, LimitValue, TargetConfig};
-use super::{Config, ConfigError, parse_duration};
+use super::{ApiConfig, Config, ConfigError, parse_duration};
 use crate::clock::nanoseconds;
 use crate::peers::PeerConfigError;
 use backdoors_healers::{Limits, SettingsError, Users};
@@ -26,6 +26,10 @@ pub(super) fn check(
     if let Err(error) = crate::peers::config::check(&config.name, &config.peers) {
         let place = place_of_peer(config, &error);
         reading.add(&place, &error.into());
+    }
+    if let Some(Err((error, index))) = config.api.as_ref().map(ApiConfig::check) {
+        let place = index.map_or(vec![], |index| vec![Item(index), Key("name")]);
+        reading.add(&[&[Key("api"), Key("client")], &*place].concat(), &error.into());
     }
     let mut names = BTreeSet::new();
     for (index, target) in config.targets.iter().enumerate() {
@@ -61,8 +65,7 @@ fn place_of_peer(config: &Config, error: &PeerConfigError) -> Vec<Step<'static>>
 }
 
 fn check_target(target: &TargetConfig, add: Add<'_>) {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
-    if target.name.is_empty() || target.name.len() > 64 || !target.name.chars().all(plain) {
+    if !super::is_name(&target.name) {
         add(&[Key("name")], ConfigError::BadName(target.name.clone()));
     }
     let within = |least: Duration, value: Duration, most: Duration| (least..=most).contains(&value);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::Role;
 use backdoors_sensor_box::Process;
 use backdoors_sensor_box::SensorKind;
 use std::time::Duration;
@@ -215,6 +216,26 @@ fn lines(text: &str) -> Vec<String> {
         .iter()
         .map(|problem| format!("{}:{} {}", problem.line, problem.column, problem.message))
         .collect()
+}
+
+#[test]
+fn clients_of_other_machines_only_look_unless_told_otherwise_and_have_names_of_their_own() {
+    let api = |second: &str, may: &str| {
+        format!(
+            "name = 'm'\nidentity = 'i'\njournal = 'j'\n[api]\nlisten = '10.0.0.2:7804'\n\
+             [[api.client]]\nname = 'anna'\ncertificate = 'anna.crt'\n\
+             [[api.client]]\nname = '{second}'\ncertificate = '/k/bert.crt'\n{may}"
+        )
+    };
+    let config = parse(&api("bert", "may = 'act'")).unwrap();
+    let clients = config.api.unwrap().clients;
+    assert_eq!((clients[0].may, clients[1].may), (Role::Look, Role::Act));
+    assert_eq!(clients[0].certificate, Path::new("/etc/backdoors/anna.crt"));
+    assert_eq!(clients[1].certificate, Path::new("/k/bert.crt"));
+    for name in ["anna", "", "a b"] {
+        assert!(lines(&api(name, ""))[0].starts_with(&format!("10:1 client `{name}`: a name is")));
+    }
+    assert!(lines(&api("bert", "may = 'kill'"))[0].starts_with("12:7 unknown variant `kill`"));
 }
 
 #[test]

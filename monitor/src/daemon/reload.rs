@@ -1,7 +1,8 @@
 //! Reading the configuration again, on SIGHUP or when the command line asks for it. A bad file changes nothing. Of a good
-//! one limits, rules, healers, users, spare lists and budgets of the targets there are come into force; what else changed needs a restart, and
-//! is told.
+//! one limits, rules, healers, users, spare lists and budgets of the targets there are come into force, and so do the clients of the API;
+//! what else changed needs a restart, and is told.
 
+use crate::api::{Admission, AdmitError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::journal::{Entry, Journal, What};
@@ -26,6 +27,9 @@ pub(super) enum ReloadError {
     /// The file is bad.
     #[error("{0}")]
     Bad(#[from] ConfigError),
+    /// Clients of other machines cannot be admitted.
+    #[error("{0}; nothing was changed")]
+    Clients(#[from] AdmitError),
 }
 
 /// Reads the configuration again.
@@ -34,6 +38,8 @@ pub(super) struct Reloader {
     /// What this process was started with.
     started_with: toml::Table,
     targets: Vec<(String, Attendant)>,
+    /// If clients of other machines are listened for.
+    admission: Option<Admission>,
     journal: Journal,
     /// One at a time.
     turn: Mutex<()>,
@@ -44,20 +50,21 @@ impl Reloader {
         path: PathBuf,
         started_with: toml::Table,
         targets: Vec<(String, Attendant)>,
+        admission: Option<Admission>,
         journal: Journal,
     ) -> Reloader {
-        Reloader { path, started_with, targets, journal, turn: Mutex::new(()) }
+        Reloader { path, started_with, targets, admission, journal, turn: Mutex::new(()) }
     }
 
     /// Reads it again, and tells journal and log what came of it.
     pub(super) fn reload(&self) -> Result<ReloadAnswer, ReloadError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = match Config::load(&self.path) {
+        let config = match self.read() {
             Ok(config) => config,
             Err(error) => {
                 tracing::error!("the configuration is bad, and the old one stays in force:\n{error}");
                 self.note(What::NotReconfigured { reason: error.to_string() });
-                return Err(error.into());
+                return Err(error);
             }
         };
         let restart = needs_restart(&self.started_with, &config.written);
@@ -79,6 +86,15 @@ impl Reloader {
         }
         self.note(What::Reloaded { restart: restart.clone() });
         Ok(ReloadAnswer { targets, restart })
+    }
+
+    /// Reads it, and admits the clients that it names, if all of it is good.
+    fn read(&self) -> Result<Config, ReloadError> {
+        let config = Config::load(&self.path)?;
+        if let Some(admission) = &self.admission {
+            admission.admit(config.api.as_ref().map_or(&[], |api| &api.clients))?;
+        }
+        Ok(config)
     }
 
     fn note(&self, what: What) {
@@ -114,7 +130,11 @@ impl Hangups {
 /// What differs and is not among what comes into force without a restart.
 fn needs_restart(before: &toml::Table, after: &toml::Table) -> Vec<String> {
     let mut changed: Vec<String> =
-        differing(before, after, &["target"]).into_iter().map(|key| format!("`{key}`")).collect();
+        differing(before, after, &["target", "api"]).into_iter().map(|key| format!("`{key}`")).collect();
+    let listens = |table: &toml::Table| table.get("api").and_then(|api| api.get("listen")).cloned();
+    if listens(before) != listens(after) {
+        changed.push("`listen` of `api`".to_owned());
+    }
     let (old, new) = (targets(before), targets(after));
     for (name, target) in &old {
         match new.iter().find(|(other, _)| other == name) {

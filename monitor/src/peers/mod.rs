@@ -19,6 +19,7 @@ mod opinions;
 mod peer;
 mod protocol;
 
+pub(crate) use allowance::Allowance;
 pub use config::{PeerConfig, PeerConfigError};
 pub use opinion::{Answered, Knowledge, Opinion};
 pub use opinions::Opinions;

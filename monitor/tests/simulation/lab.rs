@@ -1,7 +1,7 @@
 //! A daemon in this process, and the program `backdoors` against it.
 
 use super::{Machine, Path, config};
-use backdoors_monitor::api::{Server, TargetHandle};
+use backdoors_monitor::api::{Remote, Server, TargetHandle};
 use backdoors_monitor::clock::{Clock, SystemClock};
 use backdoors_monitor::journal::Journal;
 use backdoors_monitor::peers::Opinions;
@@ -30,6 +30,11 @@ impl Lab {
 
     /// The same with these further lines of configuration.
     pub fn with(lines: &str) -> Lab {
+        Lab::answering(lines, None)
+    }
+
+    /// The same, that also answers askers of other machines.
+    pub fn answering(lines: &str, remote: Option<Remote>) -> Lab {
         let folder = tempfile::tempdir().unwrap();
         let mut machine = Machine::new(1);
         machine.crowd(1, 1000, 3, 200);
@@ -48,7 +53,7 @@ impl Lab {
         )
         .unwrap();
         let attendant = rounds::start(vec![sampler]).unwrap().remove(0);
-        let server = Server::bind(&folder.path().join("socket")).unwrap();
+        let server = Server::bind(&folder.path().join("socket")).unwrap().answering(remote);
         let targets = vec![TargetHandle::new(config, attendant)];
         std::thread::spawn(move || server.serve(targets, Opinions::nobodys(), journal));
         let machine = Arc::new(Mutex::new(machine));

@@ -43,6 +43,12 @@ impl Certificate {
         name.into()
     }
 
+    /// What a peer showed in a handshake.
+    #[must_use]
+    pub fn shown(certificate: &CertificateDer<'_>) -> Certificate {
+        Certificate(certificate.clone().into_owned())
+    }
+
     /// The first certificate of a PEM text.
     #[must_use]
     pub fn from_pem(text: &str) -> Option<Certificate> {
@@ -112,7 +118,8 @@ impl Identity {
         check_name(name)?;
         let generate = |error: rcgen::Error| IdentityError::Generate(error.to_string());
         let key = rcgen::KeyPair::generate().map_err(generate)?;
-        let mut parameters = rcgen::CertificateParams::default();
+        // Nodes go by the whole certificate. Programs that are not ours look for the name, and not where it used to be: RFC 9525.
+        let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).map_err(generate)?;
         parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
         let certificate = parameters.self_signed(&key).map_err(generate)?;
         Identity::from_pem(name, certificate.pem(), key.serialize_pem())

@@ -4,7 +4,8 @@
 //! dates in it mean nothing, since a machine in trouble may have lost its clock. One question and one answer are
 //! exchanged, both JSON, prefixed with their length, bounded in size and time.
 //!
-//! Monitors prove themselves to each other in the same way, for a conversation that lasts: [`Framed`].
+//! Monitors prove themselves to each other in the same way, for a conversation that lasts: [`Framed`]. So do those who ask a monitor over
+//! HTTP: [`server_config`] and [`client_config`] are for them.
 
 mod acceptor;
 mod call;
@@ -18,6 +19,7 @@ mod stream;
 pub use acceptor::{AcceptError, Acceptor, Pending, serve};
 pub use framed::{Framed, FramedError, HangUp};
 pub use identity::{Certificate, Fingerprint, Identity, IdentityError};
+pub use pins::{client_config, server_config};
 pub use request::{HandshakeError, request};
 pub use secret::Secret;
 

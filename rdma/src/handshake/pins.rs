@@ -129,8 +129,11 @@ fn pins<'a>(known: impl Iterator<Item = &'a Certificate>, provider: &Arc<CryptoP
     })
 }
 
-/// TLS as a target speaks it. Sessions are never resumed: each handshake proves the keys anew.
-pub(super) fn server_config<'a>(
+/// TLS as who is asked speaks it. Sessions are never resumed: each handshake proves the keys anew.
+///
+/// # Errors
+/// If the identity cannot be used.
+pub fn server_config<'a>(
     identity: &Identity,
     known: impl Iterator<Item = &'a Certificate>,
 ) -> Result<Arc<ServerConfig>, Error> {
@@ -145,10 +148,13 @@ pub(super) fn server_config<'a>(
     Ok(Arc::new(config))
 }
 
-/// TLS as a monitor speaks it to one target.
-pub(super) fn client_config(identity: &Identity, target: &Certificate) -> Result<Arc<ClientConfig>, Error> {
+/// TLS as who asks speaks it to one node.
+///
+/// # Errors
+/// If the identity cannot be used.
+pub fn client_config(identity: &Identity, node: &Certificate) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = pins(std::iter::once(target), &provider);
+    let verifier = pins(std::iter::once(node), &provider);
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()

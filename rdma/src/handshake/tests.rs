@@ -135,7 +135,7 @@ fn a_stolen_certificate_without_its_key_is_worth_nothing() {
     assert!(matches!(loaded, Err(IdentityError::Mismatch { .. })), "{loaded:?}");
 
     let thief = Identity::generate("thief").unwrap();
-    let mut config = (*pins::client_config(&thief, host.identity.certificate()).unwrap()).clone();
+    let mut config = (*client_config(&thief, host.identity.certificate()).unwrap()).clone();
     let key = any_supported_type(&thief.key()).unwrap();
     let stolen = CertifiedKey::new(vec![known.certificate().0.clone()], key);
     config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(stolen));

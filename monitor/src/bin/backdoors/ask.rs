@@ -1,10 +1,9 @@
 //! What the commands that speak to the daemon share: asking, printing, exit codes.
 
-use backdoors_monitor_api::{AskError, Client, ErrorKind, Failure, Query};
+use backdoors_monitor_api::{AskError, Client, Endpoint, ErrorKind, Failure, Query};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 pub const FAILED: u8 = 1;
@@ -25,8 +24,8 @@ impl From<Usage> for ExitCode {
 }
 
 /// Asks the daemon.
-pub fn ask<T: DeserializeOwned>(socket: &Path, query: &Query) -> anyhow::Result<T> {
-    Ok(Client::connect(socket)?.ask(query)?)
+pub fn ask<T: DeserializeOwned>(daemon: &Endpoint, query: &Query) -> anyhow::Result<T> {
+    Ok(Client::connect(daemon)?.ask(query)?)
 }
 
 /// Prints an answer as one JSON document.
@@ -48,7 +47,8 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let code = match error.downcast_ref::<AskError>() {
         Some(AskError::Failed(Failure { kind: ErrorKind::Unreachable, .. })) => UNREACHABLE,
         Some(AskError::Failed(Failure {
-            kind: ErrorKind::StandsBy | ErrorKind::Unsafe | ErrorKind::BadConfiguration,
+            kind:
+                ErrorKind::NotAllowed | ErrorKind::StandsBy | ErrorKind::Unsafe | ErrorKind::BadConfiguration,
             ..
         })) => REFUSED,
         _ => FAILED,

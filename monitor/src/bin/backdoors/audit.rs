@@ -1,8 +1,7 @@
 //! `backdoors audit`.
 
 use crate::ask::{ask, print, print_json};
-use backdoors_monitor_api::{AuditAnswer, AuditRow, Query};
-use std::path::Path;
+use backdoors_monitor_api::{AuditAnswer, AuditRow, Endpoint, Query};
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -18,9 +17,9 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub fn run(daemon: &Endpoint, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { target, last, json } = arguments;
-    let answer: AuditAnswer = ask(socket, &Query::Audit { target, last })?;
+    let answer: AuditAnswer = ask(daemon, &Query::Audit { target, last })?;
     if json {
         print_json(&answer)?;
     } else {

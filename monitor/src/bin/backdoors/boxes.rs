@@ -3,8 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::{bytes, time};
-use backdoors_monitor_api::{Query, SessionRow};
-use std::path::Path;
+use backdoors_monitor_api::{Endpoint, Query, SessionRow};
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -17,8 +16,8 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let sessions: Vec<SessionRow> = ask(socket, &Query::Sessions { target: arguments.target.clone() })?;
+pub fn run(daemon: &Endpoint, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let sessions: Vec<SessionRow> = ask(daemon, &Query::Sessions { target: arguments.target.clone() })?;
     if arguments.json {
         print_json(&sessions)?;
     } else {

@@ -2,8 +2,8 @@
 
 use crate::ask::{REFUSED, ask, print, print_json};
 use backdoors_monitor::config::{Config, ConfigError};
-use backdoors_monitor_api::{Query, ReloadAnswer};
-use std::path::{Path, PathBuf};
+use backdoors_monitor_api::{Endpoint, Query, ReloadAnswer};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments of `backdoors config`.
@@ -47,8 +47,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-pub fn reload(socket: &Path, arguments: &ReloadArguments) -> anyhow::Result<ExitCode> {
-    let answer: ReloadAnswer = ask(socket, &Query::Reload {})?;
+pub fn reload(daemon: &Endpoint, arguments: &ReloadArguments) -> anyhow::Result<ExitCode> {
+    let answer: ReloadAnswer = ask(daemon, &Query::Reload {})?;
     if arguments.json {
         print_json(&answer)?;
     } else {

@@ -2,8 +2,7 @@
 
 use crate::ask::print;
 use anyhow::Context;
-use backdoors_monitor_api::{Client, Event, Query};
-use std::path::Path;
+use backdoors_monitor_api::{Client, Endpoint, Event, Query};
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -25,9 +24,9 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub fn run(daemon: &Endpoint, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { target, follow, lines, audit, json } = arguments;
-    let mut client = Client::connect(socket)?;
+    let mut client = Client::connect(daemon)?;
     if !follow {
         let events: Vec<Event> = client.ask(&Query::Events { target, lines, audit })?;
         events.iter().try_for_each(|event| tell(event, json))?;

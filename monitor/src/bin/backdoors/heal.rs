@@ -6,9 +6,8 @@ use crate::units::time;
 use backdoors_healers::duration;
 use backdoors_monitor::config::LONGEST_GRACE;
 use backdoors_monitor_api::{
-    CommandAnswer, Deed as Kind, HealAnswer, HealDeed, HealOutcome, HealSubject, Query,
+    CommandAnswer, Deed as Kind, Endpoint, HealAnswer, HealDeed, HealOutcome, HealSubject, Query,
 };
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -142,7 +141,7 @@ impl Deed {
     }
 }
 
-pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub fn run(daemon: &Endpoint, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let grace = arguments.grace.unwrap_or_default();
     if grace > LONGEST_GRACE {
         anyhow::bail!("`--grace` is {} at most", duration::text(LONGEST_GRACE));
@@ -156,7 +155,7 @@ pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
         dry_run: arguments.dry_run,
         most_victims: arguments.most,
     };
-    let answer: HealAnswer = ask(socket, &query)?;
+    let answer: HealAnswer = ask(daemon, &query)?;
     if arguments.json {
         print_json(&answer)?;
     } else {

@@ -4,8 +4,7 @@ use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::time;
 use backdoors_monitor::sampler::built_in;
-use backdoors_monitor_api::{AskError, Enlisted, HealersAnswer, Mode, Query};
-use std::path::Path;
+use backdoors_monitor_api::{AskError, Endpoint, Enlisted, HealersAnswer, Mode, Query};
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -18,8 +17,8 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let asked = ask(socket, &Query::Healers { target: arguments.target.clone() });
+pub fn run(daemon: &Endpoint, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let asked = ask(daemon, &Query::Healers { target: arguments.target.clone() });
     let (answers, without): (Vec<HealersAnswer>, _) = match asked {
         Ok(answers) => (answers, None),
         // What is built in is known without a monitor.

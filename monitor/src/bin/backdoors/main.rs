@@ -4,6 +4,7 @@ mod ask;
 mod audit;
 mod boxes;
 mod config;
+mod daemon;
 mod events;
 mod heal;
 mod healers;
@@ -23,9 +24,8 @@ mod top;
 mod verdicts;
 
 use backdoors_dashboards::units;
-use backdoors_monitor::config::DEFAULT_SOCKET;
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use daemon::Daemon;
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
@@ -41,9 +41,8 @@ Exit codes:
 #[derive(Parser)]
 #[command(name = "backdoors", version, after_help = AFTER_HELP)]
 struct Arguments {
-    /// Socket of the running monitor.
-    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    socket: PathBuf,
+    #[command(flatten)]
+    daemon: Daemon,
     #[command(subcommand)]
     command: Command,
 }
@@ -105,38 +104,41 @@ fn main() -> ExitCode {
             return if message.use_stderr() { ask::USAGE.into() } else { ExitCode::SUCCESS };
         }
     };
-    let socket = arguments.socket;
-    let result = match arguments.command {
-        Command::Monitor(arguments) => monitor::run(&arguments),
-        Command::Top(arguments) => top::run(&socket, &arguments),
-        Command::Targets(arguments) => targets::run(&socket, &arguments),
-        Command::Sensors(arguments) => sensors::run(&socket, &arguments),
-        Command::Verdicts(arguments) => verdicts::run(&socket, &arguments),
-        Command::Peers(arguments) => peers::run(&socket, &arguments),
-        Command::Ps(arguments) => ps::run(&socket, &arguments),
-        Command::Offers(arguments) => offers::run(&socket, &arguments),
-        Command::Audit(arguments) => audit::run(&socket, arguments),
-        Command::Heal(arguments) => heal::run(&socket, arguments),
-        Command::Boxes(arguments) => boxes::run(&socket, &arguments),
-        Command::Recover(arguments) => recover::run(&socket, arguments),
-        Command::Proposals(arguments) => proposals::run(&socket, arguments),
-        Command::Approve(arguments) => proposals::approve(&socket, arguments),
-        Command::Reject(arguments) => proposals::reject(&socket, arguments),
-        Command::Healers(arguments) => healers::run(&socket, &arguments),
-        Command::Events(arguments) => events::run(&socket, arguments),
-        Command::Record(arguments) => record::run(&arguments),
-        Command::Replay(arguments) => replay::run(&arguments),
-        Command::Config(arguments) => config::run(&arguments),
-        Command::Reload(arguments) => config::reload(&socket, &arguments),
-        Command::Keys(arguments) => keys::run(&arguments),
-    };
-    match result {
+    match run(arguments) {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("backdoors: {error:#}");
             ask::exit_code(&error)
         }
+    }
+}
+
+fn run(Arguments { daemon, command }: Arguments) -> anyhow::Result<ExitCode> {
+    let daemon = || daemon.endpoint();
+    match command {
+        Command::Monitor(arguments) => monitor::run(&arguments),
+        Command::Top(arguments) => top::run(&daemon()?, &arguments),
+        Command::Targets(arguments) => targets::run(&daemon()?, &arguments),
+        Command::Sensors(arguments) => sensors::run(&daemon()?, &arguments),
+        Command::Verdicts(arguments) => verdicts::run(&daemon()?, &arguments),
+        Command::Peers(arguments) => peers::run(&daemon()?, &arguments),
+        Command::Ps(arguments) => ps::run(&daemon()?, &arguments),
+        Command::Offers(arguments) => offers::run(&daemon()?, &arguments),
+        Command::Audit(arguments) => audit::run(&daemon()?, arguments),
+        Command::Heal(arguments) => heal::run(&daemon()?, arguments),
+        Command::Boxes(arguments) => boxes::run(&daemon()?, &arguments),
+        Command::Recover(arguments) => recover::run(&daemon()?, arguments),
+        Command::Proposals(arguments) => proposals::run(&daemon()?, arguments),
+        Command::Approve(arguments) => proposals::approve(&daemon()?, arguments),
+        Command::Reject(arguments) => proposals::reject(&daemon()?, arguments),
+        Command::Healers(arguments) => healers::run(&daemon()?, &arguments),
+        Command::Events(arguments) => events::run(&daemon()?, arguments),
+        Command::Record(arguments) => record::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
+        Command::Reload(arguments) => config::reload(&daemon()?, &arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
     }
 }
 

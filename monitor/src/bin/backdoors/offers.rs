@@ -2,8 +2,7 @@
 
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
-use backdoors_monitor_api::{OffersAnswer, Query};
-use std::path::Path;
+use backdoors_monitor_api::{Endpoint, OffersAnswer, Query};
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -16,8 +15,8 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let answer: OffersAnswer = ask(socket, &Query::Offers { target: arguments.target.clone() })?;
+pub fn run(daemon: &Endpoint, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let answer: OffersAnswer = ask(daemon, &Query::Offers { target: arguments.target.clone() })?;
     if arguments.json {
         print_json(&answer)?;
     } else {

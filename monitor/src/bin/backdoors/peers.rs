@@ -3,8 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::time;
-use backdoors_monitor_api::{PeerSummary, Query};
-use std::path::Path;
+use backdoors_monitor_api::{Endpoint, PeerSummary, Query};
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -15,8 +14,8 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let peers: Vec<PeerSummary> = ask(socket, &Query::Peers {})?;
+pub fn run(daemon: &Endpoint, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let peers: Vec<PeerSummary> = ask(daemon, &Query::Peers {})?;
     if arguments.json {
         print_json(&peers)?;
     } else {

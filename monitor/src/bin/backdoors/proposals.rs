@@ -4,8 +4,7 @@ use crate::ask::{ask, print, print_json};
 use crate::heal::{self, exit_code};
 use crate::units::time;
 use backdoors_monitor::proposals::State;
-use backdoors_monitor_api::{HealAnswer, ProposalRow, Query};
-use std::path::Path;
+use backdoors_monitor_api::{Endpoint, HealAnswer, ProposalRow, Query};
 use std::process::ExitCode;
 
 /// Arguments of `proposals`.
@@ -45,8 +44,8 @@ pub struct Rejection {
     id: u64,
 }
 
-pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let mut rows: Vec<ProposalRow> = ask(socket, &Query::Proposals { target: arguments.target })?;
+pub fn run(daemon: &Endpoint, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let mut rows: Vec<ProposalRow> = ask(daemon, &Query::Proposals { target: arguments.target })?;
     rows.retain(|row| arguments.all || row.state == State::Open);
     if arguments.json {
         print_json(&rows)?;
@@ -56,9 +55,9 @@ pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn approve(socket: &Path, arguments: Approval) -> anyhow::Result<ExitCode> {
+pub fn approve(daemon: &Endpoint, arguments: Approval) -> anyhow::Result<ExitCode> {
     let Approval { target, id, dry_run, json } = arguments;
-    let answer: HealAnswer = ask(socket, &Query::Approve { target, id, dry_run })?;
+    let answer: HealAnswer = ask(daemon, &Query::Approve { target, id, dry_run })?;
     if json {
         print_json(&answer)?;
     } else {
@@ -67,9 +66,9 @@ pub fn approve(socket: &Path, arguments: Approval) -> anyhow::Result<ExitCode> {
     Ok(exit_code(&answer))
 }
 
-pub fn reject(socket: &Path, arguments: Rejection) -> anyhow::Result<ExitCode> {
+pub fn reject(daemon: &Endpoint, arguments: Rejection) -> anyhow::Result<ExitCode> {
     let Rejection { target, id } = arguments;
-    let () = ask(socket, &Query::Reject { target: target.clone(), id })?;
+    let () = ask(daemon, &Query::Reject { target: target.clone(), id })?;
     print(&format!("{target}: proposal {id} is rejected, and not made again for a while\n"))?;
     Ok(ExitCode::SUCCESS)
 }

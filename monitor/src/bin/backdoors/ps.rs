@@ -3,9 +3,8 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::{bytes, time};
-use backdoors_monitor_api::{ProcessRow, ProcessesAnswer, Query};
+use backdoors_monitor_api::{Endpoint, ProcessRow, ProcessesAnswer, Query};
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -21,8 +20,8 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let answer: ProcessesAnswer = ask(socket, &Query::Processes { target: arguments.target.clone() })?;
+pub fn run(daemon: &Endpoint, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let answer: ProcessesAnswer = ask(daemon, &Query::Processes { target: arguments.target.clone() })?;
     if arguments.json {
         print_json(&answer)?;
     } else {

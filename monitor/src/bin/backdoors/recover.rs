@@ -3,8 +3,7 @@
 use crate::ask::{NOT_DONE, ask, print, print_json};
 use crate::units::time;
 use backdoors_monitor_api::recovery::{Fate, Outcome};
-use backdoors_monitor_api::{Query, Report};
-use std::path::Path;
+use backdoors_monitor_api::{Endpoint, Query, Report};
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -28,9 +27,9 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(socket: &Path, arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub fn run(daemon: &Endpoint, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { target, dry_run, without_fence, after_another, json } = arguments;
-    let report: Report = ask(socket, &Query::Recover { target, dry_run, without_fence, after_another })?;
+    let report: Report = ask(daemon, &Query::Recover { target, dry_run, without_fence, after_another })?;
     if json {
         print_json(&report)?;
     } else {

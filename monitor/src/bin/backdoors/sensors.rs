@@ -3,8 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::{time, value};
-use backdoors_monitor_api::{HookRow, Query, SensorRow, SensorsAnswer};
-use std::path::Path;
+use backdoors_monitor_api::{Endpoint, HookRow, Query, SensorRow, SensorsAnswer};
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -17,8 +16,8 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let answer: SensorsAnswer = ask(socket, &Query::Sensors { target: arguments.target.clone() })?;
+pub fn run(daemon: &Endpoint, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let answer: SensorsAnswer = ask(daemon, &Query::Sensors { target: arguments.target.clone() })?;
     if arguments.json {
         print_json(&answer)?;
     } else {

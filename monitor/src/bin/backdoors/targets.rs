@@ -3,8 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::time;
-use backdoors_monitor_api::{Query, TargetSummary};
-use std::path::Path;
+use backdoors_monitor_api::{Endpoint, Query, TargetSummary};
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -15,8 +14,8 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let targets: Vec<TargetSummary> = ask(socket, &Query::Targets {})?;
+pub fn run(daemon: &Endpoint, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let targets: Vec<TargetSummary> = ask(daemon, &Query::Targets {})?;
     if arguments.json {
         print_json(&targets)?;
     } else {

@@ -8,8 +8,9 @@ use backdoors_dashboards::action::{Action, Outcome};
 use backdoors_dashboards::daemon::{Daemon, act};
 use backdoors_dashboards::source::Source;
 use backdoors_dashboards::{Options, run as show};
+use backdoors_monitor_api::Endpoint;
 use recorded::Recorded;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -31,14 +32,13 @@ fn speed_or_none(text: &str) -> Result<f64, String> {
     if text == "0" { Ok(0.0) } else { speed(text) }
 }
 
-pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (source, socket): (Box<dyn Source>, _) = match &arguments.replay {
-        Some(file) => {
-            (Box::new(Recorded::open(file, arguments.speed, arguments.from.as_ref())?), PathBuf::new())
-        }
-        None => (Box::new(Daemon::new(socket)), socket.to_owned()),
+pub fn run(daemon: &Endpoint, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let source: Box<dyn Source> = match &arguments.replay {
+        Some(file) => Box::new(Recorded::open(file, arguments.speed, arguments.from.as_ref())?),
+        None => Box::new(Daemon::new(daemon.clone())),
     };
-    let act = move |action: &Action, dry_run| -> Outcome { act(&socket, action, dry_run) };
+    let daemon = daemon.clone();
+    let act = move |action: &Action, dry_run| -> Outcome { act(&daemon, action, dry_run) };
     show(Options { source, act: Arc::new(act) })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,8 +3,7 @@
 use crate::ask::{ask, print, print_json};
 use crate::table::{Align, table};
 use crate::units::time;
-use backdoors_monitor_api::{Query, VerdictRow, VerdictsAnswer};
-use std::path::Path;
+use backdoors_monitor_api::{Endpoint, Query, VerdictRow, VerdictsAnswer};
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -17,8 +16,8 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(socket: &Path, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let answers: Vec<VerdictsAnswer> = ask(socket, &Query::Verdicts { target: arguments.target.clone() })?;
+pub fn run(daemon: &Endpoint, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let answers: Vec<VerdictsAnswer> = ask(daemon, &Query::Verdicts { target: arguments.target.clone() })?;
     if arguments.json {
         print_json(&answers)?;
     } else {
