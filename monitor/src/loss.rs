@@ -9,8 +9,10 @@
 //! until the next good reading tells which it was: a run of more than [`OUTAGE`] is left out, so that an outage does not
 //! make the path look lossy for long after.
 
+mod latencies;
 mod round_trip;
 
+pub use latencies::{BOUNDS as LATENCY_BOUNDS, Latencies};
 use round_trip::Histogram;
 pub use round_trip::RoundTrip;
 use std::time::Duration;
@@ -36,13 +38,20 @@ pub struct Loss {
     /// Misses since the last good reading, not yet counted.
     run: u32,
     round_trips: Histogram,
+    latencies: Latencies,
     probability: f64,
 }
 
 impl Default for Loss {
     fn default() -> Loss {
-        let mut loss =
-            Loss { chances: 0.0, missed: 0.0, run: 0, round_trips: Histogram::default(), probability: 0.0 };
+        let mut loss = Loss {
+            chances: 0.0,
+            missed: 0.0,
+            run: 0,
+            round_trips: Histogram::default(),
+            latencies: Latencies::default(),
+            probability: 0.0,
+        };
         loss.estimate();
         loss
     }
@@ -59,6 +68,7 @@ impl Loss {
         }
         self.count(0.0);
         self.round_trips.add(took);
+        self.latencies.add(took);
         self.estimate();
     }
 
@@ -71,6 +81,7 @@ impl Loss {
     /// never be found out.
     pub fn late(&mut self, took: Duration) {
         self.round_trips.add(took);
+        self.latencies.add(took);
     }
 
     /// p_ml: the probability of losing a reading, on the safe side.
@@ -95,6 +106,12 @@ impl Loss {
     #[must_use]
     pub fn round_trip(&self) -> RoundTrip {
         self.round_trips.round_trip()
+    }
+
+    /// How long all readings took so far.
+    #[must_use]
+    pub fn latencies(&self) -> &Latencies {
+        &self.latencies
     }
 
     fn count(&mut self, missed: f64) {

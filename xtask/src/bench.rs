@@ -37,6 +37,8 @@ enum Bench {
     Detection,
     /// One monitor thread with 1 to 1000 targets
     Scale,
+    /// A scrape of a thousand targets, and the dashboard with them
+    Watching,
     /// An export and an import of a session's snapshot against a copy of as many bytes, and recoveries
     Sessions,
 }
@@ -76,6 +78,7 @@ impl Bench {
             Bench::Repair => ("backdoors-bench", Some("repair")),
             Bench::Detection => ("backdoors-bench", Some("detection")),
             Bench::Scale => ("backdoors-bench", Some("scale")),
+            Bench::Watching => ("backdoors-bench", Some("watching")),
             Bench::Sessions => ("backdoors-bench", Some("sessions")),
         };
         let mut measure = cargo();

@@ -98,17 +98,12 @@ impl Known {
             Some(Unit::Seconds),
             of_each(&|status| Some(seconds(status.plan.period))),
         )?;
-        page.gauge(
+        let read = self.statuses.iter().filter(|status| status.samples > 0);
+        page.histogram(
             "backdoors_fetch_latency",
-            "Half of the recent readings took no longer.",
-            Some(Unit::Seconds),
-            of_each(&|status| Some(seconds(status.round_trip.median))),
-        )?;
-        page.gauge(
-            "backdoors_fetch_latency_high",
-            "99 of 100 recent readings took no longer.",
-            Some(Unit::Seconds),
-            of_each(&|status| Some(seconds(status.round_trip.high))),
+            "How long readings took.",
+            Unit::Seconds,
+            read.map(|status| ([("target", status.name.as_str())], status.latencies)),
         )?;
         page.gauge(
             "backdoors_fetch_loss",

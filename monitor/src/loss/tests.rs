@@ -106,3 +106,14 @@ fn too_short_a_wait_is_found_out() {
     }
     assert!(loss.round_trip().high >= Duration::from_millis(2));
 }
+
+#[test]
+fn every_reading_is_in_the_first_bucket_that_it_does_not_exceed() {
+    let mut loss = Loss::default();
+    let [micros, millis] = [Duration::from_micros, Duration::from_millis];
+    for took in [micros(9), micros(10), micros(11), millis(5), Duration::from_secs(3)] {
+        loss.good(took);
+    }
+    assert_eq!(loss.latencies().counts, [2, 1, 0, 0, 0, 0, 1, 0, 0, 1]);
+    assert_eq!(loss.latencies().sum, micros(30) + millis(5) + Duration::from_secs(3));
+}

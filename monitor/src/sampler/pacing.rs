@@ -33,6 +33,7 @@ impl Sampler {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.plan = plan;
         (status.loss, status.round_trip) = (self.loss.measured(), inputs.round_trip);
+        status.latencies = *self.loss.latencies();
         status.standing = self.lateness.standing();
         drop(status);
         self.next_sample = self.pace.next(due, now, self.deadline(now));

@@ -3,7 +3,7 @@
 use crate::config::TargetConfig;
 use crate::lateness::Standing;
 use crate::lease;
-use crate::loss::RoundTrip;
+use crate::loss::{Latencies, RoundTrip};
 use crate::pace::Plan;
 use crate::proposals::Proposal;
 use crate::reachability::Reachability;
@@ -58,6 +58,8 @@ pub struct Status {
     pub loss: f64,
     /// How long readings take.
     pub round_trip: RoundTrip,
+    /// How long all of them took.
+    pub latencies: Latencies,
     /// This monitor's own lateness.
     pub standing: Standing,
     /// What is said of its layers.
@@ -99,6 +101,7 @@ impl Status {
             plan,
             loss: 0.0,
             round_trip: RoundTrip::default(),
+            latencies: Latencies::default(),
             standing: Standing::punctual(),
             verdicts: Vec::new(),
             lease: None,

@@ -1,11 +1,15 @@
 //! Families of metrics, one after the other.
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use crate::loss::{LATENCY_BOUNDS, Latencies};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use std::fmt;
+use std::time::Duration;
 
 /// Where they go.
 pub(super) struct Page<'a>(pub DescriptorEncoder<'a>);
@@ -31,6 +35,17 @@ impl Page<'_> {
         samples: impl IntoIterator<Item = (L, f64)>,
     ) -> fmt::Result {
         self.family(name, help, unit, MetricType::Counter, samples, ConstCounter::new)
+    }
+
+    /// How long something took, each time.
+    pub(super) fn histogram<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Unit,
+        samples: impl IntoIterator<Item = (L, Latencies)>,
+    ) -> fmt::Result {
+        self.family(name, help, Some(unit), MetricType::Histogram, samples, Distribution)
     }
 
     /// A gauge of which there is one at most.
@@ -66,14 +81,14 @@ impl Page<'_> {
         metric.encode(self.0.encode_descriptor(name, help, unit, metric.metric_type())?)
     }
 
-    fn family<L: EncodeLabelSet, M: EncodeMetric>(
+    fn family<L: EncodeLabelSet, V, M: EncodeMetric>(
         &mut self,
         name: &str,
         help: &str,
         unit: Option<Unit>,
         kind: MetricType,
-        samples: impl IntoIterator<Item = (L, f64)>,
-        metric: impl Fn(f64) -> M,
+        samples: impl IntoIterator<Item = (L, V)>,
+        metric: impl Fn(V) -> M,
     ) -> fmt::Result {
         let mut samples = samples.into_iter().peekable();
         if samples.peek().is_none() {
@@ -84,5 +99,22 @@ impl Page<'_> {
             metric(value).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
+    }
+}
+
+/// As a histogram.
+#[derive(Debug)]
+struct Distribution(Latencies);
+
+impl EncodeMetric for Distribution {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let bounds = LATENCY_BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(self.0.counts).collect();
+        let count = self.0.counts.iter().sum();
+        encoder.encode_histogram::<NoLabelSet>(self.0.sum.as_secs_f64(), count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
     }
 }

@@ -61,6 +61,27 @@ fn sensors_are_told_by_the_catalogues_names_in_base_units() {
 }
 
 #[test]
+fn how_long_readings_took_is_told_as_a_histogram() {
+    let mut of_web1 = status("web1");
+    of_web1.samples = 3;
+    of_web1.latencies.counts[2] = 2;
+    of_web1.latencies.counts[9] = 1;
+    of_web1.latencies.sum = Duration::from_millis(300);
+    let text = known(vec![of_web1]).text().unwrap();
+    for line in [
+        "# TYPE backdoors_fetch_latency_seconds histogram",
+        "backdoors_fetch_latency_seconds_sum{target=\"web1\"} 0.3",
+        "backdoors_fetch_latency_seconds_count{target=\"web1\"} 3",
+        "backdoors_fetch_latency_seconds_bucket{le=\"0.000025\",target=\"web1\"} 0",
+        "backdoors_fetch_latency_seconds_bucket{le=\"0.00005\",target=\"web1\"} 2",
+        "backdoors_fetch_latency_seconds_bucket{le=\"0.1\",target=\"web1\"} 2",
+        "backdoors_fetch_latency_seconds_bucket{le=\"+Inf\",target=\"web1\"} 3",
+    ] {
+        assert!(text.lines().any(|own| own == line), "{line} is not in {text}");
+    }
+}
+
+#[test]
 fn a_target_with_many_processors_has_series_for_some_and_the_rest_is_counted() {
     let mut large = status("large");
     large.view.sensors = (0..100).map(|cpu| reading(SensorKind::CPU_TICKS, cpu, 1)).collect();

@@ -108,10 +108,14 @@ impl Daemon {
         Ok(self.ask("verdicts")?.iter().any(widens))
     }
 
+    /// Where it is asked.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("monitor.sock")
+    }
+
     fn ask(&self, command: &str) -> Result<Vec<Value>> {
-        let socket = self.folder.join("monitor.sock");
         let mut ask = Command::new(program("backdoors")?);
-        let output = ask.args([command, "--json", "--socket"]).arg(socket).output()?;
+        let output = ask.args([command, "--json", "--socket"]).arg(self.socket()).output()?;
         Ok(serde_json::from_slice(&output.stdout).unwrap_or_default())
     }
 

@@ -13,6 +13,7 @@ mod scale;
 mod sessions;
 mod statistics;
 mod stream;
+mod watching;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -39,7 +40,9 @@ enum What {
     Sessions(sessions::Arguments),
     /// One monitor thread and up to a thousand targets
     Scale(scale::Arguments),
-    /// Many made-up targets for `scale`
+    /// A scrape of a thousand targets, and the dashboard with them
+    Watching(watching::Arguments),
+    /// Many made-up targets for `scale` and `watching`
     #[command(hide = true)]
     Farm(scale::FarmArguments),
     /// A streaming server or its clients, for `detection`
@@ -59,6 +62,7 @@ fn main() -> Result<()> {
         What::Detection(arguments) => detection::run(&arguments),
         What::Sessions(arguments) => sessions::run(&arguments),
         What::Scale(arguments) => scale::run(&arguments),
+        What::Watching(arguments) => watching::run(&arguments),
         What::Farm(arguments) => scale::run_farm(&arguments),
         What::Stream(arguments) => stream::run(&arguments),
         What::Load(arguments) => load::run(&arguments),

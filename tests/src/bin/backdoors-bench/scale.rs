@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use backdoors_rdma::handshake::Identity;
 use farm::Farm;
 use serde_json::Value;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
@@ -86,20 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn measure(arguments: &Arguments, targets: usize, period: u64) -> Result<Measured> {
     let folder = tempfile::tempdir()?;
-    for name in ["target", "monitor"] {
-        Identity::generate(name)?.save(folder.path())?;
-    }
-    let farm = Farm::start(folder.path(), targets, arguments.sensors)?;
-    let mut lines = String::new();
-    for number in 0..targets {
-        lines.push_str(&format!(
-            "[[target]]\nname = \"target{number}\"\naddress = \"{}\"\ncertificate = \"target.crt\"\n\
-             connections = 1\nperiod = \"{period}ms\"\nfastest = \"{period}ms\"\nlost_after = \"10s\"\n",
-            farm.address_of(number)
-        ));
-    }
-    let daemon = Daemon::start(folder.path(), &lines, false)?;
-    daemon.wait_for(targets)?;
+    let (_farm, daemon) = fleet(folder.path(), targets, arguments.sensors, period)?;
     // The handshakes' cost is not the sampling's.
     std::thread::sleep(Duration::from_secs(3));
     let (samples, failures) = counts(&daemon)?;
@@ -119,6 +107,25 @@ fn measure(arguments: &Arguments, targets: usize, period: u64) -> Result<Measure
     })
 }
 
+/// A daemon in `folder` that reads so many targets, each every `period` milliseconds.
+pub fn fleet(folder: &Path, targets: usize, sensors: u32, period: u64) -> Result<(Farm, Daemon)> {
+    for name in ["target", "monitor"] {
+        Identity::generate(name)?.save(folder)?;
+    }
+    let farm = Farm::start(folder, targets, sensors)?;
+    let mut lines = String::new();
+    for number in 0..targets {
+        lines.push_str(&format!(
+            "[[target]]\nname = \"target{number}\"\naddress = \"{}\"\ncertificate = \"target.crt\"\n\
+             connections = 1\nperiod = \"{period}ms\"\nfastest = \"{period}ms\"\nlost_after = \"10s\"\n",
+            farm.address_of(number)
+        ));
+    }
+    let daemon = Daemon::start(folder, &lines, false)?;
+    daemon.wait_for(targets)?;
+    Ok((farm, daemon))
+}
+
 /// Good and failed samples of all targets so far.
 fn counts(daemon: &Daemon) -> Result<(u64, u64)> {
     let targets = daemon.targets()?;
@@ -127,7 +134,7 @@ fn counts(daemon: &Daemon) -> Result<(u64, u64)> {
 }
 
 /// A thousand targets are more connections than a process may have by default.
-fn raise_descriptor_limit() -> Result<()> {
+pub fn raise_descriptor_limit() -> Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
