@@ -19,6 +19,7 @@ mod reconfigure;
 mod recovering;
 mod requests;
 mod status;
+mod surveying;
 mod telling;
 mod treating;
 
@@ -30,6 +31,7 @@ pub use order::{Order, OrderError, OrderReply, Rejection, Request, Wanted, order
 pub use recovering::RecoverOrder;
 pub use status::Status;
 use status::reach_of;
+use surveying::Surveying;
 
 use crate::budget::Budget;
 use crate::clock::{Clock, nanoseconds};
@@ -146,6 +148,7 @@ pub struct Sampler {
     proposals: Proposals,
     running: Option<Running>,
     telling: Telling,
+    surveying: Surveying,
     orders: VecDeque<Order>,
     recoveries: VecDeque<RecoverOrder>,
     /// To be taken in when no command is under way.
@@ -219,6 +222,7 @@ impl Sampler {
             proposals: Proposals::new(config.proposal_lifetime, clock.wall()),
             running: None,
             telling: Telling::default(),
+            surveying: Surveying::default(),
             orders: VecDeque::new(),
             recoveries: VecDeque::new(),
             new_config: None,
@@ -289,6 +293,7 @@ impl Sampler {
         self.take_in_answers(self.clock.monotonic());
         self.dispatch(self.clock.monotonic());
         let wake = self.heal();
+        self.survey(self.clock.monotonic());
         // That the link was waited for makes the next sample late, but not this monitor.
         self.next_sample = self.next_sample.max(self.clock.monotonic());
         match wake {
@@ -326,6 +331,7 @@ impl Sampler {
             || self.an_answer_is_there()
             || self.may_reconfigure()
             || self.a_healer_is_due(now)
+            || self.survey_is_due(now)
     }
 
     /// Shows the descriptors that become readable when there is something to glance at. They change with

@@ -3,6 +3,7 @@
 //! How many series there are is bounded by the configuration: see [`sensors::MOST_INSTANCES`] and [`MOST_APPLICATIONS`]. What is left
 //! out is counted.
 
+mod boxes;
 mod classic;
 mod nic;
 mod page;
@@ -56,6 +57,7 @@ impl Collector for Known {
         nic::tell(&mut page, &self.sys)?;
         self.tell_targets(&mut page)?;
         self.tell_verdicts(&mut page)?;
+        boxes::tell(&mut page, &self.statuses)?;
         self.tell_deeds(&mut page)?;
         sensors::tell(&mut page, &self.statuses)
     }

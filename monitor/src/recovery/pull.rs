@@ -11,9 +11,11 @@
 
 mod draft;
 mod reading;
+mod survey;
 mod unsent;
 
 pub use reading::Boxes;
+pub use survey::{Ages, BoxCounts, Surveyed, SurveyedSession, survey};
 pub use unsent::{Unsent, fetch_unsent};
 
 use crate::link::{Link, Region};

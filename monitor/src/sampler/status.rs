@@ -7,6 +7,7 @@ use crate::loss::{Latencies, RoundTrip};
 use crate::pace::Plan;
 use crate::proposals::Proposal;
 use crate::reachability::Reachability;
+use crate::recovery::pull::BoxCounts;
 use crate::verdict::Verdict;
 use backdoors_healers::{Exceeded, Limits, Users};
 use backdoors_monitor_api::{Enlisted, Reach};
@@ -74,6 +75,8 @@ pub struct Status {
     pub proposals: Vec<Proposal>,
     /// Its applications, as last read.
     pub applications: Vec<ApplicationView>,
+    /// How its live sessions are kept, a service each.
+    pub boxes: Vec<BoxCounts>,
     /// Its healers.
     pub healers: Arc<[Enlisted]>,
     /// Limits in place of those it announces.
@@ -109,6 +112,7 @@ impl Status {
             nic_answers: None,
             proposals: Vec::new(),
             applications: Vec::new(),
+            boxes: Vec::new(),
             healers: Arc::default(),
             limits: Limits::default(),
             users: Users::new(),

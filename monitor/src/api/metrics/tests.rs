@@ -3,6 +3,7 @@ use super::*;
 use crate::config::Config;
 use crate::journal::{Entry, Journal, What};
 use crate::pace::{Plan, Why};
+use crate::recovery::pull::BoxCounts;
 use crate::verdict::{Layer, State, Verdict};
 use backdoors_sensor_box::{SensorKind, SensorReading, SensorView};
 
@@ -79,6 +80,28 @@ fn how_long_readings_took_is_told_as_a_histogram() {
     ] {
         assert!(text.lines().any(|own| own == line), "{line} is not in {text}");
     }
+}
+
+#[test]
+fn boxes_are_told_for_each_service() {
+    let mut of_web1 = status("web1");
+    of_web1.boxes = vec![BoxCounts {
+        service: "shop".to_owned(),
+        sessions: 5,
+        kept: 4,
+        behind: 2,
+        longest_behind: Duration::from_millis(2500),
+    }];
+    let text = known(vec![of_web1, status("web2")]).text().unwrap();
+    for line in [
+        "backdoors_boxes_sessions{target=\"web1\",service=\"shop\"} 5.0",
+        "backdoors_boxes_kept{target=\"web1\",service=\"shop\"} 4.0",
+        "backdoors_boxes_behind{target=\"web1\",service=\"shop\"} 2.0",
+        "backdoors_boxes_longest_behind_seconds{target=\"web1\",service=\"shop\"} 2.5",
+    ] {
+        assert!(text.lines().any(|own| own == line), "{line} is not in {text}");
+    }
+    assert!(!text.contains("service=\"\""));
 }
 
 #[test]

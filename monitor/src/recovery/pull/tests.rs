@@ -145,8 +145,13 @@ impl Link for Target {
     fn connections(&self) -> usize {
         1
     }
-    fn region(&self, _: u32) -> Option<Region> {
-        None
+    fn region(&self, kind: u32) -> Option<Region> {
+        let Regions { sessions, boxes, .. } = self.regions();
+        match kind {
+            RegionKind::SESSIONS => Some(sessions),
+            RegionKind::BOXES_FIRST => boxes.map(|boxes| boxes.region),
+            _ => None,
+        }
     }
     fn kinds(&self) -> Vec<u32> {
         Vec::new()
@@ -386,4 +391,28 @@ fn a_record_with_impossible_numbers_is_told_and_the_others_are_pulled() {
     assert_eq!(pulled.unreadable, ["more acknowledged than sent"]);
     assert_eq!(pulled.sessions.len(), 1);
     assert!(box_of(&pulled, 101).is_ok());
+}
+
+#[test]
+fn a_survey_tells_which_sessions_are_kept_and_since_when_boxes_are_behind() {
+    let (mut target, mut kept) = Target::new(3);
+    kept[1].export(b"now").unwrap();
+    target.put(3, &record(3, 10, 10, 10));
+    let seconds = Duration::from_secs;
+    let mut ages = Ages::default();
+    let mut look = |target: &mut Target, at| {
+        let found = survey(target).unwrap();
+        let [counts] = <[BoxCounts; 1]>::try_from(ages.take_in(at, &found)).unwrap();
+        (counts.sessions, counts.kept, counts.behind, counts.longest_behind)
+    };
+    assert_eq!(look(&mut target, seconds(1)), (4, 3, 2, seconds(0)));
+    assert!(target.batches < 6, "{} batches", target.batches);
+    assert_eq!(look(&mut target, seconds(6)), (4, 3, 2, seconds(5)));
+    // A new snapshot, and the application went on behind it at once.
+    kept[0].export(b"later").unwrap();
+    kept[0].has_read(2500);
+    kept[2].export(b"later").unwrap();
+    assert_eq!(look(&mut target, seconds(11)), (4, 3, 1, seconds(0)));
+    kept[0].export(b"at last").unwrap();
+    assert_eq!(look(&mut target, seconds(16)), (4, 3, 0, seconds(0)));
 }
