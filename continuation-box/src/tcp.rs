@@ -25,6 +25,6 @@ pub mod state;
 pub use address::{AddressError, Announced, Prefixed, SilentAddresses};
 pub use counts::{Counts, CountsError, cookie, counts, is_open};
 pub use ending::{Ending, ending, throw_unread_away};
-pub use rebuild::{RebuildError, Rebuilder, Rebuilt, Sequences, rebuild};
+pub use rebuild::{RebuildError, Rebuilder, Rebuilt, Sequences, can_rebuild, rebuild};
 pub use resume::{ResumeError, Resumed};
 pub use state::{StateError, TcpState};

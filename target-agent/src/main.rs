@@ -49,7 +49,11 @@ enum Action {
         last: Option<usize>,
     },
     /// Say what this machine can do.
-    Check,
+    Check {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Kill on behalf of the kernel half; started by the agent.
     #[command(hide = true)]
     Helper {
@@ -82,7 +86,15 @@ fn main() -> anyhow::Result<()> {
             let report = audit::report(&Pins::new(&Config::load(&config)?.pins), last)?;
             std::io::stdout().write_all(report.as_bytes()).context("printing")?;
         }
-        Action::Check => std::io::stdout().write_all(check::report().as_bytes()).context("printing")?,
+        Action::Check { json } => {
+            let abilities = check::abilities();
+            let text = if json {
+                serde_json::to_string_pretty(&abilities)? + "\n"
+            } else {
+                check::report(&abilities)
+            };
+            std::io::stdout().write_all(text.as_bytes()).context("printing")?;
+        }
         Action::Helper { pins } => helper::run(&pins).context("helping the kernel half")?,
     }
     Ok(())

@@ -170,6 +170,16 @@ pub fn rebuild(state: TcpState) -> Result<Rebuilt, RebuildError> {
     Rebuilder::default().rebuild(state)
 }
 
+/// Tries on a socket that is thrown away whether this process may rebuild connections.
+///
+/// # Errors
+/// [`RebuildError`].
+pub fn can_rebuild() -> Result<(), RebuildError> {
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp)
+        .map_err(|source| failed("making a socket", source))?;
+    setsockopt(&socket, sockopt::TcpRepair, &ON).map_err(|source| failed("entering repair mode", source))
+}
+
 impl Rebuilder {
     /// As [`rebuild`].
     ///
