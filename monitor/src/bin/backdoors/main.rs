@@ -5,6 +5,7 @@ mod audit;
 mod boxes;
 mod config;
 mod daemon;
+mod doctor;
 mod events;
 mod heal;
 mod healers;
@@ -93,6 +94,8 @@ enum Command {
     Reload(config::ReloadArguments),
     /// Make keys.
     Keys(keys::Arguments),
+    /// Tell what this machine can do as target, monitor and standby, and what to install or change.
+    Doctor(doctor::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -139,6 +142,7 @@ fn run(Arguments { daemon, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Config(arguments) => config::run(&arguments),
         Command::Reload(arguments) => config::reload(&daemon()?, &arguments),
         Command::Keys(arguments) => keys::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     }
 }
 

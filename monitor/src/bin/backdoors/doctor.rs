@@ -1,0 +1,35 @@
+//! `backdoors doctor`: what this machine can do, and what to install or change so that it can do more.
+
+mod agent;
+mod facts;
+mod kernel;
+mod limits;
+mod network;
+mod rdma;
+mod report;
+
+use crate::ask::{REFUSED, print, print_json};
+use facts::Facts;
+use report::{Report, Role};
+use std::process::ExitCode;
+
+/// Its arguments.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only what this role needs. It is what the exit code goes by, too.
+    #[arg(long, value_name = "ROLE")]
+    role: Option<Role>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let report = Report::of(&Facts::gather(), arguments.role);
+    if arguments.json {
+        print_json(&report)?;
+    } else {
+        print(&report.text())?;
+    }
+    Ok(if report.can_any() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}

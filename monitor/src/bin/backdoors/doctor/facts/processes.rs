@@ -1,0 +1,91 @@
+//! Programs that are asked.
+
+use serde::Deserialize;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// Longest wait for the agent's check: it reads all symbols and types of the kernel.
+const CHECK: Duration = Duration::from_secs(60);
+
+/// What `backdoors-agent check` says, or why it says nothing.
+pub type Checked = Result<Vec<Ability>, String>;
+
+/// One thing that a target can do, or cannot, as the agent says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Ability {
+    pub name: String,
+    pub has: bool,
+    /// What follows from it.
+    pub means: String,
+    /// What it takes, if this machine cannot.
+    pub needs: Option<String>,
+}
+
+/// A program beside this one, or where programs are looked for.
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned()));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let folders = beside.into_iter().chain(std::env::split_paths(&path)).chain(administrators);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Asks the agent what this machine can do.
+pub fn check(agent: &Path) -> Checked {
+    let said = output(agent, &["check", "--json"], CHECK)?;
+    serde_json::from_str(&said).map_err(|error| format!("what it says is not understood: {error}"))
+}
+
+/// What a program writes to its standard output; it is killed if it takes longer than `patience`.
+pub fn output(program: &Path, arguments: &[&str], patience: Duration) -> Result<String, String> {
+    let program = installed(&program.to_string_lossy()).unwrap_or_else(|| program.to_owned());
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|error| format!("it cannot be started: {error}"))?;
+    let (done, wait) = channel();
+    if let Some(mut stdout) = child.stdout.take() {
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            let read = stdout.read_to_string(&mut text).map(|_| text);
+            // Nobody waits any more if it took too long.
+            drop(done.send(read));
+        });
+    }
+    let said = wait.recv_timeout(patience);
+    if said.is_err() {
+        drop(child.kill());
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    match said {
+        Ok(Ok(text)) if status.success() => Ok(text),
+        Ok(Ok(_)) => Err(format!("it failed: {status}")),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it did not answer within {patience:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_takes_too_long_is_not_waited_for() {
+        let sleep = |time: &str| output("sleep".as_ref(), &[time], Duration::from_millis(500));
+        assert_eq!(sleep("60"), Err("it did not answer within 500ms".to_owned()));
+        assert_eq!(sleep("0"), Ok(String::new()));
+    }
+
+    #[test]
+    fn what_fails_says_nothing() {
+        let failed = output("false".as_ref(), &[], CHECK);
+        assert_eq!(failed, Err("it failed: exit status: 1".to_owned()));
+        assert!(
+            output("/nonexistent/agent".as_ref(), &[], CHECK)
+                .unwrap_err()
+                .starts_with("it cannot be started")
+        );
+    }
+}
