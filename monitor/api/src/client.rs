@@ -132,6 +132,21 @@ impl Client {
         })
     }
 
+    /// What Prometheus is told, in its text format.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn metrics(&mut self) -> Result<String, AskError> {
+        let sent = Sent { method: Method::Get, path: "/metrics".to_owned(), body: None };
+        let request = request(&sent)?;
+        let Client { endpoint, sender, runtime } = self;
+        runtime.block_on(async {
+            let answer = sender.send_request(request).await.map_err(|error| endpoint.broken(error))?;
+            let text = answered(answer).await?.into_body().collect().await?.to_bytes();
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        })
+    }
+
     /// Asks for [`Query::Follow`].
     ///
     /// # Errors

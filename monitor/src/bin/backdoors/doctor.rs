@@ -10,7 +10,8 @@ mod report;
 
 use crate::ask::{REFUSED, print, print_json};
 use facts::Facts;
-use report::{Report, Role};
+pub use report::Report;
+use report::Role;
 use std::process::ExitCode;
 
 /// Its arguments.
@@ -22,6 +23,11 @@ pub struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What this machine can do as anything.
+pub fn examine() -> Report {
+    Report::of(&Facts::gather(), None)
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {

@@ -81,14 +81,15 @@ fn new(name: &str, dir: &Path) -> anyhow::Result<()> {
 
 /// A certificate of a folder. Dates are not told, because nobody goes by them: a machine in trouble may have lost its clock.
 #[derive(Serialize)]
-struct Line {
+pub struct Line {
     name: String,
     fingerprint: Option<String>,
     private_key: bool,
     problem: Option<String>,
 }
 
-fn list(dir: &Path, json: bool) -> anyhow::Result<()> {
+/// The certificates of a folder.
+pub fn certificates(dir: &Path) -> anyhow::Result<Vec<Line>> {
     let mut lines = Vec::new();
     let entries = fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
     for entry in entries {
@@ -105,6 +106,11 @@ fn list(dir: &Path, json: bool) -> anyhow::Result<()> {
         lines.push(Line { name: name.to_owned(), fingerprint, private_key, problem });
     }
     lines.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(lines)
+}
+
+fn list(dir: &Path, json: bool) -> anyhow::Result<()> {
+    let lines = certificates(dir)?;
     if json {
         return print_json(&lines);
     }

@@ -13,12 +13,15 @@ mod keys;
 mod monitor;
 mod offers;
 mod peers;
+mod programs;
+mod progress;
 mod proposals;
 mod ps;
 mod record;
 mod recover;
 mod replay;
 mod sensors;
+mod support_bundle;
 mod table;
 mod targets;
 mod top;
@@ -96,6 +99,8 @@ enum Command {
     Keys(keys::Arguments),
     /// Tell what this machine can do as target, monitor and standby, and what to install or change.
     Doctor(doctor::Arguments),
+    /// Put into one file what whoever helps has to know: versions, findings, configuration, the daemon's answers, logs. No keys.
+    SupportBundle(support_bundle::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -143,6 +148,7 @@ fn run(Arguments { daemon, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Reload(arguments) => config::reload(&daemon()?, &arguments),
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::SupportBundle(arguments) => support_bundle::run(daemon(), &arguments),
     }
 }
 

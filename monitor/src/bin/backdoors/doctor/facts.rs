@@ -1,17 +1,18 @@
 //! What there is on this machine. Nothing of it is judged here.
 
+mod agent;
 mod clock;
 mod kernel;
 mod network;
-mod processes;
 mod rdma;
 
+pub use agent::{Ability, Checked};
 pub use clock::Clock;
 pub use kernel::{Kernel, Options};
 pub use network::Network;
-pub use processes::{Ability, Checked};
 pub use rdma::{Rdma, RdmaDevice, Soft};
 
+use crate::programs::installed;
 use rustix::process::{Resource, geteuid, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 use std::fs;
@@ -70,9 +71,9 @@ impl Facts {
             processors: std::thread::available_parallelism().map_or(0, usize::from),
             guest: guest(),
             network: Network::gather(),
-            nic: processes::installed("backdoors-nic"),
-            agent: processes::installed("backdoors-agent").map(|path| {
-                let checked = processes::check(&path);
+            nic: installed("backdoors-nic"),
+            agent: installed("backdoors-agent").map(|path| {
+                let checked = agent::check(&path);
                 (path, checked)
             }),
         }

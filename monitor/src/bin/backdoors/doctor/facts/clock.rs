@@ -1,7 +1,7 @@
 //! Clocks.
 
-use super::processes::output;
 use super::text;
+use crate::programs::output;
 use std::time::Duration;
 
 /// Programs that keep a clock right, by the names of their processes.

@@ -1,7 +1,7 @@
 //! RDMA devices.
 
-use super::processes::output;
 use super::text;
+use crate::programs::output;
 use backdoors_rdma::verbs::{Device, devices};
 use std::fs;
 use std::path::Path;

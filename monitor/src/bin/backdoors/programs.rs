@@ -1,28 +1,10 @@
-//! Programs that are asked.
+//! Other programs that are asked.
 
-use serde::Deserialize;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
-
-/// Longest wait for the agent's check: it reads all symbols and types of the kernel.
-const CHECK: Duration = Duration::from_secs(60);
-
-/// What `backdoors-agent check` says, or why it says nothing.
-pub type Checked = Result<Vec<Ability>, String>;
-
-/// One thing that a target can do, or cannot, as the agent says.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Ability {
-    pub name: String,
-    pub has: bool,
-    /// What follows from it.
-    pub means: String,
-    /// What it takes, if this machine cannot.
-    pub needs: Option<String>,
-}
 
 /// A program beside this one, or where programs are looked for.
 pub fn installed(name: &str) -> Option<PathBuf> {
@@ -31,12 +13,6 @@ pub fn installed(name: &str) -> Option<PathBuf> {
     let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     let folders = beside.into_iter().chain(std::env::split_paths(&path)).chain(administrators);
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
-}
-
-/// Asks the agent what this machine can do.
-pub fn check(agent: &Path) -> Checked {
-    let said = output(agent, &["check", "--json"], CHECK)?;
-    serde_json::from_str(&said).map_err(|error| format!("what it says is not understood: {error}"))
 }
 
 /// What a program writes to its standard output; it is killed if it takes longer than `patience`.
@@ -80,10 +56,10 @@ mod tests {
 
     #[test]
     fn what_fails_says_nothing() {
-        let failed = output("false".as_ref(), &[], CHECK);
+        let failed = output("false".as_ref(), &[], Duration::from_secs(60));
         assert_eq!(failed, Err("it failed: exit status: 1".to_owned()));
         assert!(
-            output("/nonexistent/agent".as_ref(), &[], CHECK)
+            output("/nonexistent/agent".as_ref(), &[], Duration::from_secs(60))
                 .unwrap_err()
                 .starts_with("it cannot be started")
         );
