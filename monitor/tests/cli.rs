@@ -372,6 +372,53 @@ fn whatever_comes_over_the_socket_the_daemon_goes_on() {
 }
 
 #[test]
+fn errors_are_json_where_answers_would_be() {
+    let lab = Lab::new();
+    let error = |arguments: &[&str]| -> Value {
+        let output = lab.run(&[arguments, &["--json"]].concat());
+        assert!(output.stdout.is_empty(), "{output:?}");
+        assert_eq!(stderr(&output).lines().count(), 1, "{output:?}");
+        let error: Value = serde_json::from_str(&stderr(&output)).unwrap();
+        assert_eq!(error["exit_code"].as_i64(), output.status.code().map(i64::from), "{error}");
+        error
+    };
+    let unknown = error(&["sensors", "web2"]);
+    assert_eq!((&unknown["kind"], &unknown["exit_code"]), (&"unknown-target".into(), &1.into()));
+    assert_eq!(unknown["error"], "no target is called `web2`; there are: web1");
+    let usage = error(&["heal", "web1"]);
+    assert_eq!((&usage["kind"], &usage["exit_code"]), (&"usage".into(), &64.into()));
+    let no_file = error(&["record", "web1", "--config", "/nonexistent/monitor.toml"]);
+    assert_eq!((&no_file["kind"], &no_file["exit_code"]), (&"failed".into(), &1.into()));
+    let over = error(&["reject", "web1", "4711"]);
+    assert_eq!((&over["kind"], &over["exit_code"]), (&"not-open".into(), &1.into()));
+    lab.path.set_agent_answers(false);
+    lab.path.break_connections();
+    lab.wait_for(&["targets"], |text| text.contains("lost"));
+    let lost = error(&["ps", "web1"]);
+    assert_eq!((&lost["kind"], &lost["exit_code"]), (&"unreachable".into(), &3.into()));
+}
+
+#[test]
+fn what_is_done_with_keys_is_told_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().display().to_string();
+    let keys = |arguments: &[&str]| -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backdoors"));
+        let output = command.arg("keys").args(arguments).args(["--dir", &place, "--json"]).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let made = keys(&["new", "--name", "watch1"]);
+    assert_eq!(keys(&["list"])[0]["fingerprint"], made["fingerprint"]);
+    let next = keys(&["roll", "--name", "watch1"]);
+    assert_eq!(next["certificate"], folder.path().join("watch1.next.crt").display().to_string());
+    let rolled = keys(&["roll", "--name", "watch1", "--finish"]);
+    assert_eq!(rolled["fingerprint"], next["fingerprint"]);
+    let revoked = keys(&["revoke", "--name", "watch1.old"]);
+    assert_eq!((&revoked["fingerprint"], &revoked["key"]), (&made["fingerprint"], &Value::Null));
+}
+
+#[test]
 fn keys_are_made_once_and_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let make = || {
@@ -396,6 +443,11 @@ fn a_configuration_is_checked_without_running_it() {
     };
     assert!(check("name = 'm'\nidentity = '.'\njournal = 'j'\n").status.success());
     let bad = check("name = 'm'\nidentity = '.'\n");
-    assert_eq!(bad.status.code(), Some(1));
-    assert!(stderr(&bad).contains("missing key `journal`"), "{}", stderr(&bad));
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&bad.stdout).contains("missing key `journal`"), "{bad:?}");
+    let arguments = ["config", "check", "--json"];
+    let told = Command::new(env!("CARGO_BIN_EXE_backdoors")).args(arguments).arg(&file).output().unwrap();
+    assert_eq!(told.status.code(), Some(2));
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!((&told["good"], &told["problems"][0]["line"]), (&false.into(), &1.into()), "{told}");
 }

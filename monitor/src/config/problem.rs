@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where it stands.
 
+use serde::Serialize;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ impl fmt::Display for BadFile {
 }
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// Counted from 1.
     pub line: usize,

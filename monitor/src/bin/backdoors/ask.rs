@@ -1,31 +1,36 @@
-//! What the commands that speak to the daemon share: asking, printing, exit codes.
+//! What the commands that speak to the daemon share: asking and printing.
 
-use backdoors_monitor_api::{AskError, Client, Endpoint, ErrorKind, Failure, Query};
+use crate::exit::wants_json;
+use crate::progress::Waiting;
+use backdoors_monitor_api::{Client, Endpoint, Query};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::Write;
-use std::process::ExitCode;
 
-pub const FAILED: u8 = 1;
-pub const REFUSED: u8 = 2;
-pub const UNREACHABLE: u8 = 3;
-pub const NOT_DONE: u8 = 4;
-const USAGE_CODE: u8 = 64;
-
-pub struct Usage;
-
-/// The command line is wrong.
-pub const USAGE: Usage = Usage;
-
-impl From<Usage> for ExitCode {
-    fn from(_: Usage) -> ExitCode {
-        ExitCode::from(USAGE_CODE)
-    }
+/// Asks the daemon, and says on a terminal what is waited for.
+pub fn ask<T: DeserializeOwned>(daemon: &Endpoint, query: &Query) -> anyhow::Result<T> {
+    let _waiting = Waiting::begin(&what(query), wants_json());
+    Ok(Client::connect(daemon)?.ask(query)?)
 }
 
-/// Asks the daemon.
-pub fn ask<T: DeserializeOwned>(daemon: &Endpoint, query: &Query) -> anyhow::Result<T> {
-    Ok(Client::connect(daemon)?.ask(query)?)
+fn what(query: &Query) -> String {
+    match query {
+        Query::Heal { target, dry_run: false, .. } => format!("{target} is being healed"),
+        Query::Approve { target, id, dry_run: false } => {
+            format!("{target}: proposal {id} is being carried out")
+        }
+        Query::Recover { target, dry_run: false, .. } => {
+            format!("the sessions of {target} are being taken over")
+        }
+        Query::Heal { target, .. } | Query::Approve { target, .. } | Query::Recover { target, .. } => {
+            format!("{target} is being tried")
+        }
+        Query::Processes { target }
+        | Query::Offers { target }
+        | Query::Audit { target, .. }
+        | Query::Sessions { target } => format!("{target}'s memory is being read"),
+        _ => "the monitor is being asked".to_owned(),
+    }
 }
 
 /// Prints an answer as one JSON document.
@@ -40,18 +45,4 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     output.write_all(text.as_bytes())?;
     output.flush()?;
     Ok(())
-}
-
-/// The exit code that an error calls for.
-pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let code = match error.downcast_ref::<AskError>() {
-        Some(AskError::Failed(Failure { kind: ErrorKind::Unreachable, .. })) => UNREACHABLE,
-        Some(AskError::Failed(Failure {
-            kind:
-                ErrorKind::NotAllowed | ErrorKind::StandsBy | ErrorKind::Unsafe | ErrorKind::BadConfiguration,
-            ..
-        })) => REFUSED,
-        _ => FAILED,
-    };
-    ExitCode::from(code)
 }

@@ -6,6 +6,10 @@ use std::process::ExitCode;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors audit web1
+  backdoors audit web1 --last 20 --json")]
 pub struct Arguments {
     /// Name of the target.
     target: String,

@@ -1,9 +1,11 @@
 //! `backdoors config` and `backdoors reload`.
 
-use crate::ask::{REFUSED, ask, print, print_json};
-use backdoors_monitor::config::{Config, ConfigError};
+use crate::ask::{ask, print, print_json};
+use crate::exit::REFUSED;
+use backdoors_monitor::config::{Config, ConfigError, Problem};
 use backdoors_monitor_api::{Endpoint, Query, ReloadAnswer};
-use std::path::PathBuf;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `backdoors config`.
@@ -16,14 +18,25 @@ pub struct Arguments {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Tell what is wrong with a monitor's configuration: a line for each problem, with file, line, column and remedy.
+    #[command(after_help = "\
+Examples:
+  backdoors config check /etc/backdoors/monitor.toml
+  backdoors config check monitor.toml --json")]
     Check {
         /// Configuration file, TOML.
         file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
 /// Arguments of `backdoors reload`.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors reload
+  backdoors reload --json")]
 pub struct ReloadArguments {
     /// Print JSON.
     #[arg(long)]
@@ -31,20 +44,45 @@ pub struct ReloadArguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Command::Check { file } = &arguments.command;
-    match Config::load(file) {
+    let Command::Check { file, json } = &arguments.command;
+    check(file, *json)
+}
+
+/// What is said of a configuration.
+#[derive(Serialize)]
+struct Checked<'a> {
+    file: &'a Path,
+    good: bool,
+    targets: usize,
+    healers: usize,
+    problems: &'a [Problem],
+}
+
+/// Tells whether a configuration is good.
+pub fn check(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let (text, checked) = match Config::load(file) {
         Ok(config) => {
             let healers: usize = config.targets.iter().map(|target| target.healers.len()).sum();
             let targets = config.targets.len();
-            print(&format!("{}: good, {targets} targets, {healers} healers\n", file.display()))?;
-            Ok(ExitCode::SUCCESS)
+            let text = format!("{}: good, {targets} targets, {healers} healers\n", file.display());
+            (text, Checked { file, good: true, targets, healers, problems: &[] })
         }
         Err(ConfigError::Bad(bad)) => {
-            print(&format!("{bad}\n"))?;
-            Ok(ExitCode::from(REFUSED))
+            let checked = Checked { file, good: false, targets: 0, healers: 0, problems: &bad.problems };
+            return tell(&format!("{bad}\n"), &checked, json);
         }
-        Err(error) => Err(error.into()),
+        Err(error) => return Err(error.into()),
+    };
+    tell(&text, &checked, json)
+}
+
+fn tell(text: &str, checked: &Checked<'_>, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        print_json(checked)?;
+    } else {
+        print(text)?;
     }
+    Ok(if checked.good { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 pub fn reload(daemon: &Endpoint, arguments: &ReloadArguments) -> anyhow::Result<ExitCode> {

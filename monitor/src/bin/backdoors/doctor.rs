@@ -8,7 +8,9 @@ mod network;
 mod rdma;
 mod report;
 
-use crate::ask::{REFUSED, print, print_json};
+use crate::ask::{print, print_json};
+use crate::exit::REFUSED;
+use crate::progress::Waiting;
 use facts::Facts;
 pub use report::Report;
 use report::Role;
@@ -16,6 +18,11 @@ use std::process::ExitCode;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors doctor
+  backdoors doctor --role standby  # exits with 2 if it cannot be one
+  backdoors doctor --json")]
 pub struct Arguments {
     /// Only what this role needs. It is what the exit code goes by, too.
     #[arg(long, value_name = "ROLE")]
@@ -31,7 +38,9 @@ pub fn examine() -> Report {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let waiting = Waiting::begin("this machine is being looked at", arguments.json);
     let report = Report::of(&Facts::gather(), arguments.role);
+    drop(waiting);
     if arguments.json {
         print_json(&report)?;
     } else {

@@ -7,6 +7,11 @@ use std::process::ExitCode;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors events -f
+  backdoors events web1 --audit -n 50
+  backdoors events --json")]
 pub struct Arguments {
     /// Only events of this target.
     target: Option<String>,

@@ -1,6 +1,7 @@
 //! `backdoors heal`.
 
-use crate::ask::{NOT_DONE, REFUSED, UNREACHABLE, ask, print, print_json};
+use crate::ask::{ask, print, print_json};
+use crate::exit::{NOT_DONE, REFUSED, UNREACHABLE};
 use crate::ps::{by_pid, list};
 use crate::units::time;
 use backdoors_healers::duration;
@@ -16,6 +17,15 @@ const SHOWN: usize = 20;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors heal web1 --uid 1001 --dry-run               # who would be killed
+  backdoors heal web1 --cgroup batch.service --grace 2s  # SIGTERM first
+  backdoors heal web1 --pid 4711 --signal USR1
+  backdoors heal web1 --cgroup batch.service --freeze
+  backdoors heal web1 --uid 1001 --refuse-forks 10s
+  backdoors heal web1 --set vm.min_free_kbytes 65536     # see `backdoors offers web1`
+  backdoors heal web1 --call shop shed-load 40")]
 pub struct Arguments {
     /// Name of the target.
     target: String,

@@ -9,6 +9,10 @@ use std::process::ExitCode;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors healers
+  backdoors healers web1 --json")]
 pub struct Arguments {
     /// Name of the target; if absent, the healers that are built in, and those of all targets.
     target: Option<String>,

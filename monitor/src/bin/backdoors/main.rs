@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod doctor;
 mod events;
+mod exit;
 mod heal;
 mod healers;
 mod keys;
@@ -32,18 +33,19 @@ use clap::{Parser, Subcommand};
 use daemon::Daemon;
 use std::process::ExitCode;
 
-const AFTER_HELP: &str = "\
-Exit codes:
-  0   done
-  1   it failed: no monitor is running, no such target, bad configuration, ...
-  2   the target or the guard refused the command, or another monitor acts on it; a configuration that was checked is bad
-  3   the target cannot be reached
-  4   the target gave up, did not end in time, or nobody knows
-  64  the command line is wrong";
+const EXAMPLES: &str = "\
+Examples:
+  backdoors doctor                                         # what this machine can do
+  backdoors monitor --config /etc/backdoors/monitor.toml
+  backdoors top                                            # all targets, on a terminal
+  backdoors heal web1 --uid 1001 --dry-run
+  backdoors targets --json
+
+";
 
 /// Looks after machines through their RDMA NICs, and heals them without the help of their CPUs.
 #[derive(Parser)]
-#[command(name = "backdoors", version, after_help = AFTER_HELP)]
+#[command(name = "backdoors", version, after_help = EXAMPLES.to_owned() + &exit::help())]
 struct Arguments {
     #[command(flatten)]
     daemon: Daemon,
@@ -106,19 +108,12 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(message) => {
-            // Also help and version come this way. If they cannot be printed there is nobody to tell.
-            drop(message.print());
-            return if message.use_stderr() { ask::USAGE.into() } else { ExitCode::SUCCESS };
-        }
+        Err(error) => return exit::with_usage(&error),
     };
     match run(arguments) {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("backdoors: {error:#}");
-            ask::exit_code(&error)
-        }
+        Err(error) => exit::with(&error),
     }
 }
 
@@ -162,8 +157,52 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
+    /// Commands that draw on a terminal and print nothing.
+    const WITHOUT_JSON: [&str; 1] = ["backdoors top"];
+
+    /// Commands that have none below them, each with its full name.
+    fn leaves(above: &str, command: &clap::Command) -> Vec<(String, clap::Command)> {
+        let name = format!("{above}{}", command.get_name());
+        let below: Vec<_> = command.get_subcommands().filter(|below| below.get_name() != "help").collect();
+        if below.is_empty() {
+            return vec![(name, command.clone())];
+        }
+        below.into_iter().flat_map(|below| leaves(&format!("{name} "), below)).collect()
+    }
+
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let Some((_, examples)) = help.split_once("Examples:\n") else { return Vec::new() };
+        let lines = examples.lines().take_while(|line| line.starts_with("  "));
+        lines.map(|line| line.split("  #").next().unwrap_or_default().trim().to_owned()).collect()
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_that_are_right() {
+        let mut all = leaves("", &Arguments::command());
+        all.push(("backdoors".to_owned(), Arguments::command()));
+        for (name, command) in all {
+            let examples = examples(&command);
+            assert!(!examples.is_empty(), "`{name}` has no examples");
+            for example in examples {
+                assert!(example.starts_with(&name), "`{example}` is no example of `{name}`");
+                if let Err(error) = Arguments::try_parse_from(example.split_whitespace()) {
+                    panic!("`{example}` is wrong: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_that_prints_something_prints_json_too() {
+        for (name, command) in leaves("", &Arguments::command()) {
+            let has = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+            assert_eq!(has, !WITHOUT_JSON.contains(&&*name), "`{name} --json`");
+        }
     }
 }

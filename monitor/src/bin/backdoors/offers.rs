@@ -7,6 +7,10 @@ use std::process::ExitCode;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors offers web1
+  backdoors offers web1 --json")]
 pub struct Arguments {
     /// Name of the target.
     target: String,

@@ -8,6 +8,10 @@ use std::process::ExitCode;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors peers
+  backdoors peers --json")]
 pub struct Arguments {
     /// Print JSON.
     #[arg(long)]

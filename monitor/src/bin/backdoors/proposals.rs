@@ -9,6 +9,10 @@ use std::process::ExitCode;
 
 /// Arguments of `proposals`.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors proposals
+  backdoors proposals web1 --all --json")]
 pub struct Arguments {
     /// Only proposals for this target.
     target: Option<String>,
@@ -22,6 +26,10 @@ pub struct Arguments {
 
 /// Arguments of `approve`.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors approve web1 743278 --dry-run
+  backdoors approve web1 743278")]
 pub struct Approval {
     /// Name of the target.
     target: String,
@@ -37,11 +45,17 @@ pub struct Approval {
 
 /// Arguments of `reject`.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors reject web1 743278")]
 pub struct Rejection {
     /// Name of the target.
     target: String,
     /// Number of the proposal.
     id: u64,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(daemon: &Endpoint, arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -67,9 +81,13 @@ pub fn approve(daemon: &Endpoint, arguments: Approval) -> anyhow::Result<ExitCod
 }
 
 pub fn reject(daemon: &Endpoint, arguments: Rejection) -> anyhow::Result<ExitCode> {
-    let Rejection { target, id } = arguments;
+    let Rejection { target, id, json } = arguments;
     let () = ask(daemon, &Query::Reject { target: target.clone(), id })?;
-    print(&format!("{target}: proposal {id} is rejected, and not made again for a while\n"))?;
+    if json {
+        print_json(&serde_json::json!({ "target": target, "id": id, "state": State::Rejected }))?;
+    } else {
+        print(&format!("{target}: proposal {id} is rejected, and not made again for a while\n"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,6 +9,10 @@ use std::process::ExitCode;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors ps web1 --tree
+  backdoors ps web1 --json")]
 pub struct Arguments {
     /// Name of the target.
     target: String,

@@ -1,6 +1,7 @@
 //! `backdoors recover`.
 
-use crate::ask::{NOT_DONE, ask, print, print_json};
+use crate::ask::{ask, print, print_json};
+use crate::exit::NOT_DONE;
 use crate::units::time;
 use backdoors_monitor_api::recovery::{Fate, Outcome};
 use backdoors_monitor_api::{Endpoint, Query, Report};
@@ -8,6 +9,10 @@ use std::process::ExitCode;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors recover web1 --dry-run  # which sessions could go on here
+  backdoors recover web1")]
 pub struct Arguments {
     /// Name of the target.
     target: String,

@@ -6,6 +6,7 @@ mod screen;
 mod summary;
 pub mod when;
 
+use crate::progress::Waiting;
 use anyhow::{Context, bail};
 use backdoors_monitor::clock::nanoseconds;
 use backdoors_monitor::config::parse_duration;
@@ -20,6 +21,12 @@ use when::When;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors replay incident.rec
+  backdoors replay incident.rec --from 90s --step
+  backdoors replay incident.rec --summary --limit kernel.timer=100ms  # what would have been said with this limit
+  backdoors replay incident.rec --json")]
 pub struct Arguments {
     /// What `backdoors record` wrote, or a recorder's file itself.
     file: PathBuf,
@@ -27,13 +34,13 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = speed)]
     speed: Option<f64>,
     /// Wait for the Enter key at everything but readings.
-    #[arg(long, conflicts_with_all = ["speed", "summary"])]
+    #[arg(long, conflicts_with_all = ["speed", "summary", "json"])]
     step: bool,
     /// Only tell what is in it, what was said, and where detector and judge say otherwise now.
     #[arg(long)]
     summary: bool,
-    /// Print the summary as JSON.
-    #[arg(long, requires = "summary")]
+    /// Print the summary, as JSON.
+    #[arg(long)]
     json: bool,
     /// Begin there: a time after the beginning (`90s`), before the end (`-30s`), or of the day in UTC, as shown.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
@@ -62,25 +69,28 @@ fn limit(text: &str) -> Result<(String, u64), String> {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let file = || arguments.file.display().to_string();
+    let file = || format!("{}: name what `backdoors record` wrote", arguments.file.display());
     let recording = Recording::read(&arguments.file).with_context(file)?;
     let overrides: BTreeMap<String, u64> = arguments.limits.iter().cloned().collect();
     let mut scene = Scene::new(&recording, Rerun::new(overrides)?);
     let span = when::span(&recording);
-    let Some((first, last)) = span else { bail!("{}: nothing was recorded", file()) };
+    let Some((first, last)) = span else { bail!("{}: nothing was recorded", arguments.file.display()) };
     let from = arguments.from.as_ref().map_or(first, |when| when.in_span(first, last));
     let until = arguments.until.as_ref().map_or(last, |when| when.in_span(first, last));
     if from > until {
-        bail!("nothing to show: --from lies behind --until");
+        bail!("nothing to show: --from lies behind --until; exchange them");
     }
     let terminal = std::io::stdout().is_terminal();
-    let mut show: Box<dyn Show> = match (arguments.summary, terminal) {
+    let in_short = arguments.summary || arguments.json;
+    let mut show: Box<dyn Show> = match (in_short, terminal) {
         (true, _) => Box::new(summary::Summary::new(arguments.json)),
         (false, true) => Box::new(screen::Screen::default()),
         (false, false) => Box::new(lines::Lines::default()),
     };
-    let speed = arguments.speed.or((terminal && !arguments.summary).then_some(1.0));
+    let speed = arguments.speed.or((terminal && !in_short).then_some(1.0));
     show.begin(&recording, &scene)?;
+    // Whoever is shown moments sees that it goes on.
+    let waiting = in_short.then(|| Waiting::begin("detector and judge run again", arguments.json));
     let (begun, mut enter) = (Instant::now(), std::io::stdin().lock().lines());
     let mut playback = recording.play();
     while let Some(moment) = playback.next() {
@@ -104,6 +114,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
         }
     }
+    drop(waiting);
     show.end(scene)?;
     Ok(ExitCode::SUCCESS)
 }

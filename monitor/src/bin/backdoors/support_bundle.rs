@@ -20,6 +20,10 @@ use std::process::ExitCode;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors support-bundle
+  backdoors support-bundle --out incident.tar.gz --config /etc/backdoors/monitor.toml")]
 pub struct Arguments {
     /// The file to write, which must not be there yet. [default: backdoors-support-HOST-TIME.tar.gz]
     #[arg(long, value_name = "FILE")]

@@ -8,6 +8,11 @@ use std::process::ExitCode;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors targets
+  backdoors targets --json
+  backdoors targets --remote 10.0.0.7:7804 --trust watch1.crt --identity keys/me  # the monitor of another machine")]
 pub struct Arguments {
     /// Print JSON.
     #[arg(long)]

@@ -16,6 +16,10 @@ use std::sync::Arc;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors top
+  backdoors top --replay incident.rec --speed 4 --from -30s  # the last half minute, four times as fast")]
 pub struct Arguments {
     /// Show a recording instead, as `backdoors record` wrote it.
     #[arg(long, value_name = "FILE")]

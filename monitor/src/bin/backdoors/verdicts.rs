@@ -8,6 +8,10 @@ use std::process::ExitCode;
 
 /// Its arguments.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  backdoors verdicts
+  backdoors verdicts web1 --json")]
 pub struct Arguments {
     /// Name of the target; all if absent.
     target: Option<String>,
