@@ -50,7 +50,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// The system failed.
-    #[error("the system gives no thread or no connection: {0}")]
+    #[error("the system gives no thread or no connection: {0}; `backdoors doctor` shows the limits")]
     System(#[from] std::io::Error),
 }
 

@@ -233,6 +233,15 @@ fn a_refusal_and_a_lost_target_have_exit_codes_and_reasons() {
 }
 
 #[test]
+fn an_order_that_a_stuck_machine_does_not_take_has_an_exit_code_of_its_own() {
+    let lab = Lab::new();
+    let stuck = lab.machine.lock().unwrap();
+    let output = lab.run(&["heal", "web1", "--uid", "60001"]);
+    drop(stuck);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+}
+
+#[test]
 fn proposals_are_listed_tried_approved_and_rejected() {
     let lab = Lab::with("[[target.healer]]\nname = 'forkbomb'\ncooldown = '100ms'\n");
     let listed = lab.wait_for(&["proposals", "web1", "--json"], |text| text.contains("\"open\""));

@@ -47,7 +47,7 @@ pub enum ListenError {
     #[error("{0} exists and is no socket: remove it, or give another `socket`")]
     NoSocket(PathBuf),
     /// The system refused.
-    #[error("cannot listen on {path}: {source}")]
+    #[error("cannot listen on {path}: {source}; make its folder for this user, or give another `socket`")]
     Failed {
         /// The socket.
         path: PathBuf,

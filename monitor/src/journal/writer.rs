@@ -34,7 +34,9 @@ pub type Subscription = Receiver<Arc<str>>;
 
 /// Why the journal cannot be kept. The daemon does not start without one.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open the journal {path}: {source}")]
+#[error(
+    "cannot open the journal {path}: {source}; make its folder for this user, or name another file as `journal`"
+)]
 pub struct OpenError {
     /// The file.
     pub path: PathBuf,

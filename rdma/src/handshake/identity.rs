@@ -247,7 +247,7 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// The file holds something else.
-    #[error("{path} does not hold {what} in PEM", path = path.display())]
+    #[error("{path} does not hold {what} in PEM: copy it again, whole", path = path.display())]
     Malformed {
         /// Which.
         path: PathBuf,
@@ -263,7 +263,7 @@ pub enum IdentityError {
         mode: u32,
     },
     /// Key and certificate do not belong together.
-    #[error("{path} is not the key of the certificate beside it", path = path.display())]
+    #[error("{path} is not the key of the certificate beside it: put side by side what belongs together, or make both anew", path = path.display())]
     Mismatch {
         /// The key's.
         path: PathBuf,

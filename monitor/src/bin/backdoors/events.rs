@@ -38,9 +38,9 @@ pub fn run(daemon: &Endpoint, arguments: Arguments) -> anyhow::Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     for event in client.follow(&Query::Follow { target, lines, audit })? {
-        tell(&event.context("the monitor hung up")?, json)?;
+        tell(&event.context("the monitor hung up; its log tells why")?, json)?;
     }
-    anyhow::bail!("the monitor hung up: it stopped, or this terminal was too slow");
+    anyhow::bail!("the monitor hung up: it stopped, or this terminal was too slow; start it, or ask again");
 }
 
 fn tell(event: &Event, json: bool) -> anyhow::Result<()> {

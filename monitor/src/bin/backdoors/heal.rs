@@ -112,17 +112,21 @@ impl Subject {
             Subject { cgroup: Some(group), .. } => (HealSubject::Cgroup(group), None),
             Subject { set: Some(words), .. } => match <[String; 2]>::try_from(words) {
                 Ok([name, value]) => (HealSubject::Variable(name), Some(number(&value)?)),
-                Err(_) => anyhow::bail!("`--set` takes a name and a value"),
+                Err(_) => anyhow::bail!("`--set` takes a name and a value: `backdoors offers` lists them"),
             },
             Subject { call: Some(words), .. } => {
                 let mut words = words.into_iter();
                 let (Some(application), Some(hook)) = (words.next(), words.next()) else {
-                    anyhow::bail!("`--call` takes an application, a hook, and perhaps a word");
+                    anyhow::bail!(
+                        "`--call` takes an application, a hook, and perhaps a word: `backdoors offers` lists them"
+                    );
                 };
                 let word = words.next().map_or(Ok(0), |word| number(&word))?;
                 (HealSubject::Hook { application, hook }, Some(word))
             }
-            Subject { .. } => anyhow::bail!("name whom or what it is about"),
+            Subject { .. } => anyhow::bail!(
+                "name whom or what it is about: --uid, --pid, --tree, --cgroup, --set or --call"
+            ),
         })
     }
 }
@@ -154,7 +158,7 @@ impl Deed {
 pub fn run(daemon: &Endpoint, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let grace = arguments.grace.unwrap_or_default();
     if grace > LONGEST_GRACE {
-        anyhow::bail!("`--grace` is {} at most", duration::text(LONGEST_GRACE));
+        anyhow::bail!("`--grace` is {} at most; give less", duration::text(LONGEST_GRACE));
     }
     let (subject, handed) = arguments.subject.named()?;
     let query = Query::Heal {

@@ -112,7 +112,7 @@ struct Told {
 fn new(name: &str, dir: &Path) -> anyhow::Result<Told> {
     fs::create_dir_all(dir).with_context(|| not_writable(dir))?;
     let identity = Identity::generate(name)?;
-    identity.save(dir)?;
+    identity.save(dir).with_context(|| never_overwritten(name, dir))?;
     let [key, certificate] = ["key", "crt"].map(|extension| dir.join(format!("{name}.{extension}")));
     let text = format!(
         "{}: the key; keep it on this node\n{}: the certificate; give it to the peers\n",
@@ -121,6 +121,13 @@ fn new(name: &str, dir: &Path) -> anyhow::Result<Told> {
     );
     let fingerprint = identity.certificate().fingerprint().to_string();
     Ok(Told { certificate, key: Some(key), fingerprint, text })
+}
+
+fn never_overwritten(name: &str, dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "no key is made; one that is there already is never overwritten: `backdoors keys roll --name {name} --dir {dir}` replaces it"
+    )
 }
 
 fn not_writable(dir: &Path) -> String {
@@ -174,7 +181,9 @@ fn list(dir: &Path, json: bool) -> anyhow::Result<()> {
 
 fn revoke(name: &str, dir: &Path) -> anyhow::Result<Told> {
     let path = dir.join(format!("{name}.crt"));
-    let fingerprint = Certificate::load(&path)?.fingerprint().to_string();
+    let there_are =
+        || format!("`backdoors keys list --dir {}` shows what certificates there are", dir.display());
+    let fingerprint = Certificate::load(&path).with_context(there_are)?.fingerprint().to_string();
     let aside = Certificate::revoked(&path);
     fs::rename(&path, &aside).with_context(|| not_writable(dir))?;
     let text = format!(
@@ -190,10 +199,13 @@ fn next(name: &str) -> String {
 
 fn roll(name: &str, dir: &Path) -> anyhow::Result<Told> {
     // There must be one to be replaced.
-    Identity::load(dir, name)?;
+    Identity::load(dir, name)
+        .with_context(|| format!("`backdoors keys new --name {name}` makes the first one"))?;
     let next = next(name);
     let identity = Identity::generate(&next)?;
-    identity.save(dir)?;
+    identity.save(dir).with_context(|| {
+        format!("if the next key is there already, end with --finish what was begun, or remove {next}.*")
+    })?;
     let [key, certificate] = ["key", "crt"].map(|extension| dir.join(format!("{next}.{extension}")));
     let text = format!(
         "{certificate}: the next certificate; give it to the peers, and have targets accept both:\n  \
@@ -209,7 +221,8 @@ fn roll(name: &str, dir: &Path) -> anyhow::Result<Told> {
 fn finish(name: &str, dir: &Path) -> anyhow::Result<Told> {
     let (next, old) = (next(name), format!("{name}.old"));
     let before = Identity::load(dir, name)?;
-    let after = Identity::load(dir, &next)?;
+    let after = Identity::load(dir, &next)
+        .with_context(|| format!("first make the next key: backdoors keys roll --name {name}"))?;
     let file = |name: &str, extension: &str| dir.join(format!("{name}.{extension}"));
     for extension in ["crt", "key"] {
         if file(&old, extension).exists() {

@@ -67,7 +67,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(header) = recording.header()
         && header.target != *target
     {
-        bail!("{} is the recording of target `{}`, not of `{target}`", source.display(), header.target);
+        let (file, found) = (source.display(), &header.target);
+        bail!(
+            "{file} is the recording of target `{found}`, not of `{target}`: name that target, or another file"
+        );
     }
     let file = extract(&recording, target, arguments.last, SystemClock.wall());
     let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("{target}.recording")));
@@ -99,7 +102,11 @@ fn source(config: &Path, target: &str) -> anyhow::Result<PathBuf> {
     let loaded = Config::load(config).context("give the recorder's file with --from, or --config")?;
     if !loaded.targets.iter().any(|other| other.name == target) {
         let names: Vec<&str> = loaded.targets.iter().map(|target| target.name.as_str()).collect();
-        bail!("no target is called `{target}`; there are: {}", names.join(", "));
+        let file = config.display();
+        bail!(
+            "no target is called `{target}` in {file}; there are: {}; name another --config",
+            names.join(", ")
+        );
     }
     let folder = loaded.recorder.with_context(|| {
         format!("{} has no `recorder`: the monitor records nothing; name a folder there", config.display())

@@ -44,7 +44,9 @@ pub enum OpenError {
     #[error("{0} is being written by another monitor: stop it, or record into another folder")]
     InUse(PathBuf),
     /// The system refuses.
-    #[error("cannot record into {path}: {error}")]
+    #[error(
+        "cannot record into {path}: {error}; make its folder for this user, or name another as `recorder`"
+    )]
     System {
         /// The file.
         path: PathBuf,
