@@ -22,24 +22,40 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Action {
     /// Be a target until told to stop.
+    #[command(after_help = "\
+Examples:
+  backdoors-agent run --config /etc/backdoors/agent.toml")]
     Run {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
     /// Remove the kernel half that a killed agent left.
+    #[command(after_help = "\
+Examples:
+  backdoors-agent detach --config /etc/backdoors/agent.toml")]
     Detach {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
     /// Lift the fences that monitors set: this machine sends again from its service addresses.
+    #[command(after_help = "\
+Examples:
+  backdoors-agent unfence --config /etc/backdoors/agent.toml")]
     Unfence {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show what this machine was asked to do, by whom and why, and what came of it.
+    #[command(after_help = "\
+Examples:
+  backdoors-agent audit --config /etc/backdoors/agent.toml
+  backdoors-agent audit --config /etc/backdoors/agent.toml --last 20 --json")]
     Audit {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -47,8 +63,15 @@ enum Action {
         /// Only the last so many records.
         #[arg(long, value_name = "N")]
         last: Option<usize>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Say what this machine can do.
+    #[command(after_help = "\
+Examples:
+  backdoors-agent check
+  backdoors-agent check --json")]
     Check {
         /// Print JSON.
         #[arg(long)]
@@ -73,18 +96,21 @@ fn main() -> anyhow::Result<()> {
     match arguments.action {
         Action::Run { config } => run::run(&config)?,
         Action::Detach { config } => kernel::remove(&Pins::new(&Config::load(&config)?.pins))?,
-        Action::Unfence { config } => {
+        Action::Unfence { config, json } => {
             let held = kernel::unfence(&Pins::new(&Config::load(&config)?.pins))?;
-            let said = if held.0.is_empty() {
+            let said = if json {
+                serde_json::json!({ "lifted_slots": held.0 }).to_string()
+            } else if held.0.is_empty() {
                 "no fence held".into()
             } else {
                 format!("lifted the fence of {held}")
             };
             writeln!(std::io::stdout(), "{said}").context("printing")?;
         }
-        Action::Audit { config, last } => {
+        Action::Audit { config, last, json } => {
             let report = audit::report(&Pins::new(&Config::load(&config)?.pins), last)?;
-            std::io::stdout().write_all(report.as_bytes()).context("printing")?;
+            let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+            std::io::stdout().write_all(text.as_bytes()).context("printing")?;
         }
         Action::Check { json } => {
             let abilities = check::abilities();
@@ -98,4 +124,25 @@ fn main() -> anyhow::Result<()> {
         Action::Helper { pins } => helper::run(&pins).context("helping the kernel half")?,
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_has_examples_that_are_right() {
+        for command in Arguments::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let (name, begins) = (command.get_name(), format!("backdoors-agent {}", command.get_name()));
+            assert!(help.starts_with("Examples:\n"), "`{name}` has no examples");
+            for example in help.lines().skip(1) {
+                assert!(example.trim().starts_with(&begins), "`{example}` is no example of `{name}`");
+                if let Err(error) = Arguments::try_parse_from(example.split_whitespace()) {
+                    panic!("`{example}` is wrong: {error}");
+                }
+            }
+        }
+    }
 }
