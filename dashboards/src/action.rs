@@ -1,6 +1,8 @@
 //! What can be done from the dashboard, and what is asked before.
 
-use backdoors_monitor_api::{HealAnswer, HealDeed, HealOutcome, HealSubject, ProposalRow, Query, Report};
+use backdoors_monitor_api::{
+    FenceAnswer, FenceDeed, HealAnswer, HealDeed, HealOutcome, HealSubject, ProposalRow, Query, Report,
+};
 
 /// Something to be done to a target.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +25,11 @@ pub enum Action {
     Reject {
         /// The proposal.
         proposal: Box<ProposalRow>,
+    },
+    /// Have the target send nothing from its service addresses.
+    Fence {
+        /// The target.
+        target: String,
     },
     /// Fence the target, and have its live sessions go on at the monitor's machine.
     Recover {
@@ -59,6 +66,10 @@ impl Action {
                 Query::Approve { target: proposal.target.clone(), id: proposal.id, dry_run }
             }
             Action::Reject { proposal } => Query::Reject { target: proposal.target.clone(), id: proposal.id },
+            Action::Fence { target } => {
+                let deed = if dry_run { FenceDeed::Look } else { FenceDeed::Set };
+                Query::Fence { target: target.clone(), deed }
+            }
             Action::Recover { target } => {
                 Query::Recover { target: target.clone(), dry_run, without_fence: false, after_another: false }
             }
@@ -90,6 +101,11 @@ impl Action {
                 format!("Close proposal {} of {} for {}.", proposal.id, proposal.healer, proposal.target),
                 "Nothing is done, and the same is not proposed again for a while.".to_owned(),
             ],
+            Action::Fence { target } => vec![
+                format!("Fence {target}: from then on it sends nothing from its service addresses."),
+                "Its clients hear nothing more, and no other machine takes over.".to_owned(),
+                format!("`backdoors fence {target} --lift` has it send again."),
+            ],
             Action::Recover { target } => vec![
                 format!("Take over the services of {target}:"),
                 "  1. fence it: from then on it sends nothing from its service addresses,".to_owned(),
@@ -113,12 +129,25 @@ impl Action {
             },
             Action::Approve { proposal } => format!("backdoors approve {} {}", proposal.target, proposal.id),
             Action::Reject { proposal } => format!("backdoors reject {} {}", proposal.target, proposal.id),
+            Action::Fence { target } => format!("backdoors fence {target}"),
             Action::Recover { target } => format!("backdoors recover {target}"),
         }
     }
 }
 
 impl Outcome {
+    /// Of a fence.
+    #[must_use]
+    pub fn of_fence(answer: &FenceAnswer) -> Outcome {
+        let addresses: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
+        let addresses = addresses.join(", ");
+        match &answer.would_not_hold {
+            _ if answer.is_fenced() => Outcome::Done(format!("fenced: it sends nothing from {addresses}")),
+            None => Outcome::Done(format!("a fence would hold, for {addresses}; there is none")),
+            Some(reason) => Outcome::Failed(format!("a fence would not hold: {reason}")),
+        }
+    }
+
     /// Of a repair.
     #[must_use]
     pub fn of_repair(answer: &HealAnswer) -> Outcome {

@@ -239,9 +239,9 @@ impl App {
             KeyCode::Enter | KeyCode::Right | KeyCode::Char('l') => self.open(),
             KeyCode::Char('s') => self.fleet.sort_by_next(),
             KeyCode::Char('r') => self.fleet.reverse(),
-            KeyCode::Char('R') => {
+            KeyCode::Char(letter @ ('F' | 'R')) => {
                 let name = self.fleet.selected().map(|target| target.name.clone());
-                self.ask_for(name.map(|target| Action::Recover { target }));
+                self.ask_for(name.map(|target| fence_or_recover(letter, target)));
             }
             _ => {}
         }
@@ -266,8 +266,8 @@ impl App {
                 let chosen = digit.to_digit(10).and_then(|digit| Tab::ALL.get(digit as usize - 1));
                 target.tab = chosen.copied().unwrap_or(target.tab);
             }
-            KeyCode::Char('R') => {
-                let action = Action::Recover { target: target.name.clone() };
+            KeyCode::Char(letter @ ('F' | 'R')) => {
+                let action = fence_or_recover(letter, target.name.clone());
                 self.ask_for(Some(action));
             }
             KeyCode::Char(letter) if target.tab == Tab::Processes => self.on_key_of_processes(letter),
@@ -370,6 +370,10 @@ impl App {
             None => self.fleet.select(position),
         }
     }
+}
+
+fn fence_or_recover(letter: char, target: String) -> Action {
+    if letter == 'F' { Action::Fence { target } } else { Action::Recover { target } }
 }
 
 #[cfg(test)]

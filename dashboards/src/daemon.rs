@@ -75,6 +75,7 @@ pub fn act(endpoint: &Endpoint, action: &Action, dry_run: bool) -> Outcome {
     let done = Client::connect(endpoint).and_then(|mut client| {
         let query = action.query(dry_run);
         Ok(match action {
+            Action::Fence { .. } => Outcome::of_fence(&client.ask(&query)?),
             Action::Recover { .. } => Outcome::Recovered(client.ask::<Report>(&query)?),
             Action::Reject { .. } => {
                 client.ask::<()>(&query)?;

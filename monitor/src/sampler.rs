@@ -8,6 +8,7 @@
 mod access;
 mod answers;
 mod enlisted;
+mod fencing;
 mod healing;
 mod judging;
 mod lease;
@@ -25,6 +26,7 @@ mod treating;
 
 use backdoors_monitor_api::Reach;
 pub use enlisted::built_in;
+pub use fencing::FenceOrder;
 pub use judging::SecondViews;
 pub use offers::{NotOffered, OfferedHook, Offers};
 pub use order::{Order, OrderError, OrderReply, Rejection, Request, Wanted, order_texts};

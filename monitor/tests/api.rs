@@ -6,7 +6,7 @@
 mod simulation;
 
 use backdoors_monitor_api::operations::OPERATIONS;
-use backdoors_monitor_api::{AskError, Client, HealDeed, HealSubject, Query, openapi};
+use backdoors_monitor_api::{AskError, Client, FenceDeed, HealDeed, HealSubject, Query, openapi};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use simulation::lab::Lab;
@@ -50,6 +50,7 @@ fn every_query() -> Vec<Query> {
         },
         Query::Sessions { target: target() },
         Query::Recover { target: target(), dry_run: true, without_fence: false, after_another: false },
+        Query::Fence { target: target(), deed: FenceDeed::Look },
         Query::Proposals { target: None },
         Query::Approve { target: target(), id: 1, dry_run: true },
         Query::Reject { target: target(), id: 1 },

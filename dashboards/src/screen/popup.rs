@@ -14,6 +14,7 @@ const KEYS: &[(&str, &str)] = &[
     ("/", "show only what contains a word; Esc shows all again"),
     ("s, r", "sort by the next column, reverse"),
     ("Tab, 1 to 7", "pages of a target"),
+    ("F", "fence: have the target send nothing from its service addresses"),
     ("R", "recover: fence the target and take over its live sessions"),
     ("a, x", "approve or reject the selected proposal (Verdicts)"),
     ("t", "processes as list or as tree"),

@@ -4,8 +4,9 @@
 //! POST. GET changes nothing anywhere; POST may.
 
 use crate::{
-    AuditAnswer, Event, Failure, HealAnswer, HealersAnswer, OffersAnswer, PeerSummary, ProcessesAnswer,
-    ProposalRow, Query, ReloadAnswer, Report, SensorsAnswer, SessionRow, TargetSummary, VerdictsAnswer,
+    AuditAnswer, Event, Failure, FenceAnswer, HealAnswer, HealersAnswer, OffersAnswer, PeerSummary,
+    ProcessesAnswer, ProposalRow, Query, ReloadAnswer, Report, SensorsAnswer, SessionRow, TargetSummary,
+    VerdictsAnswer,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -62,7 +63,7 @@ const fn operation(
 }
 
 /// All there are.
-pub const OPERATIONS: [Operation; 17] = {
+pub const OPERATIONS: [Operation; 18] = {
     use Method::{Get, Post};
     [
         operation("targets", Get, "/v1/targets", document::<Vec<TargetSummary>>()),
@@ -73,6 +74,7 @@ pub const OPERATIONS: [Operation; 17] = {
         operation("sessions", Get, "/v1/targets/{target}/sessions", document::<Vec<SessionRow>>()),
         operation("heal", Post, "/v1/targets/{target}/heal", document::<HealAnswer>()),
         operation("recover", Post, "/v1/targets/{target}/recover", document::<Report>()),
+        operation("fence", Post, "/v1/targets/{target}/fence", document::<FenceAnswer>()),
         operation("approve", Post, "/v1/targets/{target}/proposals/{id}/approve", document::<HealAnswer>()),
         operation("reject", Post, "/v1/targets/{target}/proposals/{id}/reject", document::<()>()),
         operation("proposals", Get, "/v1/proposals", document::<Vec<ProposalRow>>()),

@@ -1,5 +1,6 @@
 //! What can be asked.
 
+use crate::FenceDeed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +81,14 @@ pub enum Query {
         /// Go on though another monitor has fenced the target.
         #[serde(default)]
         after_another: bool,
+    },
+    /// Have a target send nothing from its service addresses any more, or again.
+    Fence {
+        /// The target.
+        target: String,
+        /// What to do.
+        #[serde(default)]
+        deed: FenceDeed,
     },
     /// What healers propose for one target, or for all.
     Proposals {

@@ -10,7 +10,7 @@ use crate::config::LONGEST_GRACE;
 use crate::journal::{Journal, tail};
 use crate::peers::Opinions;
 use crate::recovery::Terms;
-use crate::sampler::{Offers, Order, RecoverOrder, Rejection, Request, Wanted, built_in};
+use crate::sampler::{FenceOrder, Offers, Order, RecoverOrder, Rejection, Request, Wanted, built_in};
 use backdoors_healers::Repair;
 use backdoors_monitor_api::{
     ErrorKind, Event, Failure, HealAnswer, HealersAnswer, Query, ReloadAnswer, Report,
@@ -90,6 +90,13 @@ impl Sources {
             Query::Recover { target, dry_run, without_fence, after_another } => {
                 let terms = Terms { dry_run, without_fence, after_another };
                 json(&recover(self.target(&target)?, terms, by)?)
+            }
+            Query::Fence { target, deed } => {
+                let target = self.target(&target)?;
+                let (sender, receiver) = sync_channel(1);
+                let order = FenceOrder { deed, by: by.to_owned(), reply: sender };
+                hand_over(target, Request::Fence(order))?;
+                json(&receiver.recv_timeout(SAMPLER_PATIENCE).map_err(|_| no_answer(target))??)
             }
             Query::Proposals { target: Some(target) } => json(&self.target(&target)?.proposals(now)),
             Query::Proposals { target: None } => {

@@ -116,7 +116,7 @@ impl From<OrderError> for Failure {
             OrderError::Busy => ErrorKind::Busy,
             OrderError::NoGrace | OrderError::NoServices => ErrorKind::BadRequest,
             OrderError::NotOpen(_) => ErrorKind::NotOpen,
-            OrderError::Unsafe { .. } => ErrorKind::Unsafe,
+            OrderError::Fence(_) | OrderError::Unsafe { .. } => ErrorKind::Unsafe,
         };
         Failure { kind, message: error.to_string() }
     }

@@ -127,6 +127,10 @@ pub enum What {
     SequenceEnded { by: String, carried_out: usize, of: usize },
     /// Live sessions of the target were to go on here.
     SessionsRecovered { by: String, report: Report },
+    /// The target was fenced because somebody ordered it.
+    Fenced { by: String },
+    /// Its fence was lifted because somebody ordered it.
+    FenceLifted { by: String },
     /// Processes were killed and did not die.
     Unkillable { sequence: u64, count: usize, processes: Vec<String>, left_alone_ns: u64 },
 }
@@ -198,6 +202,8 @@ impl What {
         "grace-ended",
         "sequence-ended",
         "unkillable",
+        "fenced",
+        "fence-lifted",
         "sessions-recovered",
     ];
 
@@ -362,6 +368,8 @@ impl What {
             What::SequenceEnded { by, carried_out, of } => {
                 format!("{carried_out} of {of} commands were carried out (by {by})")
             }
+            What::Fenced { by } => format!("fenced: it sends nothing from its service addresses (by {by})"),
+            What::FenceLifted { by } => format!("the fence of this monitor is lifted (by {by})"),
             What::SessionsRecovered { by, report } => format!("{} (by {by})", report.text()),
             What::Unkillable { sequence, count, processes, left_alone_ns } => {
                 let more = count.saturating_sub(processes.len());

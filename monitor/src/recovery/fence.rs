@@ -2,9 +2,9 @@
 
 use crate::link::{Link, Region};
 use backdoors_rdma::{AccessError, Operation};
-use backdoors_sensor_box::FetchError;
 use backdoors_sensor_box::fence::{FenceView, LIFTED, NotFenced, fetch_fence};
 use backdoors_sensor_box::layout::RegionKind;
+use backdoors_sensor_box::{CommandKey, FetchError};
 
 /// Why a fence was not set, or not lifted.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +40,18 @@ pub struct Fenced {
 /// # Errors
 /// [`FenceError`].
 pub fn fenced(link: &mut dyn Link) -> Result<Fenced, FenceError> {
-    let own = 1u64.checked_shl(link.slot()).unwrap_or(0);
-    let held = look(link)?.held;
-    Ok(Fenced { by_this: held & own != 0, by_another: held & !own != 0 })
+    let (slot, key) = (link.slot(), link.command_key());
+    Ok(of(&look(link)?, slot, &key))
+}
+
+/// Who fences a target that was read so, for the monitor with this slot and key. What counts is as of the target's last tick, but for
+/// what this monitor itself just wrote.
+#[must_use]
+pub fn of(view: &FenceView, slot: u32, key: &CommandKey) -> Fenced {
+    let own = 1u64.checked_shl(slot).unwrap_or(0);
+    let is_lifted = view.words.get(slot as usize).is_none_or(|word| *word == LIFTED);
+    let by_this = !is_lifted && (view.held & own != 0 || view.holds(slot, key).is_ok());
+    Fenced { by_this, by_another: view.held & !own != 0 }
 }
 
 /// Sets the fence, and reads back that it holds: nothing leaves from the services' addresses from then on. Where it would
@@ -67,7 +76,11 @@ pub fn lift(link: &mut dyn Link) -> Result<(), FenceError> {
     write(link, &word, LIFTED)
 }
 
-fn look(link: &mut dyn Link) -> Result<FenceView, FenceError> {
+/// Reads the fence.
+///
+/// # Errors
+/// [`FenceError`].
+pub fn look(link: &mut dyn Link) -> Result<FenceView, FenceError> {
     let region = link.region(RegionKind::FENCE).ok_or(FenceError::None)?;
     fetch_fence(|offset, into| crate::link::read(link, &region, offset, into)).map_err(|error| match error {
         FetchError::Access(error) => FenceError::Access(error),

@@ -1,5 +1,6 @@
 //! What others may ask of a sampler.
 
+use super::fencing::FenceOrder;
 use super::offers::Offers;
 use super::recovering::RecoverOrder;
 use crate::config::TargetConfig;
@@ -30,6 +31,8 @@ pub enum Request {
     Sessions(SyncSender<Result<Vec<SessionRow>, String>>),
     /// Recover its services to this machine.
     Recover(RecoverOrder),
+    /// Fence it, or lift the fence.
+    Fence(FenceOrder),
     /// Give the lease up for good, as soon as no command is under way: this monitor stops.
     Resign,
     /// Take limits, rules, healers and users of this configuration in, as soon as no command is under way.
@@ -121,6 +124,9 @@ pub enum OrderError {
     /// There is nothing to recover.
     #[error("no [[target.service]] of the target is configured here; nothing was done")]
     NoServices,
+    /// The fence was not set, or not lifted.
+    #[error("{0}")]
+    Fence(String),
     /// The process is not in the table.
     #[error("no process {0} on the target; nothing was written")]
     NoSuchProcess(u32),

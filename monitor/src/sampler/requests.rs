@@ -33,6 +33,7 @@ impl Sampler {
             }
             Request::Sessions(reply) => drop(reply.try_send(self.sessions())),
             Request::Recover(order) => self.recoveries.push_back(order),
+            Request::Fence(order) => self.mind_fence(order),
             Request::Resign => self.resign(),
             Request::Reconfigure(config) => self.new_config = Some(config),
             Request::Reject(rejection) => self.reject(now, &rejection),

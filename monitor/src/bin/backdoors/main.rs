@@ -8,6 +8,7 @@ mod daemon;
 mod doctor;
 mod events;
 mod exit;
+mod fence;
 mod heal;
 mod healers;
 mod keys;
@@ -79,6 +80,8 @@ enum Command {
     Boxes(boxes::Arguments),
     /// Have the live sessions of a target's services go on here: fence it, rebuild them, take over its addresses.
     Recover(recover::Arguments),
+    /// Have a target send nothing from its service addresses any more, or again.
+    Fence(fence::Arguments),
     /// List what healers propose.
     Proposals(proposals::Arguments),
     /// Carry a proposal out, if those it would strike are still there.
@@ -132,6 +135,7 @@ fn run(Arguments { daemon, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Heal(arguments) => heal::run(&daemon()?, arguments),
         Command::Boxes(arguments) => boxes::run(&daemon()?, &arguments),
         Command::Recover(arguments) => recover::run(&daemon()?, arguments),
+        Command::Fence(arguments) => fence::run(&daemon()?, arguments),
         Command::Proposals(arguments) => proposals::run(&daemon()?, arguments),
         Command::Approve(arguments) => proposals::approve(&daemon()?, arguments),
         Command::Reject(arguments) => proposals::reject(&daemon()?, arguments),
