@@ -1,8 +1,8 @@
 //! Other programs that are asked.
 
-use std::io::Read;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -19,27 +19,29 @@ pub fn installed(name: &str) -> Option<PathBuf> {
 pub fn output(program: &Path, arguments: &[&str], patience: Duration) -> Result<String, String> {
     let program = installed(&program.to_string_lossy()).unwrap_or_else(|| program.to_owned());
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(|error| format!("it cannot be started: {error}"))?;
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().map_err(|error| format!("it cannot be started: {error}"))?;
+    // Names the process also when its number is another's already.
+    let process =
+        pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).map_err(|error| error.to_string())?;
     let (done, wait) = channel();
-    if let Some(mut stdout) = child.stdout.take() {
-        std::thread::spawn(move || {
-            let mut text = String::new();
-            let read = stdout.read_to_string(&mut text).map(|_| text);
-            // Nobody waits any more if it took too long.
-            drop(done.send(read));
-        });
+    std::thread::spawn(move || {
+        // Nobody waits any more if it took too long.
+        drop(done.send(child.wait_with_output()));
+    });
+    let Ok(ended) = wait.recv_timeout(patience) else {
+        // It fails only if the process has just ended.
+        let _ = pidfd_send_signal(process, Signal::KILL);
+        return Err(format!("it did not answer within {patience:?}"));
+    };
+    let Output { status, stdout, stderr } = ended.map_err(|error| error.to_string())?;
+    if status.success() {
+        return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }
-    let said = wait.recv_timeout(patience);
-    if said.is_err() {
-        drop(child.kill());
-    }
-    let status = child.wait().map_err(|error| error.to_string())?;
-    match said {
-        Ok(Ok(text)) if status.success() => Ok(text),
-        Ok(Ok(_)) => Err(format!("it failed: {status}")),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it did not answer within {patience:?}")),
+    let complaint = String::from_utf8_lossy(&stderr);
+    match complaint.lines().find(|line| !line.trim().is_empty()) {
+        Some(line) => Err(format!("it failed, {status}: {line}")),
+        None => Err(format!("it failed, {status}")),
     }
 }
 
@@ -57,7 +59,9 @@ mod tests {
     #[test]
     fn what_fails_says_nothing() {
         let failed = output("false".as_ref(), &[], Duration::from_secs(60));
-        assert_eq!(failed, Err("it failed: exit status: 1".to_owned()));
+        assert_eq!(failed, Err("it failed, exit status: 1".to_owned()));
+        let complaining = output("cat".as_ref(), &["/nonexistent"], Duration::from_secs(60));
+        assert!(complaining.unwrap_err().contains("/nonexistent"), "its own words are missing");
         assert!(
             output("/nonexistent/agent".as_ref(), &[], Duration::from_secs(60))
                 .unwrap_err()

@@ -30,7 +30,7 @@ fn counts(facts: &Facts) -> Finding {
             name,
             roles,
             problem,
-            "sessions end with their server, and none is taken up from another machine",
+            "sessions end with their server, also those that were taken over",
             "modprobe tcp_diag, or boot a kernel with CONFIG_INET_TCP_DIAG",
         ),
     }
