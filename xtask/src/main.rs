@@ -1,10 +1,11 @@
-//! The project's tasks: `cargo xtask setup | demo | test | ci | fuzz | bench`.
+//! The project's tasks: `cargo xtask setup | demo | test | ci | fuzz | bench | pictures`.
 
 mod bench;
 mod ci;
 mod command;
 mod demo;
 mod fuzz;
+mod pictures;
 mod setup;
 mod test;
 
@@ -31,6 +32,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Measure the promised numbers, release build
     Bench(bench::Arguments),
+    /// Draw the pictures of the dashboard in the documents anew
+    Pictures,
     /// Run what continuous integration runs: format, lints, licences, documentation, tests
     Ci,
 }
@@ -42,6 +45,7 @@ fn main() -> Result<()> {
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Pictures => pictures::run(),
         Task::Ci => ci::run(),
     }
 }

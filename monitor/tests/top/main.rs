@@ -1,9 +1,10 @@
 //! `backdoors top` in a terminal: keys are typed, and what is seen is compared with what was kept in `tests/top/screens`. With
-//! `UPDATE_SCREENS=1` what is seen is kept.
+//! `UPDATE_SCREENS=1` what is seen is kept. `cargo xtask pictures` does that for the pictures in the documents.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod daemon;
+mod picture;
 mod terminal;
 
 use daemon::Daemon;
@@ -34,6 +35,21 @@ fn every_screen_is_as_it_was_kept() {
     terminal.type_keys("7").wait_for("announced").compare("recovery");
     terminal.type_keys("q").wait_for("targets:");
     terminal.type_keys("q").wait_until(|text| !text.contains("targets:"));
+}
+
+#[test]
+fn pictures_in_the_documents_are_of_the_screens_as_they_are() {
+    let daemon = Daemon::start();
+    let mut terminal = Terminal::of(&daemon);
+    terminal.wait_for("db1").resize(110, 24).wait_for("db1").compare_picture("fleet");
+    terminal.type_keys("Enter").wait_for("forkbomb").compare_picture("verdicts");
+    terminal.type_keys("2").wait_for("memory.available").compare_picture("sensors");
+    terminal.type_keys("4").wait_for("5 processes").type_keys("t").wait_for("tree sorted");
+    terminal.compare_picture("process-tree");
+    terminal.type_keys("jjj").type_keys("T").wait_for("Sure?").compare_picture("question");
+    terminal.type_keys("n").wait_until(|text| !text.contains("Sure?"));
+    terminal.type_keys("5").wait_for("2 sessions").compare_picture("sessions");
+    terminal.type_keys("7").wait_for("announced").compare_picture("recovery");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A terminal of its own for each test.
 
 use super::daemon::Daemon;
+use super::picture;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -80,16 +81,28 @@ impl Terminal {
 
     /// Compares the screen with what was kept under this name, once it is as that is, or has been otherwise for long.
     pub fn compare(&mut self, name: &str) -> &mut Terminal {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/top/screens/{name}.txt"));
+        self.compare_as(&format!("tests/top/screens/{name}.txt"), Terminal::text)
+    }
+
+    /// Compares the screen, with its colours, with the picture of this name in the documents.
+    pub fn compare_picture(&mut self, name: &str) -> &mut Terminal {
+        self.compare_as(&format!("../docs/pictures/{name}.svg"), |terminal| {
+            let columns = terminal.tmux(&["display-message", "-p", "#{pane_width}"]);
+            picture::of(&terminal.tmux(&["capture-pane", "-p", "-e"]), columns.trim().parse().unwrap())
+        })
+    }
+
+    fn compare_as(&mut self, file: &str, look: impl Fn(&Terminal) -> String) -> &mut Terminal {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
         if std::env::var_os("UPDATE_SCREENS").is_some() {
             // It may still be drawn.
             std::thread::sleep(Duration::from_millis(700));
-            std::fs::write(&path, self.text()).unwrap();
+            std::fs::write(&path, look(self)).unwrap();
         }
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
         let begun = Instant::now();
-        while self.text() != kept {
-            assert!(begun.elapsed() < PATIENCE / 4, "{name} is\n{}\nand was kept as\n{kept}", self.text());
+        while look(self) != kept {
+            assert!(begun.elapsed() < PATIENCE / 4, "{file} is\n{}\nand was kept as\n{kept}", look(self));
             std::thread::sleep(Duration::from_millis(20));
         }
         self
