@@ -27,7 +27,7 @@ pub struct Entry {
 }
 
 /// What happened.
-#[derive(Clone, Debug, Serialize, strum::IntoStaticStr)]
+#[derive(Clone, Debug, Serialize, strum::IntoStaticStr, strum::VariantNames)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 #[expect(missing_docs, reason = "the fields are the journal's format, documented by `What::text`")]
@@ -181,6 +181,9 @@ impl Entry {
 }
 
 impl What {
+    /// All kinds of entries.
+    pub const KINDS: &[&str] = <What as strum::VariantNames>::VARIANTS;
+
     /// Kinds of the entries that tell what was found, wanted, allowed and done to targets, by whom, and what came of it.
     pub const AUDIT: &[&str] = &[
         "rule",

@@ -128,16 +128,25 @@ impl Host {
     /// # Errors
     /// If it cannot be started.
     pub fn shell_as(&self, user: u32, script: &str) -> Result<()> {
-        let id = user.to_string();
         // The shell that starts it goes at once, and the host's first process inherits and reaps it.
         let start = format!("({}exec \"$@\") > /dev/null 2>&1 &", self.cgroup.enter_script());
-        let output = self
-            .command("sh")
-            .args(["-c", &start, "sh", "setsid", "setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
-            .args(["--", "bash", "-c", script])
-            .output()
-            .context("starting a shell as another user")?;
-        text(script, &output).map(drop)
+        let output = self.starting_as(user, script, &start).output();
+        text(script, &output.context("starting a shell as another user")?).map(drop)
+    }
+
+    /// A shell script that will run as another user of the host, within its limits.
+    #[must_use]
+    pub fn script_as(&self, user: u32, script: &str) -> Command {
+        self.starting_as(user, script, &format!("{}exec \"$@\"", self.cgroup.enter_script()))
+    }
+
+    fn starting_as(&self, user: u32, script: &str, start: &str) -> Command {
+        let id = user.to_string();
+        let mut command = self.command("sh");
+        command
+            .args(["-c", start, "sh", "setsid", "setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"])
+            .args(["--", "bash", "-c", script]);
+        command
     }
 }
 

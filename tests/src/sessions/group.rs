@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 
 /// A control group of the unified hierarchy. Removed when dropped.
 #[derive(Debug)]
-pub(super) struct Group {
+pub struct Group {
     folder: PathBuf,
 }
 
 impl Group {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// If not root, or if control groups of version 2 are not mounted.
     pub fn create() -> Result<Group> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let mounts = fs::read_to_string("/proc/self/mounts")?;
@@ -27,6 +31,8 @@ impl Group {
         Ok(Group { folder })
     }
 
+    /// Where it is.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.folder
     }

@@ -4,7 +4,7 @@
 mod clients;
 mod crowd;
 mod files;
-mod group;
+pub mod group;
 pub mod rows;
 pub mod scene;
 mod second;

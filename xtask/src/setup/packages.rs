@@ -32,6 +32,7 @@ const WANTED: &[(&str, Sign)] = &[
     // Hosts in network namespaces.
     ("bash", Program("bash")),
     ("iproute2", Program("ip")),
+    ("iputils-arping", Program("arping")),
     ("iputils-ping", Program("ping")),
     ("procps", Program("pkill")),
     ("tcpdump", Program("tcpdump")),
@@ -43,6 +44,8 @@ const WANTED: &[(&str, Sign)] = &[
     ("netcat-openbsd", Program("nc")),
     ("iperf3", Program("iperf3")),
     ("wrk", Program("wrk")),
+    // What documents show beside our own programs.
+    ("jq", Program("jq")),
     // A terminal for what is drawn in one.
     ("tmux", Program("tmux")),
     // What reads metrics.
