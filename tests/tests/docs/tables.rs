@@ -46,14 +46,6 @@ fn every_reach_and_every_layer_is_in_the_operations() {
     assert_eq!(below("What it says of a target", &operations()), names);
 }
 
-#[test]
-fn every_exit_code_is_in_the_operations() {
-    let help = std::fs::read_to_string(root().join("monitor/tests/help.txt")).unwrap();
-    let (_, codes) = help.split_once("Exit codes:\n").unwrap();
-    let codes = codes.lines().filter_map(|line| line.split_whitespace().next());
-    assert_eq!(below("Exit codes", &operations()), codes.map(str::to_owned).collect());
-}
-
 /// The words that a value may be, by its schema.
 fn constants(schema: &Value) -> BTreeSet<String> {
     let of = |schema: &Value| {
