@@ -2,6 +2,7 @@
 
 mod reload;
 mod stop;
+mod watch;
 
 use crate::api::{ListenError, Remote, RemoteError, Server, TargetHandle};
 use crate::clock::SystemClock;
@@ -15,6 +16,8 @@ use crate::rounds;
 use crate::sampler::Sampler;
 use backdoors_continuation_box::descriptors::make_room as make_room_for_descriptors;
 use backdoors_rdma::handshake::{Identity, IdentityError};
+use backdoors_rdma::realtime::lock_used_memory;
+use backdoors_rdma::supervisor::{self, Pulse};
 use reload::{Hangups, Reloader};
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +64,9 @@ pub enum DaemonError {
 /// See [`DaemonError`]. Before [`DaemonError::System`] nothing was begun.
 pub fn run(config: Config, path: &Path) -> Result<std::convert::Infallible, DaemonError> {
     let hangups = Hangups::watch()?;
+    if let Err(error) = lock_used_memory() {
+        tracing::warn!(%error, "the monitor's memory is not locked: it may be late when memory is short here");
+    }
     let identity = Identity::load(&config.identity, &config.name)?;
     let journal = Journal::open(&config.journal, config.journal_bytes)?;
     let connector = Connector::start(CONNECTING_AT_ONCE)?;
@@ -85,20 +91,23 @@ pub fn run(config: Config, path: &Path) -> Result<std::convert::Infallible, Daem
     let statuses = Statuses::new(names.iter().cloned().zip(samplers.iter().map(Sampler::status)));
     let peers = Peers::start(&identity, config.listen, &config.peers, &names, Arc::new(statuses))?;
     let consulting = |sampler: Sampler| sampler.consulting(Box::new(peers.opinions()));
-    let attendants = rounds::start(samplers.into_iter().map(consulting).collect())?;
+    let (round, askers) = (Pulse::default(), Pulse::default());
+    let attendants = rounds::start(samplers.into_iter().map(consulting).collect(), round.clone())?;
+    watch::start(attendants.clone(), round, askers.clone())?;
     stop::on_signals(attendants.clone(), journal.clone(), config.socket.clone())?;
     let named = names.into_iter().zip(attendants.iter().cloned()).collect();
     let admission = remote.as_ref().map(Remote::admission);
     let reloader =
         Arc::new(Reloader::new(path.to_owned(), config.written, named, admission, journal.clone()));
     hangups.reload(Arc::clone(&reloader))?;
-    let server = server.answering(remote).reloading(Box::new(move || Ok(reloader.reload()?)));
+    let server = server.answering(remote).reloading(Box::new(move || Ok(reloader.reload()?))).beating(askers);
     let targets: Vec<TargetHandle> = targets
         .into_iter()
         .zip(attendants)
         .map(|(target, attendant)| TargetHandle::new(target, attendant))
         .collect();
     tracing::info!("looking after {} targets, listening on {}", targets.len(), config.socket.display());
+    supervisor::ready(&format!("looking after {} targets", targets.len()));
     Ok(server.serve(targets, peers.opinions(), journal)?)
 }
 

@@ -10,6 +10,7 @@ pub use attendant::Attendant;
 use crate::clock::{Clock, SystemClock};
 use crate::sampler::{Next, Sampler};
 use attendant::{Waker, attend};
+use backdoors_rdma::supervisor::Pulse;
 use patient::Patient;
 use rustix::event::{Timespec, epoll};
 use std::cmp::Reverse;
@@ -27,11 +28,11 @@ const EVENTS: usize = 256;
 const WAKER: u64 = u64::MAX;
 
 /// Starts the thread that looks after the targets of `samplers`. It ends when all attendants are gone, and with each
-/// attendant its target is left alone.
+/// attendant its target is left alone. `pulse` beats whenever it is awake; [`Attendant::wake`] wakes it.
 ///
 /// # Errors
 /// If the system gives no thread or descriptor.
-pub fn start(samplers: Vec<Sampler>) -> io::Result<Vec<Attendant>> {
+pub fn start(samplers: Vec<Sampler>, pulse: Pulse) -> io::Result<Vec<Attendant>> {
     let waker = Arc::new(Waker::new()?);
     let mut attendants = Vec::new();
     let mut places = Vec::new();
@@ -41,7 +42,7 @@ pub fn start(samplers: Vec<Sampler>) -> io::Result<Vec<Attendant>> {
         places.push(Place::Here(Box::new(patient)));
     }
     let rounds = Rounds::new(places, waker)?;
-    std::thread::Builder::new().name("rounds".into()).spawn(move || rounds.run())?;
+    std::thread::Builder::new().name("rounds".into()).spawn(move || rounds.run(&pulse))?;
     Ok(attendants)
 }
 
@@ -75,13 +76,14 @@ impl Rounds {
         Ok(Rounds { places, due, epoll, waker, discharged, ward })
     }
 
-    fn run(mut self) {
+    fn run(mut self, pulse: &Pulse) {
         // The default slack of 50 us would come on top of every period.
         if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)) {
             tracing::debug!("timers keep their slack: {error}");
         }
         let mut events = Vec::with_capacity(EVENTS);
         while self.places.iter().any(|place| !matches!(place, Place::Gone)) {
+            pulse.beat();
             let pause = self.due.peek().map(|Reverse((at, _))| at.saturating_sub(SystemClock.monotonic()));
             events.clear();
             let waited = epoll::wait(

@@ -24,6 +24,8 @@ pub mod realtime;
 #[cfg(feature = "access")]
 pub mod session;
 #[cfg(feature = "access")]
+pub mod supervisor;
+#[cfg(feature = "access")]
 pub mod verbs;
 
 #[cfg(feature = "access")]

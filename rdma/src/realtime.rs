@@ -13,6 +13,16 @@ pub fn lock_memory() -> io::Result<()> {
     rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).map_err(io::Error::from)
 }
 
+/// Keeps memory of this process in RAM from when it is first used: for programs whose threads have more room for their stacks
+/// than they need.
+///
+/// # Errors
+/// As [`lock_memory`].
+pub fn lock_used_memory() -> io::Result<()> {
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    rustix::mm::mlockall(flags).map_err(io::Error::from)
+}
+
 /// Schedules the calling thread, and threads it starts from now on, before all ordinary ones (`SCHED_FIFO`).
 /// `priority` is 1 to 99.
 ///

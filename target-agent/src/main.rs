@@ -7,6 +7,7 @@ use backdoors_target_agent::{audit, check, helper, run};
 use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Lets monitors sense and heal this machine through its memory.
 #[derive(Parser)]
@@ -51,6 +52,15 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Say which fences hold. Exits with 2 if one does, or if that cannot be told.
+    #[command(after_help = "\
+Examples:
+  backdoors-agent fences --config /etc/backdoors/agent.toml")]
+    Fences {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Show what this machine was asked to do, by whom and why, and what came of it.
     #[command(after_help = "\
 Examples:
@@ -86,7 +96,7 @@ Examples:
     },
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
         .with_max_level(arguments.log)
@@ -107,6 +117,7 @@ fn main() -> anyhow::Result<()> {
             };
             writeln!(std::io::stdout(), "{said}").context("printing")?;
         }
+        Action::Fences { config } => return tell_fences(&Pins::new(&Config::load(&config)?.pins)),
         Action::Audit { config, last, json } => {
             let report = audit::report(&Pins::new(&Config::load(&config)?.pins), last)?;
             let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
@@ -123,7 +134,18 @@ fn main() -> anyhow::Result<()> {
         }
         Action::Helper { pins } => helper::run(&pins).context("helping the kernel half")?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// For whoever is about to install another version or none.
+fn tell_fences(pins: &Pins) -> anyhow::Result<ExitCode> {
+    let (said, code) = match kernel::held(pins) {
+        Ok(held) if held.0.is_empty() => ("no fence holds".into(), ExitCode::SUCCESS),
+        Ok(held) => (format!("a fence holds: {held}"), ExitCode::from(2)),
+        Err(error) => (format!("whether a fence holds cannot be told: {error}"), ExitCode::from(2)),
+    };
+    writeln!(std::io::stdout(), "{said}").context("printing")?;
+    Ok(code)
 }
 
 #[cfg(test)]

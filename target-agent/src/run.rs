@@ -21,6 +21,7 @@ use backdoors_rdma::handshake::{
 };
 use backdoors_rdma::owner::{Client, MemoryOwner, OwnerError};
 use backdoors_rdma::realtime;
+use backdoors_rdma::supervisor::{self, Pulse, Watchdog};
 use backdoors_sensor_box::SensorKind;
 use backdoors_sensor_box::writer::{Sensor, SensorBox};
 use monitors::Known;
@@ -160,7 +161,8 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     }
     monitors::reload_when_told(path.into(), Arc::clone(&acceptor), Arc::clone(&agent))?;
     serve_handshakes(listener, acceptor, Arc::clone(&agent))?;
-    look_after(Arc::clone(&agent))?;
+    let looks = Pulse::default();
+    look_after(Arc::clone(&agent), looks.clone())?;
     let generation = sensors.header().map(|header| header.generation).unwrap_or_default();
     writeln!(
         io::stdout(),
@@ -168,7 +170,9 @@ pub fn run(path: &Path) -> Result<(), RunError> {
         config.name,
         config.listen
     )?;
-    beat(&sensors, heartbeat, PressureWatch::over(&sensors), &mut stop)?;
+    supervisor::ready(&format!("serves handshakes at {}", config.listen));
+    beat(&sensors, heartbeat, PressureWatch::over(&sensors), Watchdog::wanted(vec![looks]), &mut stop)?;
+    supervisor::stopping();
     tracing::info!("stopping: monitors lose access, and what fills the sensor box ends");
     lock(&agent).take_down()
 }
@@ -298,12 +302,14 @@ fn serve_handshakes(
     Ok(())
 }
 
-fn look_after(agent: Arc<Mutex<Agent>>) -> io::Result<()> {
+fn look_after(agent: Arc<Mutex<Agent>>, looks: Pulse) -> io::Result<()> {
     lock(&agent).look_after();
+    looks.beat();
     thread::Builder::new().name("look-after".into()).spawn(move || {
         loop {
             thread::sleep(LOOK_AFTER);
             lock(&agent).look_after();
+            looks.beat();
         }
     })?;
     Ok(())
@@ -319,11 +325,13 @@ fn stop_socket() -> io::Result<UnixStream> {
     Ok(stop)
 }
 
-/// Beats until told to stop, and looks at the machine's memory meanwhile if nobody else does.
+/// Beats until told to stop, and looks at the machine's memory meanwhile if nobody else does. That this goes on is what the
+/// watchdog is told.
 fn beat(
     sensors: &SensorBox<Words>,
     heartbeat: Sensor,
     mut pressure: Option<PressureWatch>,
+    mut watchdog: Option<Watchdog>,
     stop: &mut UnixStream,
 ) -> io::Result<()> {
     let start = Instant::now();
@@ -332,6 +340,7 @@ fn beat(
         if let Some(pressure) = &mut pressure {
             pressure.look(start.elapsed(), sensors);
         }
+        watchdog.iter_mut().for_each(Watchdog::look);
         match stop.read(&mut [0]) {
             Err(error)
                 if matches!(

@@ -7,6 +7,7 @@ use super::views::TargetHandle;
 use crate::journal::Journal;
 use crate::peers::Opinions;
 use axum::{Extension, Router};
+use backdoors_rdma::supervisor::Pulse;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -29,12 +30,15 @@ const MOST_TURNED_AWAY: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long nobody is accepted after the system could not accept anybody, lest the thread spins.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
+/// Time between two beats of the thread that speaks with askers.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// The daemon's API.
 pub struct Server {
     listener: UnixListener,
     remote: Option<Remote>,
     reload: Option<Reload>,
+    pulse: Pulse,
 }
 
 /// Why the API is not offered.
@@ -63,7 +67,7 @@ impl Server {
     /// # Errors
     /// See [`ListenError`].
     pub fn bind(path: &Path) -> Result<Server, ListenError> {
-        Ok(Server { listener: bind(path)?, remote: None, reload: None })
+        Ok(Server { listener: bind(path)?, remote: None, reload: None, pulse: Pulse::default() })
     }
 
     /// Also answers askers of other machines.
@@ -80,6 +84,13 @@ impl Server {
         self
     }
 
+    /// Has this beat once a second while askers are served.
+    #[must_use]
+    pub fn beating(mut self, pulse: Pulse) -> Server {
+        self.pulse = pulse;
+        self
+    }
+
     /// Serves for ever. One thread speaks with all askers; what takes time is done by others.
     ///
     /// # Errors
@@ -90,7 +101,7 @@ impl Server {
         opinions: Opinions,
         journal: Journal,
     ) -> io::Result<std::convert::Infallible> {
-        let Server { listener, remote, reload } = self;
+        let Server { listener, remote, reload, pulse } = self;
         let routes = routes(Sources { targets, opinions, journal, reload });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -99,6 +110,7 @@ impl Server {
             .max_blocking_threads(MOST_THREADS)
             .build()?;
         runtime.block_on(async {
+            tokio::spawn(beat(pulse));
             let here = accept(listener, Hall::new(routes.clone()));
             match remote {
                 // Each has room of its own: nobody elsewhere can lock those here out.
@@ -108,6 +120,13 @@ impl Server {
                 None => here.await,
             }
         })
+    }
+}
+
+async fn beat(pulse: Pulse) {
+    loop {
+        pulse.beat();
+        tokio::time::sleep(BEAT).await;
     }
 }
 

@@ -9,6 +9,7 @@ use crate::journal::{Entry, Journal, What};
 use crate::rounds::Attendant;
 use crate::sampler::Request;
 use backdoors_monitor_api::{ErrorKind, Failure, ReloadAnswer};
+use backdoors_rdma::supervisor;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 use std::collections::BTreeSet;
@@ -59,6 +60,13 @@ impl Reloader {
     /// Reads it again, and tells journal and log what came of it.
     pub(super) fn reload(&self) -> Result<ReloadAnswer, ReloadError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        supervisor::reloading();
+        let answer = self.read_again();
+        supervisor::reloaded();
+        answer
+    }
+
+    fn read_again(&self) -> Result<ReloadAnswer, ReloadError> {
         let config = match self.read() {
             Ok(config) => config,
             Err(error) => {

@@ -5,6 +5,7 @@ use crate::external::CHILDREN;
 use crate::journal::Journal;
 use crate::rounds::Attendant;
 use crate::sampler::Request;
+use backdoors_rdma::supervisor;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -26,6 +27,7 @@ pub(super) fn on_signals(attendants: Vec<Attendant>, journal: Journal, socket: P
         if signals.forever().next().is_none() {
             return;
         }
+        supervisor::stopping();
         for attendant in &attendants {
             if !attendant.request(Request::Resign) {
                 tracing::warn!("a lease is left to run out: too many requests wait");

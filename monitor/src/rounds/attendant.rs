@@ -35,6 +35,11 @@ impl Attendant {
         self.waker.0.ask();
         handed_over
     }
+
+    /// Wakes the thread that goes round, to see that it still does.
+    pub fn wake(&self) {
+        self.waker.0.wake();
+    }
 }
 
 pub(super) fn attend(sampler: Sampler, waker: &Arc<Waker>) -> (Attendant, Patient) {

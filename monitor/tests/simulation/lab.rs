@@ -7,6 +7,7 @@ use backdoors_monitor::journal::Journal;
 use backdoors_monitor::peers::Opinions;
 use backdoors_monitor::rounds;
 use backdoors_monitor::sampler::Sampler;
+use backdoors_rdma::supervisor::Pulse;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -52,7 +53,7 @@ impl Lab {
             Box::new(move |entry| to_journal.add(entry)),
         )
         .unwrap();
-        let attendant = rounds::start(vec![sampler]).unwrap().remove(0);
+        let attendant = rounds::start(vec![sampler], Pulse::default()).unwrap().remove(0);
         let server = Server::bind(&folder.path().join("socket")).unwrap().answering(remote);
         let targets = vec![TargetHandle::new(config, attendant)];
         std::thread::spawn(move || server.serve(targets, Opinions::nobodys(), journal));

@@ -8,6 +8,7 @@ use anyhow::Context;
 use backdoors_rdma::emulated::{Nic, ram};
 use backdoors_rdma::owner::{self, Listener, MemoryOwner};
 use backdoors_rdma::realtime;
+use backdoors_rdma::supervisor;
 use backdoors_rdma::verbs::{Device, VerbsOwner};
 use clap::{ArgAction, Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -91,6 +92,7 @@ fn main() -> anyhow::Result<()> {
         (None, Some(socket)) => serve_agents(&arguments, socket, stop.as_fd()),
         (None, None) => anyhow::bail!("--socket is missing"),
     }?;
+    supervisor::stopping();
     tracing::info!("told to stop");
     Ok(())
 }
@@ -130,6 +132,7 @@ fn ready(place: &str) {
     if let Err(error) = std::io::stdout().write_all(format!("ready: {place}\n").as_bytes()) {
         tracing::warn!(%error, "nobody hears that this is ready");
     }
+    supervisor::ready(place);
 }
 
 /// What a machine in trouble must not take away. Softly: where it is not permitted the owner works, just less surely.

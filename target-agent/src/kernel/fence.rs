@@ -213,6 +213,14 @@ pub fn remove(pins: &Pins) -> Result<(), RemoveError> {
     Ok(pins.remove()?)
 }
 
+/// Which fences hold.
+///
+/// # Errors
+/// [`Misfit`] if that cannot be told.
+pub fn held(pins: &Pins) -> Result<Held, Misfit> {
+    pinned(pins)?.map_or(Ok(Held::default()), |half| half.fences_held())
+}
+
 /// Lifts all fences, also those of a kernel half that is not pinned any more. Tells which held.
 ///
 /// # Errors

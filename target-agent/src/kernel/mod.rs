@@ -15,7 +15,7 @@ pub mod settings;
 mod shape;
 
 pub use cpus::online_cpus;
-pub use fence::{FencePlan, Held, Reach, RemoveError, can_fence, remove, unfence};
+pub use fence::{FencePlan, Held, Reach, RemoveError, can_fence, held, remove, unfence};
 pub use load::{LoadError, Plan, Scope, load};
 pub use maps::{KernelHalf, Misfit};
 pub use moves::{Move, Moves};

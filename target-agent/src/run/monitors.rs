@@ -5,6 +5,7 @@ use crate::config::{Config, ConfigError, May, MonitorConfig};
 use crate::source::Source;
 use backdoors_rdma::handshake::{AcceptError, Acceptor, Certificate, Identity, IdentityError};
 use backdoors_rdma::owner::{MemoryOwner, OwnerError};
+use backdoors_rdma::supervisor;
 use backdoors_sensor_box::layout::COMMAND_SLOTS;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -136,6 +137,7 @@ pub(super) fn reload_when_told(
     signal_hook::low_level::pipe::register(signal_hook::consts::SIGHUP, sender)?;
     thread::Builder::new().name("reload".into()).spawn(move || {
         while told.read_exact(&mut [0]).is_ok() {
+            supervisor::reloading();
             let loaded = Config::load(&path).map_err(KnownError::from).and_then(|config| {
                 let known = Known::load(&config)?;
                 let identity = Identity::load(&config.identity, &config.name)?;
@@ -146,6 +148,7 @@ pub(super) fn reload_when_told(
                 Ok((config, known)) => lock(&agent).know(config, known),
                 Err(error) => tracing::error!(%error, "the monitors stay who they were"),
             }
+            supervisor::reloaded();
         }
     })?;
     Ok(())
