@@ -1,10 +1,11 @@
-//! The project's tasks: `cargo xtask setup | demo | test | ci | fuzz | bench | pictures`.
+//! The project's tasks: `cargo xtask setup | demo | test | ci | fuzz | bench | pictures | package`.
 
 mod bench;
 mod ci;
 mod command;
 mod demo;
 mod fuzz;
+mod package;
 mod pictures;
 mod setup;
 mod test;
@@ -34,6 +35,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Draw the pictures of the dashboard in the documents anew
     Pictures,
+    /// Make Debian packages in target/packages, release build
+    Package(package::Arguments),
     /// Run what continuous integration runs: format, lints, licences, documentation, tests
     Ci,
 }
@@ -46,6 +49,7 @@ fn main() -> Result<()> {
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Pictures => pictures::run(),
+        Task::Package(arguments) => package::run(&arguments),
         Task::Ci => ci::run(),
     }
 }

@@ -61,6 +61,11 @@ const SYSTEMD_FILES: &[(&str, &str)] = &[
         "etc/systemd/system/default.target",
         "[Unit]\nDescription=Up\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n",
     ),
+    ("var/lib/dpkg/status", ""),
+    ("var/lib/dpkg/available", ""),
+    ("var/lib/dpkg/info/format", "1\n"),
+    ("var/lib/dpkg/updates/.keep", ""),
+    ("var/lib/dpkg/triggers/.keep", ""),
 ];
 
 /// A file of this machine that a guest gets a copy of.
@@ -82,6 +87,9 @@ pub(super) fn write(to: &Path, cached: &CachedKernel, config: &VmConfig<'_>) -> 
     let mut seen = BTreeSet::new();
     for name in config.programs.iter().map(String::as_str).chain([SERVER]) {
         add_program(&mut archive, &mut seen, &built_program(name)?, &format!("/usr/bin/{name}"))?;
+    }
+    for name in &config.libraries_of {
+        add_libraries(&mut archive, &mut seen, &built_program(name)?)?;
     }
     for file in &config.files {
         add(&mut archive, &file.source, &file.destination)?;
@@ -216,6 +224,14 @@ fn add_program<W: Write>(
     destination: &str,
 ) -> Result<(), VmError> {
     add(archive, source, destination)?;
+    add_libraries(archive, seen, source)
+}
+
+fn add_libraries<W: Write>(
+    archive: &mut Archive<W>,
+    seen: &mut BTreeSet<PathBuf>,
+    source: &Path,
+) -> Result<(), VmError> {
     for library in libraries(source)? {
         if seen.insert(library.clone()) {
             add(archive, &library, &library.to_string_lossy())?;

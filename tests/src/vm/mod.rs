@@ -27,8 +27,8 @@
 //!
 //! Every guest has busybox, bash, iproute2 (`ip`, `tc`, `ss`, `rdma`), `stress-ng`, `tcpdump`, perftest's `ib_*_lat`,
 //! `ibv_devinfo`, `chrt`, `setpriv` and `prlimit`; the users root, alice (1000), mallory (1001) and shop (1002); and BTF,
-//! bpffs, tracefs and cgroup v2 in their usual places. With [`VmConfig::systemd`] it has systemd, `systemd-oomd` and
-//! `earlyoom`, too. Programs of this workspace come from the target directory of the running test.
+//! bpffs, tracefs and cgroup v2 in their usual places. With [`VmConfig::systemd`] it has systemd, `systemd-oomd`,
+//! `earlyoom` and `dpkg`, too. Programs of this workspace come from the target directory of the running test.
 //!
 //! When a test panics, the end of each guest's console is printed and the whole of it kept in `target/vm-logs`.
 
@@ -107,10 +107,12 @@ pub struct VmConfig<'a> {
     /// Whether it boots again after a reset, rather than end.
     pub reboots: bool,
     /// Whether systemd is its first process, with Debian's `systemd-oomd` and `earlyoom` as services that nobody has
-    /// started yet.
+    /// started yet, and `dpkg`, which knows of no package.
     pub systemd: bool,
     /// Programs of this workspace to put into `/usr/bin`, with their libraries.
     pub programs: Vec<String>,
+    /// Programs of this workspace whose libraries it has; they themselves come there in another way.
+    pub libraries_of: Vec<String>,
     /// Files to copy into it, as they are.
     pub files: Vec<GuestFile>,
     /// How long it may take until it answers.
@@ -131,6 +133,7 @@ impl Default for VmConfig<'_> {
             reboots: false,
             systemd: false,
             programs: Vec::new(),
+            libraries_of: Vec::new(),
             files: Vec::new(),
             boot_deadline: BOOT_DEADLINE,
         }

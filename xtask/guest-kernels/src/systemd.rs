@@ -1,4 +1,4 @@
-//! Debian's systemd and two daemons against shortage of memory, for guests that want them.
+//! Debian's systemd, two daemons against shortage of memory, and what installs packages, for guests that want them.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache_directory;
 
 /// Raised when what is kept of the packages changes.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 const STAMP: &str = "stamp.json";
 
 /// systemd and the daemons in the cache: unpacked from Debian's packages, never installed on this machine.

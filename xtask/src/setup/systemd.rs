@@ -1,4 +1,5 @@
-//! Fetches Debian's systemd, `systemd-oomd` and `earlyoom` for virtual machines. None of them is installed here: they would start.
+//! Fetches Debian's systemd, `systemd-oomd`, `earlyoom` and `dpkg` for virtual machines. None of them is installed here: they would
+//! start.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +16,7 @@ use super::apt::Suite;
 use crate::command::output;
 
 /// Those whose versions matter.
-const PACKAGES: &[&str] = &["systemd", "systemd-oomd", "earlyoom"];
+const PACKAGES: &[&str] = &["systemd", "systemd-oomd", "earlyoom", "dpkg", "tar", "libc-bin"];
 /// Those with the libraries that they want, but for the C library, which guests have anyway.
 const LIBRARIES: &[&str] = &[
     "libsystemd-shared",
@@ -23,6 +24,7 @@ const LIBRARIES: &[&str] = &[
     "libapparmor1",
     "libaudit1",
     "libblkid1",
+    "libbz2-1.0",
     "libcap-ng0",
     "libcap2",
     "libcrypt1",
@@ -32,6 +34,7 @@ const LIBRARIES: &[&str] = &[
     "libkmod2",
     "liblz4-1",
     "liblzma5",
+    "libmd0",
     "libmount1",
     "libpam0g",
     "libpcre2-8-0",
@@ -48,9 +51,20 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("usr/bin/systemd-run", "usr/bin/systemd-run"),
     ("usr/bin/oomctl", "usr/bin/oomctl"),
     ("usr/bin/earlyoom", "usr/bin/earlyoom"),
+    ("usr/bin/dpkg", "usr/bin/dpkg"),
+    ("usr/bin/dpkg-deb", "usr/bin/dpkg-deb"),
+    ("usr/bin/dpkg-query", "usr/bin/dpkg-query"),
+    ("usr/bin/dpkg-split", "usr/bin/dpkg-split"),
+    ("sbin/start-stop-daemon", "usr/bin/start-stop-daemon"),
+    ("bin/tar", "usr/bin/tar"),
 ];
-const SETTINGS: &[&str] =
-    &["etc/systemd/oomd.conf", "etc/default/earlyoom", "usr/lib/systemd/oomd.conf.d/10-oomd-defaults.conf"];
+/// Settings, and a program without libraries that dpkg does not go without.
+const AS_THEY_ARE: &[&str] = &[
+    "etc/systemd/oomd.conf",
+    "etc/default/earlyoom",
+    "usr/lib/systemd/oomd.conf.d/10-oomd-defaults.conf",
+    "sbin/ldconfig",
+];
 /// Both kinds of places that the packages have for units and for libraries.
 const UNITS: &[&str] = &["lib/systemd/system", "usr/lib/systemd/system"];
 const LIBRARY_PLACES: &[&str] =
@@ -113,7 +127,7 @@ fn keep(unpacked: &Path, root: &Path) -> Result<()> {
             copy(&library, &root.join(place).join(name))?;
         }
     }
-    for file in SETTINGS {
+    for file in AS_THEY_ARE {
         copy(&unpacked.join(file), &root.join(file))?;
     }
     for folder in UNITS.iter().map(|folder| unpacked.join(folder)).filter(|folder| folder.is_dir()) {
