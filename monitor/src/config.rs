@@ -50,6 +50,7 @@ mod problem;
 mod read;
 mod rule;
 mod safety;
+mod schema;
 mod service;
 mod target;
 
@@ -58,6 +59,7 @@ pub use backdoors_healers::duration::parse as parse_duration;
 pub use problem::{BadFile, Problem};
 pub use rule::RuleConfig;
 pub use safety::{BudgetConfig, SpareConfig};
+pub use schema::schema;
 pub use service::{ServiceAddress, ServiceConfig};
 pub use target::{
     ConfiguredHealer, HealerConfig, LONGEST_GRACE, LeaseConfig, LimitValue, Mode, ProviderName, TargetConfig,
@@ -66,6 +68,7 @@ pub use target::{
 use crate::peers::{PeerConfig, PeerConfigError};
 use backdoors_healers::{LimitError, SettingsError};
 use read::Reading;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -74,7 +77,7 @@ use std::path::{Path, PathBuf};
 pub const DEFAULT_SOCKET: &str = "/run/backdoors/monitor.sock";
 
 /// Everything the daemon is told.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// This monitor's name.

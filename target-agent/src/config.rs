@@ -4,9 +4,11 @@ mod agreement;
 mod certificates;
 mod fence;
 mod may;
+mod schema;
 mod services;
 
 pub use may::May;
+pub use schema::schema;
 
 use crate::errand::{VariableConfig, VariableError};
 use crate::executor::Agreement;
@@ -15,6 +17,7 @@ use crate::limits::{Limits, UnknownSensor};
 use agreement::LONGEST_WINDOW;
 use backdoors_sensor_box::layout::{COMMAND_SLOTS, MAX_PROCESSES};
 use backdoors_sensor_box::variables::Variable;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -22,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Who fills the sensor box.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// The kernel half if the kernel takes it, else the user half.
@@ -35,7 +38,7 @@ pub enum Mode {
 }
 
 /// Who kills where there is a kernel half.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kills {
     /// The kernel half where the kernel lets it, else the helper.
@@ -46,23 +49,25 @@ pub enum Kills {
 }
 
 /// A monitor that may be admitted.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MonitorConfig {
     /// Its name here.
     pub name: String,
     /// PEM file of its certificate; several while its key is rolled over.
     #[serde(rename = "certificate", deserialize_with = "certificates::deserialize")]
+    #[schemars(with = "certificates::OneOrMore")]
     pub certificates: Vec<PathBuf>,
     /// Its command slot, 0 to 15; nobody else's.
     pub slot: u32,
     /// The commands that are obeyed if they come from it; all by default.
     #[serde(default)]
+    #[schemars(schema_with = "schema::may")]
     pub may: May,
 }
 
 /// The whole file.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The target's name, and the name of its key.
@@ -104,9 +109,11 @@ pub struct Config {
     limits: BTreeMap<String, u64>,
     /// Which commands are obeyed only if several monitors want them; none by default.
     #[serde(default, deserialize_with = "agreement::deserialize")]
+    #[schemars(with = "agreement::Section")]
     pub agreement: Agreement,
     /// The services whose live connections are captured; none by default.
     #[serde(default, rename = "service", deserialize_with = "services::deserialize")]
+    #[schemars(with = "Vec<services::Section>")]
     pub services: Vec<Service>,
     /// The control group (version 2) whose processes' services these are; the whole machine's by default.
     #[serde(default)]

@@ -1,7 +1,8 @@
 //! The program `backdoors-agent`.
 
 use anyhow::Context;
-use backdoors_target_agent::config::Config;
+use backdoors_manual::{Completions, Man};
+use backdoors_target_agent::config::{self, Config};
 use backdoors_target_agent::kernel::{self, Pins};
 use backdoors_target_agent::{audit, check, helper, run};
 use clap::{Parser, Subcommand};
@@ -87,6 +88,19 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Print the schema of the configuration file, JSON Schema.
+    #[command(after_help = "\
+Examples:
+  backdoors-agent schema")]
+    Schema,
+    /// Print what a shell needs to complete this program's command lines.
+    #[command(after_help = "\
+Examples:
+  backdoors-agent completions bash")]
+    Completions(Completions),
+    /// Write manual pages into a folder: one for the program, and one for each of its subcommands.
+    #[command(hide = true)]
+    Man(Man),
     /// Kill on behalf of the kernel half; started by the agent.
     #[command(hide = true)]
     Helper {
@@ -132,6 +146,12 @@ fn main() -> anyhow::Result<ExitCode> {
             };
             std::io::stdout().write_all(text.as_bytes()).context("printing")?;
         }
+        Action::Schema => {
+            let schema = serde_json::to_string_pretty(&config::schema())?;
+            writeln!(std::io::stdout(), "{schema}").context("printing")?;
+        }
+        Action::Completions(completions) => completions.print::<Arguments>().context("printing")?,
+        Action::Man(man) => man.write::<Arguments>().context("cannot write manual pages")?,
         Action::Helper { pins } => helper::run(&pins).context("helping the kernel half")?,
     }
     Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{ApiClientConfig, ApiConfig};
 use crate::peers::Allowance;
 use backdoors_rdma::handshake::{Certificate, Identity, IdentityError, server_config};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::VecDeque;
 use std::io;
@@ -38,7 +39,7 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 64 << 10;
 
 /// What an asker may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Ask for what is known, and have targets read.

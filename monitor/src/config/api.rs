@@ -15,6 +15,7 @@
 //! ```
 
 use crate::api::Role;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 pub const MOST_CLIENTS: usize = 256;
 
 /// How the daemon is asked from other machines.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiConfig {
     /// Where it listens.
@@ -34,7 +35,7 @@ pub struct ApiConfig {
 }
 
 /// Somebody who may ask from another machine.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiClientConfig {
     /// Name for the journal.

@@ -1,12 +1,14 @@
 //! Rules: what a verdict leads to.
 
+use super::schema::WrittenDuration;
 use crate::verdict::{Layer, State};
 use backdoors_healers::duration;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 
 /// What a verdict leads to, once each time a layer gets into the state and stays there.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {
     /// The layer.
@@ -19,6 +21,7 @@ pub struct RuleConfig {
     pub state: State,
     /// How long the layer must have been in it.
     #[serde(default, rename = "for", with = "duration")]
+    #[schemars(with = "WrittenDuration")]
     pub lasting: Duration,
     /// How sure the verdict must be, from 0 to 1.
     #[serde(default = "default_confidence")]

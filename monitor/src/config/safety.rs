@@ -1,13 +1,15 @@
 //! What keeps the healers of a target within bounds.
 
+use super::schema::WrittenDuration;
 use crate::budget::Bounds;
 use crate::guard::Spare;
 use backdoors_healers::{Users, duration};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 
 /// How much the healers of a target may do by themselves, all of them together.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {
     /// Most repairs in any minute. A healer that goes on and on does more harm than the ill.
@@ -17,9 +19,11 @@ pub struct BudgetConfig {
     pub victims_per_minute: u64,
     /// How long a process, user or tree is left alone after it was struck.
     #[serde(with = "duration")]
+    #[schemars(with = "WrittenDuration")]
     pub victim_cooldown: Duration,
     /// How long processes are left alone that were killed and did not die.
     #[serde(with = "duration")]
+    #[schemars(with = "WrittenDuration")]
     pub unkillable_cooldown: Duration,
 }
 
@@ -67,7 +71,7 @@ impl BudgetConfig {
 }
 
 /// Whom no healer of a target may strike, on top of the healers' own lists.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SpareConfig {
     /// Users, by number, or by name if the target's `users` has it.
@@ -79,7 +83,7 @@ pub struct SpareConfig {
 }
 
 /// A user as written.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum User {
     /// Its number.

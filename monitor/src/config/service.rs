@@ -1,17 +1,19 @@
 //! Services whose live sessions this machine takes over.
 
 use backdoors_continuation_box::tcp::Prefixed;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// A service of a target.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceConfig {
     /// Its name, as the agents of both machines know it.
     pub name: String,
     /// Its addresses, which move to this machine, as in `10.0.0.80/24`.
+    #[schemars(with = "Vec<String>")]
     pub addresses: Vec<ServiceAddress>,
     /// The interface of this machine that leads to the clients.
     pub interface: String,

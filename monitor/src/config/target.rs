@@ -3,6 +3,7 @@
 use super::ConfigError;
 use super::rule::RuleConfig;
 use super::safety::{BudgetConfig, SpareConfig};
+use super::schema::WrittenDuration;
 use super::service::ServiceConfig;
 use crate::external::{CHILDREN, ExternalHealer};
 use crate::guard::Spare;
@@ -10,13 +11,14 @@ use backdoors_healers::duration::{self, parse as parse_duration};
 use backdoors_healers::external::{ExternalSettings, is_external};
 use backdoors_healers::{COOLDOWN, GRACE, Healer, Limits, SettingsError, Users, registration};
 pub use backdoors_monitor_api::Mode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One target.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetConfig {
     /// Name for screens and journals.
@@ -34,9 +36,11 @@ pub struct TargetConfig {
     /// Longest time between two samples, when all is calm. Shorter finds trouble sooner and costs both NICs and this
     /// machine's CPU more. Deadlines and false alarms may ask for shorter ones; see [`crate::pace`].
     #[serde(default = "default_period", with = "duration")]
+    #[schemars(with = "WrittenDuration")]
     pub period: Duration,
     /// Shortest time between two samples, whatever is asked for; a twentieth of `period`, but at least 1 ms, if absent.
     #[serde(default, deserialize_with = "some_duration")]
+    #[schemars(with = "Option<WrittenDuration>")]
     pub fastest: Option<Duration>,
     /// PM(T): the probability, for each deadline, that silence accuses a healthy target. Smaller takes more samples
     /// where readings are lost.
@@ -44,15 +48,18 @@ pub struct TargetConfig {
     pub false_alarm: f64,
     /// Longest wait for one remote access. Shorter tells a lost path sooner; too short mistakes load for loss.
     #[serde(default = "default_deadline", with = "duration")]
+    #[schemars(with = "WrittenDuration")]
     pub deadline: Duration,
     /// Connections made in advance. When one fails the next takes over, without help of the target's CPU.
     #[serde(default = "default_connections")]
     pub connections: usize,
     /// Silence after which the target is told lost.
     #[serde(default = "default_lost_after", with = "duration")]
+    #[schemars(with = "WrittenDuration")]
     pub lost_after: Duration,
     /// Longest wait for the end of a repair.
     #[serde(default = "default_patience", with = "duration")]
+    #[schemars(with = "WrittenDuration")]
     pub patience: Duration,
     /// Limits in place of those the target announces: `sensor = limit` or `"sensor/instance" = limit`.
     #[serde(default)]
@@ -71,6 +78,7 @@ pub struct TargetConfig {
     pub spare: SpareConfig,
     /// How long a proposal waits for a human after its healer confirmed it last.
     #[serde(default = "default_proposal_lifetime", with = "duration")]
+    #[schemars(with = "WrittenDuration")]
     pub proposal_lifetime: Duration,
     /// Its healers.
     #[serde(default, rename = "healer")]
@@ -84,18 +92,20 @@ pub struct TargetConfig {
 }
 
 /// How monitors share a target: one holds the lease and may repair, the others stand by.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeaseConfig {
     /// How long a lease lasts that is not renewed. Shorter lets a backup take over sooner and has the lease renewed
     /// more often.
     #[serde(with = "duration")]
+    #[schemars(with = "WrittenDuration")]
     pub duration: Duration,
     /// How much this monitor is wanted to be the one that acts: the highest is. The same for all is first come, first
     /// served.
     pub preference: u8,
     /// How long a preferred monitor must be fit before it gets the lease back.
     #[serde(with = "duration")]
+    #[schemars(with = "WrittenDuration")]
     pub take_back_after: Duration,
 }
 
@@ -110,7 +120,7 @@ impl Default for LeaseConfig {
 }
 
 /// How a target's memory is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProviderName {
     /// The software NIC.
@@ -121,7 +131,7 @@ pub enum ProviderName {
 }
 
 /// A limit as written: a number, or a duration such as `"500ms"`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 #[serde(expecting = "a limit is a number, or a duration such as \"500ms\"")]
 pub enum LimitValue {
@@ -132,7 +142,7 @@ pub enum LimitValue {
 }
 
 /// A healer for a target. Keys not listed here are the healer's own settings.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct HealerConfig {
     /// Name in the registry.
     pub name: String,
@@ -141,13 +151,16 @@ pub struct HealerConfig {
     pub mode: Mode,
     /// Pause after it found a culprit, counted from the end of the repair. What the healer's registration says if absent.
     #[serde(default, deserialize_with = "some_duration")]
+    #[schemars(with = "Option<WrittenDuration>")]
     pub cooldown: Option<Duration>,
     /// How long those whom its repair would kill have to end by themselves after SIGTERM; none: they are not asked. What
     /// the healer's registration says if absent.
     #[serde(default, deserialize_with = "some_duration")]
+    #[schemars(with = "Option<WrittenDuration>")]
     pub grace: Option<Duration>,
     /// Its own settings.
     #[serde(flatten)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: toml::Table,
 }
 

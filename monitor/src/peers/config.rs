@@ -9,6 +9,7 @@
 //! certificate = "/etc/backdoors/monitor2.crt"
 //! ```
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 pub const MOST_PEERS: usize = 64;
 
 /// Another monitor that looks after some of the same targets.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PeerConfig {
     /// Name for screens, journals and evidence.

@@ -5,12 +5,13 @@
 //! inside and programs it.
 
 use anyhow::Context;
+use backdoors_manual::{Completions, Man};
 use backdoors_rdma::emulated::{Nic, ram};
 use backdoors_rdma::owner::{self, Listener, MemoryOwner};
 use backdoors_rdma::realtime;
 use backdoors_rdma::supervisor;
 use backdoors_rdma::verbs::{Device, VerbsOwner};
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{IsTerminal, Write};
 use std::net::{Ipv6Addr, SocketAddr};
@@ -24,8 +25,15 @@ const PRIORITY: i32 = 50;
 
 /// Owns the memory that monitors may reach; outlives the agent that hands it over.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    name = "backdoors-nic",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    manual: Option<Manual>,
     /// How monitors reach the memory.
     #[arg(long, value_enum, required_unless_present = "ram")]
     provider: Option<Provider>,
@@ -65,6 +73,15 @@ struct Arguments {
     log: tracing::Level,
 }
 
+#[derive(Debug, Subcommand)]
+enum Manual {
+    /// Print what a shell needs to complete this program's command lines.
+    Completions(Completions),
+    /// Write manual pages into a folder: one for the program, and one for each of its subcommands.
+    #[command(hide = true)]
+    Man(Man),
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Provider {
     /// A NIC in software, over TCP.
@@ -77,6 +94,12 @@ enum Provider {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(manual) = &arguments.manual {
+        return match manual {
+            Manual::Completions(completions) => completions.print::<Arguments>().context("printing"),
+            Manual::Man(man) => man.write::<Arguments>().context("cannot write manual pages"),
+        };
+    }
     let colours = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_max_level(arguments.log).with_writer(std::io::stderr);
     log.with_ansi(colours).init();

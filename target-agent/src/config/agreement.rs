@@ -1,21 +1,25 @@
 //! The section `[agreement]`.
 
 use super::may::Commands;
+use super::schema;
 use crate::executor::Agreement;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use std::time::Duration;
 
 /// Longest window: a vote that is older says little of what its monitor sees.
 pub(super) const LONGEST_WINDOW: Duration = Duration::from_secs(60);
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Section {
+pub(super) struct Section {
     needed: u32,
     #[serde(default = "default_window", deserialize_with = "duration")]
+    #[schemars(schema_with = "schema::duration")]
     window: Duration,
     /// Everything by default.
     #[serde(default)]
+    #[schemars(schema_with = "schema::commands")]
     commands: Commands,
 }
 

@@ -1,12 +1,13 @@
 //! One certificate, or several while a monitor's key is rolled over.
 
+use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use std::path::PathBuf;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-enum OneOrMore {
+pub(super) enum OneOrMore {
     One(PathBuf),
     More(Vec<PathBuf>),
 }

@@ -14,7 +14,7 @@ pub struct May {
 }
 
 /// What `may` calls the fence, among the names of commands.
-const FENCE: &str = "fence";
+pub(super) const FENCE: &str = "fence";
 
 impl Default for May {
     fn default() -> May {
@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for Commands {
     }
 }
 
-fn commands() -> impl Iterator<Item = Opcode> {
+pub(super) fn commands() -> impl Iterator<Item = Opcode> {
     Opcode::ALL.iter().map(|(opcode, _)| *opcode).filter(|opcode| *opcode != Opcode::Nothing)
 }
 

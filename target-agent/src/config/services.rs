@@ -1,12 +1,14 @@
 //! The sections `[[service]]`.
 
 use super::agreement::duration;
+use super::schema;
 use crate::kernel::Service;
 use crate::kernel::settings::{MAX_SERVICE_PORTS, MAX_SERVICES};
 use crate::services::Boxes;
 use backdoors_continuation_box::snapshot::Shape;
 use backdoors_continuation_box::snapshot::layout::{MOST_NAME, MOST_SNAPSHOT};
 use backdoors_sensor_box::session::layout::{LARGEST_RING, LEAST_RING, MAX_SESSIONS, ring_stride};
+use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use std::time::Duration;
@@ -14,28 +16,32 @@ use std::time::Duration;
 /// The kernel takes the memory of all rings at once, and for good.
 pub(super) const MOST_MEMORY: u64 = 4 << 30;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Section {
+pub(super) struct Section {
     name: String,
     #[serde(deserialize_with = "ports")]
     ports: Vec<u16>,
     #[serde(default = "default_sessions", deserialize_with = "sessions")]
     sessions: u32,
     #[serde(default = "default_ring", deserialize_with = "ring")]
+    #[schemars(schema_with = "schema::size")]
     ring: u32,
     #[serde(default = "default_snapshot", deserialize_with = "snapshot")]
+    #[schemars(schema_with = "schema::size")]
     snapshot: u32,
     #[serde(default)]
     output: Output,
     #[serde(default, deserialize_with = "output_ring")]
+    #[schemars(schema_with = "schema::size")]
     output_ring: Option<u32>,
     #[serde(default = "default_keep", deserialize_with = "duration")]
+    #[schemars(schema_with = "schema::duration")]
     keep: Duration,
 }
 
 /// Whether what a service writes is held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Output {
     #[default]

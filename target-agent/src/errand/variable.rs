@@ -6,13 +6,14 @@ use backdoors_sensor_box::Refusal;
 use backdoors_sensor_box::variables::{
     MAX_VARIABLES, VARIABLE_NAME_BYTES, VARIABLE_PATH_BYTES, Variable, Variables,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
 /// A variable as the agent's configuration offers it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VariableConfig {
     /// Its name, by which monitors set it.

@@ -16,6 +16,7 @@ use backdoors_sensor_box::SharedWords;
 use backdoors_sensor_box::layout::Capabilities;
 use backdoors_sensor_box::writer::{AuditRing, Fence, ProcessTable, SensorBox, Shape};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, ProgramInput};
+use schemars::JsonSchema;
 use std::fmt;
 use std::io;
 use std::mem::offset_of;
@@ -34,7 +35,7 @@ const GIVE_UP: Duration = Duration::from_secs(5);
 const SETTINGS: &str = ".rodata.settings";
 
 /// Which processes are seen and reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// All of the machine's.

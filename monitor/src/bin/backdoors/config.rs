@@ -2,7 +2,7 @@
 
 use crate::ask::{ask, print, print_json};
 use crate::exit::REFUSED;
-use backdoors_monitor::config::{Config, ConfigError, Problem};
+use backdoors_monitor::config::{Config, ConfigError, Problem, schema};
 use backdoors_monitor_api::{Endpoint, Query, ReloadAnswer};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,9 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Print the schema of a monitor's configuration, JSON Schema.
+    #[command(after_help = "Examples:\n  backdoors config schema")]
+    Schema,
 }
 
 /// Arguments of `backdoors reload`.
@@ -44,8 +47,10 @@ pub struct ReloadArguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Command::Check { file, json } = &arguments.command;
-    check(file, *json)
+    match &arguments.command {
+        Command::Check { file, json } => check(file, *json),
+        Command::Schema => print_json(&schema()).map(|()| ExitCode::SUCCESS),
+    }
 }
 
 /// What is said of a configuration.

@@ -30,6 +30,7 @@ mod top;
 mod verdicts;
 
 use backdoors_dashboards::units;
+use backdoors_manual::{Completions, Man};
 use clap::{Parser, Subcommand};
 use daemon::Daemon;
 use std::process::ExitCode;
@@ -106,6 +107,12 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Put into one file what whoever helps has to know: versions, findings, configuration, the daemon's answers, logs. No keys.
     SupportBundle(support_bundle::Arguments),
+    /// Print what a shell needs to complete this program's command lines.
+    #[command(after_help = "Examples:\n  backdoors completions bash")]
+    Completions(Completions),
+    /// Write manual pages into a folder: one for the program, and one for each of its subcommands.
+    #[command(hide = true, after_help = "Examples:\n  backdoors man /tmp/pages")]
+    Man(Man),
 }
 
 fn main() -> ExitCode {
@@ -148,6 +155,8 @@ fn run(Arguments { daemon, command }: Arguments) -> anyhow::Result<ExitCode> {
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::SupportBundle(arguments) => support_bundle::run(daemon(), &arguments),
+        Command::Completions(arguments) => Ok(arguments.print::<Arguments>().map(|()| ExitCode::SUCCESS)?),
+        Command::Man(arguments) => Ok(arguments.write::<Arguments>().map(|()| ExitCode::SUCCESS)?),
     }
 }
 
@@ -162,7 +171,8 @@ mod tests {
     use clap::CommandFactory;
 
     /// Commands that draw on a terminal and print nothing.
-    const WITHOUT_JSON: [&str; 1] = ["backdoors top"];
+    const WITHOUT_JSON: [&str; 4] =
+        ["backdoors top", "backdoors config schema", "backdoors completions", "backdoors man"];
 
     /// Commands that have none below them, each with its full name.
     fn leaves(above: &str, command: &clap::Command) -> Vec<(String, clap::Command)> {
