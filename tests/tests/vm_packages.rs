@@ -113,19 +113,63 @@ fn configure(vm: &Vm) {
     vm.shell(script).unwrap();
 }
 
+/// Waits until a command succeeds in the guest; few looks, since each slows down what is waited for.
+fn wait_until(vm: &Vm, command: &str) {
+    let waited = vm.run_within(UP, format!("until {command}; do sleep 0.5; done").as_str());
+    waited.unwrap_or_else(|error| panic!("{error}\n{}", logs(vm)));
+}
+
 /// The monitor samples the machine that it runs on.
-fn wait_for_sensors(vm: &Vm) -> String {
-    vm.wait_for("sensors", UP, || {
-        let sensors = vm.run("backdoors sensors web1")?;
-        Ok((sensors.succeeded() && sensors.stdout.contains("user.processes")).then_some(sensors.stdout))
-    })
-    .unwrap_or_else(|error| panic!("{error}\n{}", logs(vm)))
+fn wait_for_sensors(vm: &Vm) {
+    wait_until(vm, "backdoors sensors web1 2>/dev/null | grep -q user.processes");
 }
 
 fn assert_active(vm: &Vm) {
     for unit in UNITS {
         assert_eq!(show(vm, unit, "ActiveState"), "active", "{unit}\n{}", logs(vm));
     }
+}
+
+/// Manual pages, completions and schemas are where they are looked for, and samples fit these.
+fn assert_documented(vm: &Vm) {
+    for place in [
+        "man/man1/backdoors.1.gz",
+        "man/man1/backdoors-agent-run.1.gz",
+        "man/man1/backdoors-nic.1.gz",
+        "bash-completion/completions/backdoors",
+        "zsh/vendor-completions/_backdoors-agent",
+        "fish/vendor_completions.d/backdoors-nic.fish",
+        "backdoors/agent.schema.json",
+        "backdoors/monitor.schema.json",
+        "doc/backdoors-agent/copyright",
+        "doc/backdoors-monitor/changelog.gz",
+    ] {
+        assert!(vm.run(format!("test -s /usr/share/{place}").as_str()).unwrap().succeeded(), "{place}");
+    }
+}
+
+/// As an agent says it while a fence holds; that it does is another test's.
+fn refuse_to_upgrade_under_a_fence(vm: &Vm) {
+    let agent = "/usr/bin/backdoors-agent";
+    let said = vm.shell(format!("{agent} fences --config /etc/backdoors/agent.toml").as_str()).unwrap();
+    assert_eq!(said, "no fence holds");
+    let fenced = "#!/bin/sh\necho 'a fence holds: slot 0'\nexit 2\n";
+    vm.shell(format!("mv {agent} /run/agent").as_str()).unwrap();
+    vm.write_file(agent, 0o755, fenced).unwrap();
+    for act in
+        [format!("--install {IN_GUEST}/backdoors-agent_{NEW}_amd64.deb"), "--remove backdoors-agent".into()]
+    {
+        let refused = vm.run_within(UP, format!("dpkg {act} 2>&1").as_str()).unwrap();
+        assert!(
+            !refused.succeeded() && refused.stdout.contains("backdoors-agent unfence"),
+            "{}",
+            refused.stdout
+        );
+    }
+    vm.shell(format!("mv /run/agent {agent}").as_str()).unwrap();
+    let version =
+        vm.shell("dpkg-query --show --showformat='${db:Status-Status} ${Version}' backdoors-agent").unwrap();
+    assert_eq!(version, format!("installed {OLD}"));
 }
 
 #[test]
@@ -139,6 +183,8 @@ fn packages_are_installed_started_upgraded_in_place_and_removed_without_a_trace(
         assert_eq!(show(&vm, unit, "ActiveState"), "inactive", "{unit} without a configuration");
     }
     assert_eq!(vm.shell("stat -c %a /etc/backdoors").unwrap(), "700");
+
+    assert_documented(&vm);
 
     configure(&vm);
     vm.write_file("/etc/systemd/system/backdoors-monitor.service.d/short.conf", 0o644, WATCHDOG).unwrap();
@@ -165,6 +211,8 @@ fn packages_are_installed_started_upgraded_in_place_and_removed_without_a_trace(
     assert_active(&vm);
     assert_eq!(UNITS.map(|unit| main_pid(&vm, unit)), pids, "reloading starts nothing anew");
 
+    refuse_to_upgrade_under_a_fence(&vm);
+    assert_eq!(UNITS.map(|unit| main_pid(&vm, unit)), pids, "what was refused did nothing");
     let said = install(&vm, NEW);
     assert!(said.contains("backdoors-nic goes on as it was"), "{said}");
     assert_active(&vm);
@@ -172,14 +220,13 @@ fn packages_are_installed_started_upgraded_in_place_and_removed_without_a_trace(
     assert_eq!(upgraded[0], pids[0], "the owner of the memory was restarted\n{}", logs(&vm));
     assert!(upgraded[1] != pids[1] && upgraded[2] != pids[2], "{pids:?} {upgraded:?}");
     wait_for_sensors(&vm);
+    vm.shell("systemctl restart backdoors-nic").unwrap();
+    // What was sampled before is still known; processes are read when they are asked for.
+    wait_until(&vm, "backdoors ps web1 2>/dev/null | grep -q backdoors-agent");
 
     // A process that stands still says nothing any more, and is replaced.
     vm.signal("STOP", upgraded[2]).unwrap();
-    vm.wait_for("another monitor", UP, || {
-        let pid = main_pid(&vm, "backdoors-monitor");
-        Ok((pid != upgraded[2] && pid != 0).then_some(()))
-    })
-    .unwrap();
+    wait_until(&vm, "test $(systemctl show --value --property NRestarts backdoors-monitor) -gt 0");
     wait_for_sensors(&vm);
     assert_eq!(show(&vm, "backdoors-monitor", "NRestarts"), "1");
     assert_eq!(show(&vm, "backdoors-agent", "NRestarts"), "0");

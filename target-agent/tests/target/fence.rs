@@ -231,6 +231,8 @@ fn a_fence_outlives_the_agent_and_every_restart_until_it_is_lifted() {
         assert!(!refused.status.success() && said(&refused).contains("fd99::5"), "{}", said(&refused));
         silent(&host, &mut served);
 
+        let held = agent(&host, "fences");
+        assert!(held.status.code() == Some(2) && said(&held).contains("slot 5"), "{}", said(&held));
         let lifted = agent(&host, "unfence");
         assert!(
             lifted.status.success() && said(&lifted).contains("lifted the fence of slot 5"),
@@ -242,6 +244,8 @@ fn a_fence_outlives_the_agent_and_every_restart_until_it_is_lifted() {
             connection.goes_on("after");
         }
         assert!(said(&agent(&host, "unfence")).contains("no fence held"));
+        let held = agent(&host, "fences");
+        assert!(held.status.success() && said(&held).contains("no fence holds"), "{}", said(&held));
         host.start_agent();
         host.end_agent(Signal::TERM);
         assert!(!host.pins().any());

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    /// Commands that draw on a terminal and print nothing.
+    /// Commands that draw on a terminal, or whose output has a form of its own.
     const WITHOUT_JSON: [&str; 4] =
         ["backdoors top", "backdoors config schema", "backdoors completions", "backdoors man"];
 
