@@ -10,8 +10,8 @@ use std::process::Command;
 /// Each with how much of the machine it may reach, of 100: what it needs, and no more. Of systemd's own scale this is ten times
 /// the figure; a daemon for memory such as Debian's `earlyoom` has 84.
 const UNITS: [(&str, &str, u32); 3] = [
-    ("backdoors-agent", "backdoors-nic.service", 47),
-    ("backdoors-agent", "backdoors-agent.service", 58),
+    ("backdoors-agent", "backdoors-nic.service", 48),
+    ("backdoors-agent", "backdoors-agent.service", 60),
     ("backdoors-monitor", "backdoors-monitor.service", 49),
 ];
 /// What every unit waits for, and these do.

@@ -237,6 +237,10 @@ fn packages_are_installed_started_upgraded_in_place_and_removed_without_a_trace(
     assert_eq!(vm.shell("pgrep -l '^backdoors' | grep -v backdoors-vm || true").unwrap(), "");
     assert_eq!(vm.shell("ls /etc/backdoors | wc -l").unwrap(), "6", "configurations and keys stay");
     assert!(vm.shell("ls /var/lib/backdoors/journal.jsonl").is_ok(), "and what was noted");
-    vm.shell("dpkg --purge backdoors-agent backdoors-monitor").unwrap();
+    // Whoever installs it again finds everything as it was.
+    install(&vm, NEW);
+    assert_active(&vm);
+    let purge = vm.run_within(UP, "dpkg --purge backdoors-agent backdoors-monitor 2>&1").unwrap();
+    assert!(purge.succeeded(), "{}\n{}", purge.stdout, logs(&vm));
     assert_eq!(traces(&vm), before);
 }
