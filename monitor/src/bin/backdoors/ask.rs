@@ -22,6 +22,7 @@ fn what(query: &Query) -> String {
         Query::Recover { target, dry_run: false, .. } => {
             format!("the sessions of {target} are being taken over")
         }
+        Query::Fence { target, .. } => format!("the fence of {target} is being seen to"),
         Query::Heal { target, .. } | Query::Approve { target, .. } | Query::Recover { target, .. } => {
             format!("{target} is being tried")
         }
