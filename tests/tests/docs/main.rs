@@ -190,7 +190,13 @@ fn is_own(command: &str) -> bool {
 /// Asked for help at its end a program has read all words before: it knows them.
 fn known_to_its_program(command: &str) -> Result<(), String> {
     // Words that stand for others, and marks of the shell.
-    let command = command.split(" # ").next().unwrap().replace(['…', '\\'], "").replace("NUMBER", "1");
+    let command = command
+        .split(" # ")
+        .next()
+        .unwrap()
+        .replace(['…', '\\'], "")
+        .replace("NUMBER", "1")
+        .replace("help COMMAND", "");
     let mut words = command.split_whitespace();
     let folder = std::path::Path::new(env!("CARGO_BIN_EXE_backdoors-demo")).parent().unwrap();
     let program = folder.join(words.next().unwrap());
