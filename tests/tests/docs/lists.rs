@@ -23,6 +23,31 @@ pub const NOT_RUN: &[NotRun] = &[
         "tests/tests/vm_healing.rs: needs a kernel of its own, with modules",
     ),
     ("docs/configuration.md", "backdoors top", "monitor/tests/top/main.rs: needs a terminal"),
+    (
+        "docs/installation.md",
+        "dpkg",
+        "tests/tests/vm_packages.rs: needs packages and systemd, which a guest has",
+    ),
+    (
+        "docs/installation.md",
+        "backdoors keys new",
+        "tests/tests/vm_packages.rs: needs packages and systemd, which a guest has",
+    ),
+    (
+        "docs/installation.md",
+        "cp /usr/share",
+        "tests/tests/vm_packages.rs: needs packages and systemd, which a guest has",
+    ),
+    (
+        "docs/installation.md",
+        "systemctl",
+        "tests/tests/vm_packages.rs: needs packages and systemd, which a guest has",
+    ),
+    (
+        "docs/installation.md",
+        "backdoors config check",
+        "tests/tests/vm_packages.rs: needs packages and systemd, which a guest has",
+    ),
     ("docs/virtual-machines.md", "qemu-system-x86_64", "tests/tests/vm_ram_nic.rs: needs a guest"),
     ("docs/virtual-machines.md", "backdoors-nic", "tests/tests/vm_ram_nic.rs: needs a guest"),
     (
