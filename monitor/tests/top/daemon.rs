@@ -257,8 +257,12 @@ fn answers() -> BTreeMap<String, Value> {
         "target": "web1", "dry_run": true, "opcode": "kill-tree", "subject": 4243, "outcome": "done", "reason": null, "end": null,
         "took_ns": 3_000_000, "clock_ns": 5, "matching": 2, "processes": [],
     });
+    let fence = json!({
+        "target": "web1", "by_this": false, "by_another": false, "addresses": ["10.99.0.80"], "withheld": 0, "would_not_hold": null,
+    });
     [
         ("/v1/targets", fleet),
+        ("/v1/targets/web1/fence", fence),
         ("/v1/targets/web1/sensors", sensors),
         ("/v1/verdicts", verdicts),
         ("/v1/proposals", proposals),

@@ -69,6 +69,9 @@ fn what_is_done_is_asked_before_and_told_behind() {
     terminal.type_keys("R").wait_for("Take over the services").type_keys("Escape");
     terminal.wait_until(|text| !text.contains("Take over"));
     assert_eq!(daemon.posted().len(), 1);
+    terminal.type_keys("F").wait_for("Fence web1").compare("fence");
+    terminal.type_keys("d").wait_for("a fence would hold, for 10.99.0.80");
+    assert_eq!(daemon.posted()[1..], [("/v1/targets/web1/fence".to_owned(), json!({"deed": "look"}))]);
 }
 
 #[test]
