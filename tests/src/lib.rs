@@ -10,4 +10,5 @@ pub mod mutations;
 pub mod pair;
 pub mod rogue;
 pub mod sessions;
+pub mod terminal;
 pub mod vm;

@@ -1,14 +1,14 @@
 //! What it costs to look at many targets: a scrape of their metrics, and the dashboard in a terminal.
 
-use crate::daemon::{program, schedstat, until};
+use crate::daemon::{program, schedstat};
 use crate::scale::{fleet, raise_descriptor_limit};
 use crate::statistics::{median, row};
 use anyhow::{Context, Result, bail};
+use backdoors_tests::terminal::Terminal;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
@@ -36,6 +36,8 @@ const SCRAPE_AIM: Duration = Duration::from_millis(200);
 const KEY_AIM: Duration = Duration::from_millis(100);
 /// The dashboard may take so much of a core, percent, while it is drawn ten times a second.
 const CPU_AIM: f64 = 10.0;
+/// How long the dashboard may take to come up, or to answer at all.
+const UP: Duration = Duration::from_secs(30);
 /// Ten keys a second have it drawn ten times a second.
 const BETWEEN_KEYS: Duration = Duration::from_millis(100);
 
@@ -57,16 +59,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     println!("a scrape {of}: {bytes} bytes, median {scrape:.1?}, longest {longest:.1?}");
     tell(&format!("A scrape {of}"), scrape, SCRAPE_AIM);
 
-    let dashboard = Dashboard::start(folder.path(), &daemon.socket())?;
-    dashboard.wait_for(|text| text.contains(&format!("{} targets:", arguments.targets)))?;
+    let command =
+        format!("exec {} top --socket {}", program("backdoors")?.display(), daemon.socket().display());
+    let dashboard = Terminal::start(&command, 120, 40)?;
+    dashboard.wait_until(UP, |text| text.contains(&format!("{} targets:", arguments.targets)))?;
     let mut keys = Vec::new();
-    let last = (0..arguments.targets).map(|number| format!("target{number}")).max().unwrap_or_default();
+    let mut names: Vec<String> = (0..arguments.targets).map(|number| format!("target{number}")).collect();
+    names.sort();
+    let (first, last) = (names.first().context("no target")?, names.last().context("no target")?);
     for number in 0..arguments.runs {
         // To the last row and back.
-        let (key, shows_last) = if number % 2 == 0 { ("End", true) } else { ("Home", false) };
+        let (key, name) = if number % 2 == 0 { ("End", last) } else { ("Home", first) };
+        let is_told = |line: &str| line.starts_with(&format!("{name} ")) && line.contains(": every ");
         let begun = Instant::now();
         dashboard.press(key)?;
-        dashboard.wait_for(|text| text.contains(&last) == shows_last)?;
+        dashboard.wait_until(UP, |text| text.lines().any(is_told))?;
         keys.push(begun.elapsed());
     }
     let longest = keys.iter().max().copied().unwrap_or_default();
@@ -74,13 +81,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     println!("a key: median {key:.1?}, longest {longest:.1?}, with the terminal's own time");
     tell(&format!("A key in the fleet view {of}"), key, KEY_AIM);
 
-    let (begun, before) = (Instant::now(), dashboard.cpu_time()?);
+    let process = dashboard.process()?;
+    let (begun, before) = (Instant::now(), cpu_time(process)?);
     while begun.elapsed() < Duration::from_secs(arguments.seconds) {
         let next = Instant::now() + BETWEEN_KEYS;
         dashboard.press("Down")?;
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    let used = dashboard.cpu_time()? - before;
+    let used = cpu_time(process)? - before;
     let share = 100.0 * used.as_secs_f64() / begun.elapsed().as_secs_f64();
     row(
         &format!("CPU of the fleet view {of}, drawn ten times a second"),
@@ -109,53 +117,11 @@ fn scrape(socket: &Path) -> Result<usize> {
     Ok(answer.len())
 }
 
-/// `backdoors top` in a terminal of its own; ends with this.
-struct Dashboard {
-    tmux: PathBuf,
-}
-
-impl Dashboard {
-    fn start(folder: &Path, socket: &Path) -> Result<Dashboard> {
-        let dashboard = Dashboard { tmux: folder.join("tmux") };
-        let command = format!("{} top --socket {}", program("backdoors")?.display(), socket.display());
-        dashboard.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "40", &command])?;
-        Ok(dashboard)
+/// CPU time that a process used so far, of all its threads.
+fn cpu_time(process: u32) -> Result<Duration> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        total += schedstat(&task?.path().join("schedstat"))?;
     }
-
-    fn tmux(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new("tmux").arg("-S").arg(&self.tmux).args(arguments).output()?;
-        if !output.status.success() {
-            bail!("tmux {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    fn press(&self, key: &str) -> Result<()> {
-        self.tmux(&["send-keys", key]).map(drop)
-    }
-
-    fn text(&self) -> Result<String> {
-        self.tmux(&["capture-pane", "-p"])
-    }
-
-    fn wait_for(&self, is_so: impl Fn(&str) -> bool) -> Result<()> {
-        until("the dashboard does not change", || Ok(is_so(&self.text()?).then_some(())))
-    }
-
-    /// CPU time used so far, of all its threads.
-    fn cpu_time(&self) -> Result<Duration> {
-        let process = self.tmux(&["list-panes", "-F", "#{pane_pid}"])?;
-        let mut total = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", process.trim()))? {
-            total += schedstat(&task?.path().join("schedstat"))?;
-        }
-        Ok(Duration::from_nanos(total))
-    }
-}
-
-impl Drop for Dashboard {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.tmux(&["kill-server"]);
-    }
+    Ok(Duration::from_nanos(total))
 }
