@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MACHINES: [(&str, &str, u8); 4] =
     [("target", "web1", 5), ("monitor", "watch1", 7), ("second", "watch2", 8), ("client", "laptop", 9)];
 /// Where a document may write. What it writes is seen on that machine alone, and gone with it.
-const OWN_FOLDERS: &str = "/etc /usr/local /var/lib /srv";
+/// What was there stays to be seen: the programs may be anywhere.
+const OWN_FOLDERS: &str = "/etc /usr/local /var/lib /srv /tmp";
 /// What only looks, and may look again until what is shown has come.
 const LOOKS: [&str; 8] = ["targets", "sensors", "verdicts", "events", "boxes", "offers", "audit", "ps"];
 
@@ -38,9 +39,9 @@ impl Stage {
         let boot = |(called, name, last)| {
             let host = Host::boot(&network, name, Ipv4Addr::new(10, 0, 0, last), limits).unwrap();
             let own = format!(
-                "mount -t tmpfs -o mode=1777 tmpfs /tmp
-                 for folder in {OWN_FOLDERS}; do
+                "for folder in {OWN_FOLDERS}; do
                      mkdir -p /run/own/upper$folder /run/own/work$folder || exit
+                     chmod --reference=$folder /run/own/upper$folder || exit
                      mount -t overlay -o lowerdir=$folder,upperdir=/run/own/upper$folder,workdir=/run/own/work$folder own $folder || exit
                  done
                  mkdir -p /etc/backdoors /var/lib/backdoors /srv"
