@@ -276,7 +276,7 @@ impl Config {
 }
 
 /// Names are for screens, journals and files.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
     !name.is_empty() && name.len() <= 64 && name.chars().all(plain)
 }

@@ -104,8 +104,7 @@ impl Admitted {
 /// Where askers of other machines are listened for.
 pub struct Remote {
     listener: std::net::TcpListener,
-    admitted: watch::Sender<Admitted>,
-    identity: Identity,
+    admission: Admission,
 }
 
 /// Changes who is admitted.
@@ -144,13 +143,14 @@ impl Remote {
         let listen = |source| RemoteError::Listen { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
-        Ok(Remote { listener, admitted: watch::Sender::new(admitted), identity: identity.clone() })
+        let admission = Admission { admitted: watch::Sender::new(admitted), identity: identity.clone() };
+        Ok(Remote { listener, admission })
     }
 
     /// Changes later who is admitted.
     #[must_use]
     pub fn admission(&self) -> Admission {
-        Admission { admitted: self.admitted.clone(), identity: self.identity.clone() }
+        self.admission.clone()
     }
 
     /// Receives askers for ever.
@@ -168,7 +168,7 @@ impl Remote {
                     continue;
                 }
             };
-            let (hall, admitted) = (Arc::clone(&hall), self.admitted.subscribe());
+            let (hall, admitted) = (Arc::clone(&hall), self.admission.admitted.subscribe());
             let mut queue = strangers.lock().unwrap_or_else(PoisonError::into_inner);
             let (number, strangers) = (queue.number(), Arc::clone(&strangers));
             let task = tokio::spawn(async move {

@@ -9,6 +9,7 @@
 //! certificate = "/etc/backdoors/monitor2.crt"
 //! ```
 
+use crate::config::is_name;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -69,8 +70,7 @@ pub fn check(own: &str, peers: &[PeerConfig]) -> Result<(), PeerConfigError> {
     }
     let mut names = BTreeSet::new();
     for peer in peers {
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || ".-_".contains(letter);
-        if peer.name.is_empty() || peer.name.len() > 64 || !peer.name.chars().all(plain) {
+        if !is_name(&peer.name) {
             return Err(PeerConfigError::BadName(peer.name.clone()));
         }
         if peer.name == own {

@@ -55,16 +55,18 @@ pub fn of(view: &FenceView, slot: u32, key: &CommandKey) -> Fenced {
 }
 
 /// Sets the fence, and reads back that it holds: nothing leaves from the services' addresses from then on. Where it would
-/// not hold nothing is written.
+/// not hold nothing is written. Returns what was read back.
 ///
 /// # Errors
 /// [`FenceError`].
-pub fn set(link: &mut dyn Link) -> Result<(), FenceError> {
+pub fn set(link: &mut dyn Link) -> Result<FenceView, FenceError> {
     let word = link.region(RegionKind::FENCE_WORD).ok_or(FenceError::None)?;
     let (slot, key) = (link.slot(), link.command_key());
     look(link)?.would_hold(slot, &key)?;
     write(link, &word, key.fence_word())?;
-    Ok(look(link)?.holds(slot, &key)?)
+    let view = look(link)?;
+    view.holds(slot, &key)?;
+    Ok(view)
 }
 
 /// Lifts the fence.

@@ -168,14 +168,32 @@ fn settled(link: &mut dyn Link, region: &Region, bytes: &[u8]) -> Result<Session
 /// [`PullError::NoService`] if it keeps boxes for no service of that name.
 pub fn service_number(link: &mut dyn Link, name: &str) -> Result<(u32, Boxes), PullError> {
     for number in 0..RegionKind::BOXES {
-        let Some(region) = link.region(RegionKind::BOXES_FIRST + number) else { continue };
-        let mut head = [0; Shape::HEADER_BYTES];
-        crate::link::read(link, &region, 0, &mut head)?;
-        if BoxesView::decode(&head).is_ok_and(|boxes| boxes.name == name) {
-            return Ok((number, Boxes::new(region, &head)?));
+        if let Some(service) = service(link, number)?.filter(|service| service.name == name) {
+            return Ok((number, service.boxes()?));
         }
     }
     Err(PullError::NoService(name.to_owned()))
+}
+
+/// A service that the target keeps boxes for.
+struct Service {
+    name: String,
+    region: Region,
+    header: [u8; Shape::HEADER_BYTES],
+}
+
+impl Service {
+    fn boxes(&self) -> Result<Boxes, PullError> {
+        Boxes::new(self.region, &self.header)
+    }
+}
+
+/// The service with this number, if there is one. A region that is just being made is none yet.
+fn service(link: &mut dyn Link, number: u32) -> Result<Option<Service>, AccessError> {
+    let Some(region) = link.region(RegionKind::BOXES_FIRST + number) else { return Ok(None) };
+    let mut header = [0; Shape::HEADER_BYTES];
+    crate::link::read(link, &region, 0, &mut header)?;
+    Ok(BoxesView::decode(&header).ok().map(|boxes| Service { name: boxes.name, region, header }))
 }
 
 #[cfg(test)]

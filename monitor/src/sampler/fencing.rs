@@ -46,13 +46,12 @@ impl Sampler {
         }
         let link = self.link.as_deref_mut();
         let link = link.ok_or(OrderError::Unreachable("there is no connection".to_owned()))?;
-        match deed {
+        let view = match deed {
             FenceDeed::Set => fence::set(link)?,
-            FenceDeed::Lift => fence::lift(link)?,
-            FenceDeed::Look => {}
-        }
+            FenceDeed::Lift => fence::lift(link).and_then(|()| fence::look(link))?,
+            FenceDeed::Look => fence::look(link)?,
+        };
         let (slot, key) = (link.slot(), link.command_key());
-        let view = fence::look(link)?;
         let fence::Fenced { by_this, by_another } = fence::of(&view, slot, &key);
         Ok(FenceAnswer {
             target: self.config.name.clone(),

@@ -144,7 +144,7 @@ impl Sampler {
             return Fencing::Fails("there is no connection".to_owned());
         };
         match fence::set(link) {
-            Ok(()) => Fencing::Holds,
+            Ok(_) => Fencing::Holds,
             Err(error) => Fencing::Fails(error.to_string()),
         }
     }

@@ -1,10 +1,9 @@
 //! Which sessions are kept in boxes, and how far these are behind, without what is in them: little enough to be read every few seconds.
 
 use super::reading::{Heads, fetch_in_order, pieces};
-use super::{Boxes, PullError, settle};
+use super::{Boxes, PullError, service, settle};
 use crate::link::Link;
 use backdoors_continuation_box::snapshot::layout::BoxHead;
-use backdoors_continuation_box::snapshot::{BoxesView, Shape};
 use backdoors_sensor_box::layout::RegionKind;
 use backdoors_sensor_box::session::{SessionsView, session_table_room};
 use std::collections::HashMap;
@@ -53,12 +52,10 @@ pub fn survey(link: &mut dyn Link) -> Result<Vec<Surveyed>, PullError> {
     let region = link.region(RegionKind::SESSIONS).ok_or(PullError::NotCaptured)?;
     let mut services = Vec::new();
     for number in 0..RegionKind::BOXES {
-        let Some(region) = link.region(RegionKind::BOXES_FIRST + number) else { continue };
-        let mut header = [0; Shape::HEADER_BYTES];
-        crate::link::read(link, &region, 0, &mut header)?;
-        // A region that is just being made has none yet.
-        let Ok(view) = BoxesView::decode(&header) else { continue };
-        services.push((number, view.name, Boxes::new(region, &header)?));
+        if let Some(service) = service(link, number)? {
+            let boxes = service.boxes()?;
+            services.push((number, service.name, boxes));
+        }
     }
     let mut heads: Vec<Heads> = services.iter().map(|(_, _, boxes)| Heads::of(Some(boxes))).collect();
     let [mut first, mut second] = [(); 2].map(|()| vec![0; session_table_room(region.range.length)]);
