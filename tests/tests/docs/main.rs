@@ -6,6 +6,7 @@
 mod files;
 mod lists;
 mod markdown;
+mod schemas;
 mod script;
 mod stage;
 mod tables;
