@@ -235,14 +235,18 @@ impl App {
             KeyCode::Char(' ') => self.is_paused = self.is_recorded && !self.is_paused,
             KeyCode::Home | KeyCode::Char('g') => self.select(0),
             KeyCode::End | KeyCode::Char('G') => self.select(usize::MAX),
+            KeyCode::Char(letter @ ('F' | 'R')) => {
+                let selected = || self.fleet.selected().map(|target| &target.name);
+                let name = self.target.as_ref().map(|target| &target.name).or_else(selected).cloned();
+                self.ask_for(name.map(|target| match letter {
+                    'F' => Action::Fence { target },
+                    _ => Action::Recover { target },
+                }));
+            }
             _ if self.target.is_some() => self.on_key_of_target(key.code),
             KeyCode::Enter | KeyCode::Right | KeyCode::Char('l') => self.open(),
             KeyCode::Char('s') => self.fleet.sort_by_next(),
             KeyCode::Char('r') => self.fleet.reverse(),
-            KeyCode::Char(letter @ ('F' | 'R')) => {
-                let name = self.fleet.selected().map(|target| target.name.clone());
-                self.ask_for(name.map(|target| fence_or_recover(letter, target)));
-            }
             _ => {}
         }
     }
@@ -265,10 +269,6 @@ impl App {
             KeyCode::Char(digit @ '1'..='9') => {
                 let chosen = digit.to_digit(10).and_then(|digit| Tab::ALL.get(digit as usize - 1));
                 target.tab = chosen.copied().unwrap_or(target.tab);
-            }
-            KeyCode::Char(letter @ ('F' | 'R')) => {
-                let action = fence_or_recover(letter, target.name.clone());
-                self.ask_for(Some(action));
             }
             KeyCode::Char(letter) if target.tab == Tab::Processes => self.on_key_of_processes(letter),
             KeyCode::Char(letter @ ('a' | 'x')) if target.tab == Tab::Verdicts => {
@@ -370,10 +370,6 @@ impl App {
             None => self.fleet.select(position),
         }
     }
-}
-
-fn fence_or_recover(letter: char, target: String) -> Action {
-    if letter == 'F' { Action::Fence { target } } else { Action::Recover { target } }
 }
 
 #[cfg(test)]
